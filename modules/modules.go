@@ -1,0 +1,129 @@
+// Package modules is the contract between pegbook and its modules: what a module is given, what it
+// answers, and how a managed host looks to it.
+//
+// A module proposes and the runner decides. Propose only reads; the [Proposal] it returns says what
+// would differ and carries a Do that makes it so. Whether a task changed anything is therefore a fact
+// about the proposal, and check mode is nothing that a module has to remember.
+//
+// The package imports the standard library alone, so that a module compiles into a plugin without
+// the runner.
+package modules
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+)
+
+// Module is one kind of work. It is a plain value; make one with [Define].
+type Module struct {
+	// Name is what a task writes, such as "copy".
+	Name string
+	// Doc is the manual page: the first line a title, then an empty line, the explanation, and an
+	// indented example that the project's tests compile.
+	Doc string
+	// Args describes the arguments a task may give.
+	Args Schema
+	// Propose looks at the host and says what would change. It changes nothing. Arguments are a JSON
+	// object whose names are those of Args.
+	Propose func(ctx context.Context, call *Call, args json.RawMessage) (*Proposal, error)
+}
+
+// Define makes a module from a function over a struct of arguments. The struct's tags are the
+// schema (see [SchemaOf]); a mistake in them is a bug and panics.
+func Define[A any](name, doc string, propose func(ctx context.Context, call *Call, args A) (*Proposal, error)) *Module {
+	schema := SchemaOf[A]()
+	if doc == "" {
+		panic(fmt.Sprintf("modules: %s has no manual page", name))
+	}
+	return &Module{
+		Name: name,
+		Doc:  doc,
+		Args: schema,
+		Propose: func(ctx context.Context, call *Call, raw json.RawMessage) (*Proposal, error) {
+			var args A
+			if err := schema.Decode(raw, &args); err != nil {
+				return nil, err
+			}
+			return propose(ctx, call, args)
+		},
+	}
+}
+
+// Call is what a module is given besides its arguments. Every function field is set by the runner;
+// in-memory ones come from modtest.
+type Call struct {
+	// Host is the managed host, or the one the task is delegated to. It connects when first used, so a
+	// module that never touches it works on a host that cannot be reached.
+	Host Host
+	// Open opens a file of the control node by a name as a task writes it: absolute, or searched for in
+	// the role's and the playbook's folder called kind ("files", "templates", "tasks", "vars").
+	// A missing file is fs.ErrNotExist with a message that lists where it was looked for.
+	Open func(kind, name string) (Source, error)
+	// Render evaluates template text in the task's scope. name stands in error messages; delims are the
+	// two template delimiters, zero for "{{" and "}}".
+	Render func(name, text string, delims [2]string) (string, error)
+	// Eval evaluates a bare expression (see language.md) in the task's scope and gives its value as JSON.
+	Eval func(expr Expr) (json.RawMessage, error)
+	// Note tells whoever watches what the module is doing or waiting for. It may be called from any
+	// goroutine, never with a secret, and is cheap to call often.
+	Note func(format string, args ...any)
+	// Batch is every host of the running batch with the address its connection uses, the task's host
+	// included, in batch order.
+	Batch []string
+}
+
+// Proposal is what a module found and what it would do about it.
+type Proposal struct {
+	// Diff lists the differences between what was asked and what was found. Empty means the task
+	// changes nothing.
+	Diff []Diff
+	// Output is what register stores, marshalled to a JSON object after Do has run; so Do may fill it
+	// in through the pointer it holds. nil stores only the fields that every result has.
+	Output any
+	// Do makes it so. nil: nothing to carry out. A Do with an empty Diff waits or observes and changes
+	// nothing. In check mode it runs against an overlay of the host, where writes stay in memory and
+	// what cannot be predicted is ErrUnpredicted.
+	Do func(ctx context.Context, host Host) error
+	// Predicts is state, other than files, that Do leaves behind. Where it is set, check mode remembers
+	// it instead of running Do; Host.Predicted answers from it. Keys are the module's own
+	// ("systemd/zookeeper.service/active"); those that start with "cluster/" are shared by all hosts.
+	Predicts map[string]string
+	// Facts are variables that the task sets on its host: names to JSON values. They are set in check
+	// mode too.
+	Facts map[string]json.RawMessage
+	// Message is one line for people; empty for none.
+	Message string
+}
+
+// Diff is one difference between what was asked and what was found.
+type Diff struct {
+	// Subject is what differs: a path, a unit, a table.
+	Subject string `json:"subject"`
+	// Before and After are the two sides as text; both may be empty when Note says it all.
+	Before string `json:"before,omitempty"`
+	After  string `json:"after,omitempty"`
+	// Note is one line such as "mode 0644 → 0755".
+	Note string `json:"note,omitempty"`
+	// Secret hides Before and After from everything that is shown or kept.
+	Secret bool `json:"secret,omitempty"`
+}
+
+// Source is content that can be read again from its start: a file of the control node, or bytes.
+type Source interface {
+	// Name is where the content comes from, for messages.
+	Name() string
+	// Size is the number of bytes, known before reading.
+	Size() int64
+	// SHA256 is the lower-case hexadecimal digest of the content. It may read the whole content the
+	// first time and remembers it.
+	SHA256() (string, error)
+	// Open starts reading from the first byte.
+	Open() (io.ReadCloser, error)
+}
+
+// Expr is an argument that holds a bare expression instead of a template, such as a line of
+// assert.that. The runner checks its syntax before the run and leaves it as it is; a module
+// evaluates it with Call.Eval.
+type Expr string

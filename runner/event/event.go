@@ -1,0 +1,193 @@
+// Package event is what happens in a run, as numbered records.
+//
+// One stream feeds the terminal, --json, the recap, the exit code and, later, the journal. An event is
+// in the past tense and complete without the ones before it. Fields are added, never renamed: the JSON
+// names are the output contract.
+package event
+
+import (
+	"encoding/json"
+	"time"
+
+	"github.com/pegbook/pegbook/modules"
+	"github.com/pegbook/pegbook/runner/diag"
+)
+
+// Status is how a task ended on a host.
+type Status string
+
+// Statuses. Unknown is check mode's: what the task would do cannot be known without running it or
+// something before it.
+const (
+	OK          Status = "ok"
+	Changed     Status = "changed"
+	Skipped     Status = "skipped"
+	Failed      Status = "failed"
+	Unreachable Status = "unreachable"
+	Unknown     Status = "unknown"
+)
+
+// Event is something that happened.
+type Event interface {
+	// Kind is the record's "event", such as "task_done".
+	Kind() string
+}
+
+// Record is an event with its place in the run. Seq counts from 1 without gaps.
+type Record struct {
+	Seq   int64
+	Time  time.Time
+	Event Event
+}
+
+// Sink takes a run's records, in order, one at a time. It must not keep the run waiting for long.
+type Sink interface {
+	Record(r Record)
+}
+
+// RunStarted is the first record of a run.
+type RunStarted struct {
+	Run         string   `json:"run"`
+	Playbook    string   `json:"playbook"`
+	Inventory   []string `json:"inventory"`
+	Check       bool     `json:"check"`
+	ResumedFrom string   `json:"resumed_from,omitempty"`
+	// Steps is how many steps (task on a host) the plan has; what includes add is not counted.
+	Steps int `json:"steps"`
+}
+
+// PlayStarted is a play whose turn has come. Hosts are those of all its batches.
+type PlayStarted struct {
+	Play  string   `json:"play"`
+	Hosts []string `json:"hosts"`
+	// Batches is how many batches the play has.
+	Batches int `json:"batches"`
+}
+
+// BatchStarted is a batch of a play. Batch counts from 1.
+type BatchStarted struct {
+	Play    string   `json:"play"`
+	Batch   int      `json:"batch"`
+	Batches int      `json:"batches"`
+	Hosts   []string `json:"hosts"`
+}
+
+// TaskStarted is a task that began on a host.
+type TaskStarted struct {
+	Play    string `json:"play"`
+	Batch   int    `json:"batch"`
+	Task    string `json:"task"`
+	Host    string `json:"host"`
+	Handler bool   `json:"handler,omitempty"`
+}
+
+// Noted is what a running task says it is doing or waiting for. Attempt counts from 1 under until.
+type Noted struct {
+	Play    string `json:"play"`
+	Batch   int    `json:"batch"`
+	Task    string `json:"task"`
+	Host    string `json:"host"`
+	Text    string `json:"text"`
+	Attempt int    `json:"attempt,omitempty"`
+}
+
+// TaskDone is a task that ended on a host.
+type TaskDone struct {
+	Play    string `json:"play"`
+	Batch   int    `json:"batch"`
+	Task    string `json:"task"`
+	Module  string `json:"module,omitempty"`
+	Host    string `json:"host"`
+	Status  Status `json:"status"`
+	Handler bool   `json:"handler,omitempty"`
+	// Ignored is a failure that ignore_errors or ignore_unreachable covers; Rescued one that a rescue
+	// section takes.
+	Ignored     bool   `json:"ignored,omitempty"`
+	Rescued     bool   `json:"rescued,omitempty"`
+	DelegatedTo string `json:"delegated_to,omitempty"`
+	// Items are a loop's results, in order; Item is set in them and nowhere else.
+	Items    []Item         `json:"items,omitempty"`
+	Attempts int            `json:"attempts,omitempty"`
+	Msg      string         `json:"msg,omitempty"`
+	Diff     []modules.Diff `json:"diff,omitempty"`
+	// Result is what register stores, or a note in its place under no_log.
+	Result json.RawMessage `json:"result,omitempty"`
+	// At is the task's place in its file.
+	At     diag.Position `json:"at,omitzero"`
+	TookMS float64       `json:"took_ms"`
+}
+
+// Item is one item of a looped task.
+type Item struct {
+	Item     json.RawMessage `json:"item"`
+	Label    string          `json:"label,omitempty"`
+	Status   Status          `json:"status"`
+	Ignored  bool            `json:"ignored,omitempty"`
+	Attempts int             `json:"attempts,omitempty"`
+	Msg      string          `json:"msg,omitempty"`
+	Diff     []modules.Diff  `json:"diff,omitempty"`
+	Result   json.RawMessage `json:"result,omitempty"`
+	// DelegatedTo is set where delegate_to depends on the item.
+	DelegatedTo string  `json:"delegated_to,omitempty"`
+	TookMS      float64 `json:"took_ms"`
+}
+
+// Included is a dynamic include that brought a file to hosts.
+type Included struct {
+	File  string   `json:"file"`
+	Hosts []string `json:"hosts"`
+}
+
+// Problem is a diagnostic, before a run starts or in a run.
+type Problem struct {
+	diag.Diagnostic
+}
+
+// Counts is one host's line of the recap, counted as Ansible does. Unknown counts tasks of check mode
+// whose outcome is not known.
+type Counts struct {
+	OK          int `json:"ok"`
+	Changed     int `json:"changed"`
+	Unreachable int `json:"unreachable"`
+	Failed      int `json:"failed"`
+	Skipped     int `json:"skipped"`
+	Rescued     int `json:"rescued"`
+	Ignored     int `json:"ignored"`
+	Unknown     int `json:"unknown,omitempty"`
+}
+
+// RunDone is the last record of a run.
+type RunDone struct {
+	Recap    map[string]Counts `json:"recap"`
+	ExitCode int               `json:"exit_code"`
+	// Message says why a run ended early and what to do; empty otherwise.
+	Message string  `json:"message,omitempty"`
+	TookMS  float64 `json:"took_ms"`
+}
+
+// Kind is "run_started".
+func (RunStarted) Kind() string { return "run_started" }
+
+// Kind is "play_started".
+func (PlayStarted) Kind() string { return "play_started" }
+
+// Kind is "batch_started".
+func (BatchStarted) Kind() string { return "batch_started" }
+
+// Kind is "task_started".
+func (TaskStarted) Kind() string { return "task_started" }
+
+// Kind is "noted".
+func (Noted) Kind() string { return "noted" }
+
+// Kind is "task_done".
+func (TaskDone) Kind() string { return "task_done" }
+
+// Kind is "included".
+func (Included) Kind() string { return "included" }
+
+// Kind is "problem".
+func (Problem) Kind() string { return "problem" }
+
+// Kind is "run_done".
+func (RunDone) Kind() string { return "run_done" }

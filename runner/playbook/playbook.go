@@ -1,0 +1,237 @@
+// Package playbook is playbooks as users write them: YAML read into plays, blocks and tasks that keep
+// their positions. It knows nothing of hosts and of running.
+//
+// Static parts are resolved while reading: import_playbook, import_tasks, import_role and roles, with
+// their files. What is included dynamically is a task of its own; where the file's name is no template
+// its content is read as well, so that its mistakes are found.
+//
+// Parsed things are immutable.
+package playbook
+
+import (
+	"time"
+
+	"github.com/pegbook/pegbook/runner/diag"
+	"github.com/pegbook/pegbook/runner/vars"
+)
+
+// Playbook is the plays of a run in order, those of imported playbooks in their place.
+type Playbook struct {
+	Path  string
+	Plays []*Play
+}
+
+// Play is one play.
+type Play struct {
+	At   diag.Position
+	Dir  string     // of the playbook file that holds it
+	Name vars.Value // may be a template; without one it is named like its hosts
+	// Hosts is one or more host patterns.
+	Hosts vars.Value
+	// ID and Needs order plays; Needs nil is "after the play before".
+	ID    string
+	Needs []string
+
+	Serial    vars.Value // a batch size, percentage, or list of these
+	Order     string     // inventory (also ""), sorted, reverse_sorted, reverse_inventory, shuffle
+	Strategy  string     // linear (also ""), free, host_pinned
+	Facts     *bool      // gather_facts; nil is the default, true
+	VarsFiles []VarsFile
+	// MaxFailPercentage, where set, is a number or "49%".
+	MaxFailPercentage vars.Value
+	ForceHandlers     bool
+	// Requires is what the play expects of the inventory: group → comparison such as ">=3".
+	Requires []Requirement
+	// Confirm is what is about to be destroyed (confirm: {message, value}); nil for none.
+	Confirm *Confirm
+
+	PreTasks, Tasks, PostTasks []*Block // roles' blocks stand first in Tasks
+	Roles                      []*Role  // in the order they run, dependencies first, of roles: only
+	Handlers                   []*Handler
+
+	Keywords
+}
+
+// VarsFile is one entry of vars_files: the first name that exists counts.
+type VarsFile struct {
+	At    diag.Position
+	Names []vars.Value
+}
+
+// Requirement is one line of requires.
+type Requirement struct {
+	At    diag.Position
+	Group string
+	Op    string // one of >= <= == != > <
+	Count int
+}
+
+// Confirm asks to type a value before a play destroys something.
+type Confirm struct {
+	At      diag.Position
+	Message vars.Value
+	Value   vars.Value
+}
+
+// Keywords are what a play, role entry, block and task may all carry. The nearest that gives one wins,
+// unless said otherwise. Zero values and nil are "not given here".
+type Keywords struct {
+	When        []vars.Expr  // added up, outermost first
+	Tags        []vars.Value // added up
+	Vars        *vars.Values
+	Environment []vars.Value // merged, outermost first
+	// Defaults is module_defaults: module name → arguments, merged.
+	Defaults []ModuleDefaults
+
+	Become            vars.Value // a boolean or a template of one, as all below that hold vars.Value
+	BecomeUser        vars.Value
+	BecomeMethod      vars.Value
+	Connection        vars.Value
+	RemoteUser        vars.Value
+	Port              vars.Value
+	CheckMode         vars.Value
+	Diff              vars.Value
+	NoLog             vars.Value
+	RunOnce           vars.Value
+	IgnoreErrors      vars.Value
+	IgnoreUnreachable vars.Value
+	AnyErrorsFatal    vars.Value
+	Throttle          vars.Value
+	Timeout           vars.Value // seconds
+	DelegateTo        vars.Value // not on a play
+	DelegateFacts     vars.Value
+	Notify            []vars.Value // block and task; added up
+}
+
+// ModuleDefaults are arguments for a module's tasks.
+type ModuleDefaults struct {
+	Module string
+	Args   vars.Value
+}
+
+// Block is a group of tasks. Every task stands in one: a task outside block: is a Block with only Task
+// set. Exactly one of Task and Body is used.
+type Block struct {
+	At   diag.Position
+	Name vars.Value
+	Task *Task
+
+	Body, Rescue, Always []*Block
+	Parallel             bool
+	// Role is the role whose content the block is (a role entry, an import_role), else nil.
+	Role *Role
+	Keywords
+}
+
+// Task is one use of a module, or a meta or include.
+type Task struct {
+	At   diag.Position
+	Name vars.Value // not given: named like its module
+	// Role is the role it stands in; nil outside.
+	Role *Role
+	// Dir is the folder of the file it stands in; relative names are looked up from there.
+	Dir string
+
+	Module string
+	// Args is a mapping, or the scalar or list of a free-form argument.
+	Args   vars.Value
+	ArgsAt diag.Position
+
+	Loop        vars.Value
+	LoopControl LoopControl
+	Register    string
+	Until       []vars.Expr
+	Retries     vars.Value
+	Delay       vars.Value
+	ChangedWhen []vars.Expr
+	FailedWhen  []vars.Expr
+	// Gate is a person's approval: the message to show; not given for none.
+	Gate vars.Value
+	// Listen is for handlers.
+	Listen []string
+
+	// Meta is a meta task's word; Include is set for include_tasks and include_role.
+	Meta    string
+	Include *Include
+	Keywords
+}
+
+// LoopControl says how a loop is run.
+type LoopControl struct {
+	Var      string // "" is item
+	Index    string
+	Label    vars.Value
+	Pause    time.Duration
+	Extended bool
+}
+
+// Include is a dynamic include.
+type Include struct {
+	// File is include_tasks' file; RoleName include_role's role.
+	File     vars.Value
+	RoleName vars.Value
+	// TasksFrom and the like pick other files of a role; "" is main.
+	TasksFrom, VarsFrom, DefaultsFrom, HandlersFrom string
+	Public                                          bool
+	// Apply is what apply: gives to the content.
+	Apply Keywords
+	// Content is what a name without templates brings; nil when the name is a template.
+	Content *Content
+}
+
+// Content is what an include brings in.
+type Content struct {
+	Path     string
+	Blocks   []*Block
+	Handlers []*Handler
+	Role     *Role
+}
+
+// Role is reusable content found in a roles folder.
+type Role struct {
+	At   diag.Position // of the entry that names it
+	Name string
+	Path string
+	// Parents are the roles that brought it in, nearest first.
+	Parents  []*Role
+	Defaults *vars.Values
+	Vars     *vars.Values
+	// Params are unknown keys of a role entry.
+	Params *vars.Values
+	Public bool
+}
+
+// Handler is a task that runs when it is notified, once a host and flush.
+type Handler struct {
+	*Task
+	Role *Role
+}
+
+// Files reads what a playbook is made of, so that tests need no disk.
+type Files interface {
+	// ReadFile gives a file's bytes; a missing one is fs.ErrNotExist.
+	ReadFile(path string) ([]byte, error)
+	// IsDir says whether a folder is there.
+	IsDir(path string) bool
+}
+
+// Options are how a playbook is read.
+type Options struct {
+	Files Files // nil is the disk
+	// RolesPath are more folders to find roles in, behind roles/ beside the playbook.
+	RolesPath []string
+	// Extra are the -e variables: import paths may use them.
+	Extra *vars.Values
+}
+
+// Parse reads a playbook with everything it imports. The list holds every problem of every file; the
+// playbook is usable when the list has not Failed.
+func Parse(path string, o Options) (*Playbook, diag.List) { panic("skeleton") }
+
+// ParseTasks reads a file of tasks for an include whose name was not known before the run.
+func ParseTasks(path string, role *Role, o Options) (*Content, diag.List) { panic("skeleton") }
+
+// ParseRole finds and reads a role for an include whose name was not known before the run.
+func ParseRole(from *Task, name string, inc *Include, o Options) (*Content, diag.List) {
+	panic("skeleton")
+}
