@@ -1,0 +1,45 @@
+# Targets print themselves: make help. Two of them do all the set-up on a fresh machine: make demo, make test.
+SHELL := /bin/bash
+GO ?= go
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+LDFLAGS := -s -w -X main.version=$(VERSION)
+
+.PHONY: help build generate demo demo-clean test setup lint bench e2e fuzz clean
+.DEFAULT_GOAL := help
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: generate ## build bin/pegbook with the programs it embeds
+	@mkdir -p bin
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/pegbook ./cmd/pegbook
+
+generate: ## build what pegbook embeds: the helper for managed hosts and the simulated pegasus_server
+	@$(GO) generate ./runner/connect ./lab
+
+demo: build ## deploy and rolling-update a simulated Pegasus cluster on this machine, under load (< 2 minutes)
+	@scripts/demo
+
+demo-clean: ## stop and remove what make demo left running
+	@if [ -x bin/pegbook ]; then bin/pegbook lab down; fi
+
+setup: ## install what the tests need (Debian packages; root or sudo)
+	@scripts/setup
+
+test: setup build ## every test, against real sshd, ZooKeeper and systemd hosts too
+	@scripts/test
+
+lint: ## gofmt, go vet and the small set of golangci-lint checks
+	@scripts/lint
+
+bench: build ## the speed table: pegbook beside its peers and the raw limit of SSH
+	@scripts/bench
+
+e2e: setup build ## long checks on systemd hosts
+	$(GO) test -count=1 -timeout 60m -tags e2e ./lab/...
+
+fuzz: ## every fuzz target for 20 seconds
+	@scripts/fuzz 20s
+
+clean: ## remove what building made
+	rm -rf bin runner/connect/embedded/*.gz lab/embedded/*.gz

@@ -1,0 +1,286 @@
+package render
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/pegbook/pegbook/runner/event"
+)
+
+// Live is the view on a terminal: one line a finished task, failures in full, and below them a region
+// that is redrawn: the play, the batch, how long, and what runs where and what it waits for.
+type Live struct {
+	o    Options
+	p    paint
+	size func() (width, height int)
+	now  func() time.Time
+
+	mu      sync.Mutex // guards everything below
+	w       io.Writer
+	drawn   int // lines of the region on the screen
+	out     bytes.Buffer
+	begun   time.Time
+	play    string
+	batch   event.BatchStarted
+	steps   int
+	ended   int
+	tasks   []*taskView // of the running batch, in the order they began
+	running map[runKey]*running
+	stop    chan struct{}
+	stopped sync.WaitGroup
+}
+
+type runKey struct {
+	batch      int
+	task, host string
+}
+
+type running struct {
+	since time.Time
+	note  string
+}
+
+// taskView is one task in a batch: how it ended on the hosts that are done with it.
+type taskView struct {
+	batch   int
+	name    string
+	handler bool
+	began   time.Time
+	last    time.Time
+	active  int
+	counts  map[event.Status]int
+	hosts   map[event.Status][]string
+	lines   []string // diffs and messages of hosts, shown below the task's line
+}
+
+// redraw is how often the region changes at most; faster is only flicker.
+const redraw = 100 * time.Millisecond
+
+// NewLive makes a live view on a terminal. size gives its width and height in characters. Close it to
+// leave the terminal tidy.
+func NewLive(w io.Writer, o Options, size func() (width, height int)) *Live {
+	l := &Live{o: o, p: paint{o.Color}, size: size, now: time.Now, w: w, running: map[runKey]*running{}, stop: make(chan struct{})}
+	l.begun = l.now()
+	l.stopped.Go(l.tick)
+	return l
+}
+
+func (l *Live) tick() {
+	ticker := time.NewTicker(redraw)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-l.stop:
+			return
+		case <-ticker.C:
+			l.mu.Lock()
+			l.draw(true)
+			l.mu.Unlock()
+		}
+	}
+}
+
+// Close ends the redrawing and leaves the cursor below the last line.
+func (l *Live) Close() error {
+	select {
+	case <-l.stop:
+		return nil
+	default:
+	}
+	close(l.stop)
+	l.stopped.Wait()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.draw(false)
+	return nil
+}
+
+// Record takes one record; the screen follows at the next redraw.
+func (l *Live) Record(rec event.Record) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch e := rec.Event.(type) {
+	case event.RunStarted:
+		l.steps = e.Steps
+		mode := ""
+		if e.Check {
+			mode = l.p.in(blue, "  check mode: nothing is changed")
+		}
+		l.say("%s %s%s", l.p.in(bold, "RUN"), e.Playbook, mode)
+	case event.PlayStarted:
+		l.flush(true)
+		l.play, l.batch = Clean(e.Play, false), event.BatchStarted{}
+		l.say("%s  (%s)", l.p.in(bold, "PLAY "+l.play), howMany(len(e.Hosts), "host"))
+	case event.BatchStarted:
+		l.flush(true)
+		l.batch = e
+		if e.Batches > 1 {
+			l.say("  %s  %s", l.p.in(bold, fmt.Sprintf("batch %d of %d", e.Batch, e.Batches)), names(e.Hosts))
+		}
+	case event.TaskStarted:
+		l.started(e)
+	case event.Noted:
+		if r := l.running[runKey{e.Batch, e.Task, e.Host}]; r != nil {
+			r.note = Clean(e.Text, false)
+		}
+	case event.TaskDone:
+		l.done(e)
+	case event.Problem:
+		var b bytes.Buffer
+		Diagnostic(&b, e.Diagnostic, nil, l.p.on)
+		l.out.Write(b.Bytes())
+	case event.RunDone:
+		l.flush(true)
+		recap(&l.out, l.p, e)
+	}
+}
+
+func (l *Live) say(format string, args ...any) {
+	fmt.Fprintf(&l.out, format+"\n", args...)
+}
+
+func (l *Live) view(batch int, name string, handler bool) *taskView {
+	for _, t := range slices.Backward(l.tasks) {
+		if t.batch == batch && t.name == name && t.handler == handler {
+			return t
+		}
+	}
+	t := &taskView{batch: batch, name: name, handler: handler, began: l.now(), counts: map[event.Status]int{}, hosts: map[event.Status][]string{}}
+	l.tasks = append(l.tasks, t)
+	return t
+}
+
+func (l *Live) started(e event.TaskStarted) {
+	l.flush(false)
+	t := l.view(e.Batch, e.Task, e.Handler)
+	t.active++
+	l.running[runKey{e.Batch, e.Task, e.Host}] = &running{since: l.now()}
+}
+
+func (l *Live) done(e event.TaskDone) {
+	l.ended++
+	key := runKey{e.Batch, e.Task, e.Host}
+	t := l.view(e.Batch, e.Task, e.Handler)
+	if l.running[key] != nil {
+		delete(l.running, key)
+		t.active--
+	}
+	t.last = l.now()
+	t.counts[e.Status]++
+	t.hosts[e.Status] = append(t.hosts[e.Status], e.Host)
+	bad := e.Status == event.Failed || e.Status == event.Unreachable || e.Status == event.Unknown
+	if bad || l.o.Verbosity > 0 || (l.o.Diff && len(e.Diff) > 0) {
+		t.lines = append(t.lines, taskLines(l.p, l.o, e)...)
+	}
+}
+
+// flush writes the lines of tasks that no host is busy with any more. A task may still come to further
+// hosts, so the newest stays until something else begins, or until all is to be written.
+func (l *Live) flush(all bool) {
+	keep := l.tasks[:0]
+	for _, t := range l.tasks {
+		if t.active > 0 || (len(t.counts) == 0 && !all) {
+			keep = append(keep, t)
+			continue
+		}
+		l.summary(t)
+	}
+	l.tasks = keep
+}
+
+func (l *Live) summary(t *taskView) {
+	if len(t.counts) == 0 {
+		return
+	}
+	var parts []string
+	for _, s := range []event.Status{event.OK, event.Changed, event.Skipped, event.Unknown, event.Failed, event.Unreachable} {
+		n := t.counts[s]
+		if n == 0 {
+			continue
+		}
+		text := fmt.Sprintf("%d %s", n, s)
+		if n <= 3 && s != event.OK && s != event.Skipped {
+			text = fmt.Sprintf("%s %s", s, strings.Join(t.hosts[s], " "))
+		}
+		parts = append(parts, l.p.status(s, text))
+	}
+	name := Clean(t.name, false)
+	if t.handler {
+		name = "handler " + name
+	}
+	l.say("    %s  %s  %s", name, strings.Join(parts, ", "), l.p.in(gray, Duration(t.last.Sub(t.began))))
+	for _, line := range t.lines {
+		l.say("    %s", line)
+	}
+}
+
+// draw writes what is new above the region and the region again. region false leaves it away.
+func (l *Live) draw(region bool) {
+	var screen bytes.Buffer
+	if l.drawn > 0 {
+		fmt.Fprintf(&screen, "\x1b[%dA\r\x1b[J", l.drawn)
+	}
+	screen.Write(l.out.Bytes())
+	l.out.Reset()
+	var lines []string
+	if region {
+		lines = l.region()
+	}
+	for _, line := range lines {
+		screen.WriteString(line)
+		screen.WriteByte('\n')
+	}
+	l.drawn = len(lines)
+	_, _ = l.w.Write(screen.Bytes()) // a terminal that has gone ends the run by its signal, not by us
+}
+
+func (l *Live) region() []string {
+	width, height := l.size()
+	head := "── " + l.play
+	if l.batch.Batches > 1 {
+		head += fmt.Sprintf(" · batch %d of %d", l.batch.Batch, l.batch.Batches)
+	}
+	head += " · " + Duration(l.now().Sub(l.begun).Truncate(redraw))
+	if l.steps > 0 {
+		head += fmt.Sprintf(" · %d of %d steps", min(l.ended, l.steps), l.steps)
+	}
+	lines := []string{l.p.in(cyan, cut(head, width))}
+	keys := make([]runKey, 0, len(l.running))
+	for key := range l.running {
+		keys = append(keys, key)
+	}
+	slices.SortFunc(keys, func(a, b runKey) int {
+		if c := l.running[a].since.Compare(l.running[b].since); c != 0 {
+			return c
+		}
+		return strings.Compare(a.host+a.task, b.host+b.task)
+	})
+	room := max(1, min(12, height-4))
+	for i, key := range keys {
+		if i == room {
+			lines = append(lines, fmt.Sprintf("   … and %d more", len(keys)-room))
+			break
+		}
+		r := l.running[key]
+		line := fmt.Sprintf("   %s  %s  %s", key.host, Clean(key.task, false), Duration(l.now().Sub(r.since).Truncate(redraw)))
+		if r.note != "" {
+			line += "  " + r.note
+		}
+		lines = append(lines, cut(line, width))
+	}
+	return lines
+}
+
+// cut shortens a line so that it never wraps: a wrapped line would break the redrawing.
+func cut(line string, width int) string {
+	runes := []rune(line)
+	if width <= 1 || len(runes) < width {
+		return line
+	}
+	return string(runes[:width-2]) + "…"
+}

@@ -1,0 +1,170 @@
+package render
+
+import (
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/pegbook/pegbook/runner/event"
+)
+
+// Plain writes a line for each thing that happens, for pipes, files and CI.
+type Plain struct {
+	w io.Writer
+	o Options
+	p paint
+	// heading is the play, batch and task the last lines stood under.
+	heading string
+}
+
+// NewPlain makes a sink that writes plain lines to w.
+func NewPlain(w io.Writer, o Options) *Plain {
+	return &Plain{w: w, o: o, p: paint{o.Color}}
+}
+
+// Record shows one record.
+func (r *Plain) Record(rec event.Record) {
+	switch e := rec.Event.(type) {
+	case event.RunStarted:
+		r.started(e)
+	case event.PlayStarted:
+		r.heading = ""
+		fmt.Fprintf(r.w, "\n%s  (%s)\n", r.p.in(bold, "PLAY "+Clean(e.Play, false)), howMany(len(e.Hosts), "host"))
+	case event.BatchStarted:
+		r.heading = ""
+		if e.Batches > 1 {
+			fmt.Fprintf(r.w, "\n%s  %s\n", r.p.in(bold, fmt.Sprintf("BATCH %d of %d", e.Batch, e.Batches)), names(e.Hosts))
+		}
+	case event.TaskDone:
+		r.done(e)
+	case event.Noted:
+		if r.o.Verbosity > 0 {
+			r.under(e.Play, e.Batch, e.Task, false)
+			fmt.Fprintf(r.w, "  %s %s: %s\n", r.p.in(gray, "…"), e.Host, Clean(e.Text, false))
+		}
+	case event.Included:
+		fmt.Fprintf(r.w, "  included %s for %s\n", e.File, names(e.Hosts))
+	case event.Problem:
+		Diagnostic(r.w, e.Diagnostic, nil, r.p.on)
+	case event.RunDone:
+		recap(r.w, r.p, e)
+	}
+}
+
+func (r *Plain) started(e event.RunStarted) {
+	mode := ""
+	if e.Check {
+		mode = r.p.in(blue, "  check mode: nothing is changed")
+	}
+	fmt.Fprintf(r.w, "%s %s%s\n", r.p.in(bold, "RUN"), e.Playbook, mode)
+}
+
+// under writes the task's heading when the lines before stood under another.
+func (r *Plain) under(play string, batch int, task string, handler bool) {
+	heading := fmt.Sprintf("%s\x00%d\x00%s\x00%t", play, batch, task, handler)
+	if r.heading == heading {
+		return
+	}
+	r.heading = heading
+	word := "TASK"
+	if handler {
+		word = "HANDLER"
+	}
+	fmt.Fprintf(r.w, "\n%s %s\n", r.p.in(bold, word), Clean(task, false))
+}
+
+func (r *Plain) done(e event.TaskDone) {
+	r.under(e.Play, e.Batch, e.Task, e.Handler)
+	for _, line := range taskLines(r.p, r.o, e) {
+		fmt.Fprintln(r.w, line)
+	}
+}
+
+// taskLines shows a task's end on a host; both renderers use it.
+func taskLines(p paint, o Options, e event.TaskDone) []string {
+	host := e.Host
+	if e.DelegatedTo != "" {
+		host += " → " + e.DelegatedTo
+	}
+	line := fmt.Sprintf("  %s  %s", p.status(e.Status, fmt.Sprintf("%-11s", e.Status)), host)
+	if e.TookMS >= 1 {
+		line += p.in(gray, "  "+millis(e.TookMS))
+	}
+	if e.Attempts > 1 {
+		line += fmt.Sprintf("  after %d attempts", e.Attempts)
+	}
+	line += verdict(e.Ignored, e.Rescued)
+	if msg := shownMessage(o, e.Status, e.Msg); msg != "" {
+		line += "  " + msg
+	}
+	lines := append([]string{line}, itemLines(p, o, e.Items)...)
+	if o.Verbosity > 2 && e.At.File != "" {
+		lines = append(lines, "      at "+e.At.String())
+	}
+	if o.Verbosity > 0 && len(e.Result) > 0 && len(e.Items) == 0 {
+		lines = append(lines, "      "+Clean(string(e.Result), false))
+	}
+	return append(lines, diffLines(p, o, e.Diff)...)
+}
+
+func itemLines(p paint, o Options, items []event.Item) []string {
+	var lines []string
+	for _, item := range items {
+		quiet := item.Status == event.OK || item.Status == event.Skipped
+		if quiet && o.Verbosity == 0 {
+			continue
+		}
+		label := item.Label
+		if label == "" {
+			label = string(item.Item)
+		}
+		line := fmt.Sprintf("    %s  %s%s", p.status(item.Status, fmt.Sprintf("%-9s", item.Status)), Clean(label, false), verdict(item.Ignored, false))
+		if msg := shownMessage(o, item.Status, item.Msg); msg != "" {
+			line += "  " + msg
+		}
+		lines = append(lines, line)
+		lines = append(lines, diffLines(p, o, item.Diff)...)
+	}
+	return lines
+}
+
+func verdict(ignored, rescued bool) string {
+	switch {
+	case ignored:
+		return "  (ignored)"
+	case rescued:
+		return "  (rescued)"
+	}
+	return ""
+}
+
+// shownMessage is the message to show: always where something went wrong, and else when it is short or
+// asked for.
+func shownMessage(o Options, s event.Status, msg string) string {
+	if msg == "" {
+		return ""
+	}
+	bad := s == event.Failed || s == event.Unreachable || s == event.Unknown
+	if !bad && o.Verbosity == 0 && len(msg) > 300 {
+		msg = msg[:300] + "…"
+	}
+	if bad && strings.Contains(msg, "\n") {
+		return "\n      " + strings.ReplaceAll(Clean(strings.TrimSpace(msg), true), "\n", "\n      ")
+	}
+	return Clean(msg, false)
+}
+
+func howMany(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}
+
+// names lists hosts, shortened when there are many.
+func names(hosts []string) string {
+	if len(hosts) > 8 {
+		return fmt.Sprintf("%s … %s (%d hosts)", strings.Join(hosts[:4], " "), hosts[len(hosts)-1], len(hosts))
+	}
+	return strings.Join(hosts, " ")
+}
