@@ -61,6 +61,9 @@ type Call struct {
 	// the role's and the playbook's folder called kind ("files", "templates", "tasks", "vars").
 	// A missing file is fs.ErrNotExist with a message that lists where it was looked for.
 	Open func(kind, name string) (Source, error)
+	// OpenDir lists a folder of the control node, found as Open finds a file: everything below it, in
+	// order of path. [LocalTree] does the listing.
+	OpenDir func(kind, name string) ([]TreeEntry, error)
 	// Render evaluates template text in the task's scope. name stands in error messages; delims are the
 	// two template delimiters, zero for "{{" and "}}".
 	Render func(name, text string, delims [2]string) (string, error)
@@ -72,6 +75,8 @@ type Call struct {
 	// Batch is every host of the running batch with the address its connection uses, the task's host
 	// included, in batch order.
 	Batch []string
+	// Verbosity is how many -v the run was started with.
+	Verbosity int
 }
 
 // Proposal is what a module found and what it would do about it.
@@ -86,15 +91,46 @@ type Proposal struct {
 	// nothing. In check mode it runs against an overlay of the host, where writes stay in memory and
 	// what cannot be predicted is ErrUnpredicted.
 	Do func(ctx context.Context, host Host) error
-	// Predicts is state, other than files, that Do leaves behind. Where it is set, check mode remembers
-	// it instead of running Do; Host.Predicted answers from it. Keys are the module's own
-	// ("systemd/zookeeper.service/active"); those that start with "cluster/" are shared by all hosts.
+	// Predicts is state, other than files, that Do leaves behind. Where it is not nil, even if empty,
+	// check mode remembers it instead of running Do; Host.Predicted answers from it. Keys are the
+	// module's own ("systemd/zookeeper.service/active"); those that start with "cluster/" are shared by
+	// all hosts.
 	Predicts map[string]string
+	// Waits says that Do waits for something that is not so yet. Check mode does not run it: nobody can
+	// know whether the wait would end, so the task's status is unknown.
+	Waits bool
+	// Skip says that the task has nothing to do on this host and counts as skipped; Message says why.
+	Skip bool
 	// Facts are variables that the task sets on its host: names to JSON values. They are set in check
 	// mode too.
 	Facts map[string]json.RawMessage
+	// FactRank is where Facts stand among the other variables.
+	FactRank FactRank
+	// VarFiles are files of variables (YAML or JSON) that the task sets on its host, where values may be
+	// templates. The runner reads them.
+	VarFiles []VarFile
 	// Message is one line for people; empty for none.
 	Message string
+}
+
+// FactRank is where a task's facts stand in the order of precedence.
+type FactRank string
+
+// Ranks, by what Ansible calls them.
+const (
+	// RankSet is set_fact's: above the play's, role's and task's variables. It is the zero value.
+	RankSet FactRank = ""
+	// RankFound is that of facts found on a host: above the inventory, below the play's variables.
+	RankFound FactRank = "found"
+	// RankBoth sets the facts at both ranks (set_fact with cacheable).
+	RankBoth FactRank = "both"
+)
+
+// VarFile is a file of variables for include_vars, which stand just below set_fact's.
+type VarFile struct {
+	Source Source
+	// Under puts the whole content into one variable of this name; empty sets each variable.
+	Under string
 }
 
 // Diff is one difference between what was asked and what was found.
