@@ -1,0 +1,94 @@
+package event
+
+import (
+	"bytes"
+	"encoding/json"
+	"io"
+	"slices"
+	"sync"
+	"time"
+)
+
+// MarshalJSON gives one object: seq, time (RFC 3339, UTC), event, and the event's own fields.
+func (r Record) MarshalJSON() ([]byte, error) {
+	head, err := json.Marshal(struct {
+		Seq   int64     `json:"seq"`
+		Time  time.Time `json:"time"`
+		Event string    `json:"event"`
+	}{r.Seq, r.Time.UTC(), r.Event.Kind()})
+	if err != nil {
+		return nil, err
+	}
+	body, err := json.Marshal(r.Event)
+	if err != nil {
+		return nil, err
+	}
+	if string(body) == "{}" {
+		return head, nil
+	}
+	return slices.Concat(head[:len(head)-1], []byte{','}, body[1:]), nil
+}
+
+// Lines is a sink that writes one JSON object a line. The first write that fails is kept and nothing
+// is written after it.
+type Lines struct {
+	mu  sync.Mutex // guards w, err
+	w   io.Writer
+	err error
+}
+
+// NewLines makes a sink that writes to w.
+func NewLines(w io.Writer) *Lines { return &Lines{w: w} }
+
+// Record writes the record.
+func (l *Lines) Record(r Record) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.err != nil {
+		return
+	}
+	var line bytes.Buffer
+	e := json.NewEncoder(&line)
+	e.SetEscapeHTML(false)
+	if l.err = e.Encode(r); l.err == nil {
+		_, l.err = l.w.Write(line.Bytes())
+	}
+}
+
+// Err is the first error of writing.
+func (l *Lines) Err() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.err
+}
+
+// Tee is a sink that passes every record on to all of its sinks, in order.
+type Tee []Sink
+
+// Record passes the record on.
+func (t Tee) Record(r Record) {
+	for _, s := range t {
+		s.Record(r)
+	}
+}
+
+// Stream numbers events and passes them on as records. It is safe for concurrent use.
+type Stream struct {
+	mu   sync.Mutex // guards seq and the order in which the sink sees records
+	seq  int64
+	sink Sink
+	now  func() time.Time
+}
+
+// NewStream makes a stream into a sink; nil drops everything. now is the clock.
+func NewStream(sink Sink, now func() time.Time) *Stream { return &Stream{sink: sink, now: now} }
+
+// Emit numbers the event and passes it on before it returns.
+func (s *Stream) Emit(e Event) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.seq++
+	if s.sink != nil {
+		s.sink.Record(Record{Seq: s.seq, Time: s.now(), Event: e})
+	}
+}
