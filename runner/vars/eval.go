@@ -1,0 +1,200 @@
+package vars
+
+import (
+	"errors"
+	"fmt"
+)
+
+type constant struct{ v any }
+
+func (e constant) eval(*frame) (any, error) { return e.v, nil }
+
+type dotExpression struct{}
+
+func (dotExpression) eval(f *frame) (any, error) { return f.dot, nil }
+
+type rootExpression struct{}
+
+func (rootExpression) eval(f *frame) (any, error) { return f.root, nil }
+
+type scopeExpression struct{}
+
+func (scopeExpression) eval(f *frame) (any, error) { return f.scope, nil }
+
+type slotExpression int
+
+func (e slotExpression) eval(f *frame) (any, error) { return f.slots[e], nil }
+
+type setExpression struct {
+	slot  int
+	value expression
+}
+
+func (e setExpression) eval(f *frame) (any, error) {
+	v, err := e.value.eval(f)
+	f.slots[e.slot] = v
+	return v, err
+}
+
+// logicExpression is and, or: the first argument that decides, or the last one.
+type logicExpression struct {
+	or   bool
+	args []expression
+}
+
+func (e logicExpression) eval(f *frame) (v any, err error) {
+	for _, a := range e.args {
+		if v, err = a.eval(f); err != nil {
+			return nil, err
+		}
+		if truth(v) == e.or {
+			return v, nil
+		}
+	}
+	return v, nil
+}
+
+type defaultExpression struct{ value, fallback expression }
+
+func (e defaultExpression) eval(f *frame) (any, error) {
+	v, err := e.value.eval(f)
+	if err != nil || !isUndefined(v) {
+		return v, err
+	}
+	return e.fallback.eval(f)
+}
+
+type coalesceExpression struct{ args []expression }
+
+func (e coalesceExpression) eval(f *frame) (any, error) {
+	for _, a := range e.args {
+		v, err := a.eval(f)
+		if err != nil || !isUndefined(v) && truth(v) {
+			return v, err
+		}
+	}
+	return nil, nil
+}
+
+type emptyExpression struct{ arg expression }
+
+func (e emptyExpression) eval(f *frame) (any, error) {
+	v, err := e.arg.eval(f)
+	return isUndefined(v) || !truth(v), err
+}
+
+type definedExpression struct{ arg expression }
+
+func (e definedExpression) eval(f *frame) (any, error) {
+	v, err := e.arg.eval(f)
+	return !isUndefined(v), err
+}
+
+// definedPathExpression is defined with a path that is computed.
+type definedPathExpression struct {
+	arg expression
+	off int
+}
+
+func (e definedPathExpression) eval(f *frame) (any, error) {
+	v, err := e.arg.eval(f)
+	if err != nil {
+		return nil, err
+	}
+	text, ok := v.(string)
+	path := splitPath(text)
+	if !ok || path == nil {
+		return nil, f.fail(e.off, nil, `give a path such as "a.b"`, describe(v)+" is no variable path")
+	}
+	got, err := fieldExpression{base: scopeExpression{}, path: path, off: e.off, lenient: true}.eval(f)
+	return !isUndefined(got), err
+}
+
+// callExpression calls a function whose arguments are all needed.
+type callExpression struct {
+	fn      *function
+	args    []expression
+	offs    []int
+	off     int
+	lenient bool
+}
+
+func (e *callExpression) eval(f *frame) (any, error) {
+	args := make([]any, len(e.args))
+	for i, a := range e.args {
+		v, err := a.eval(f)
+		if err != nil {
+			return nil, err
+		}
+		if !e.fn.lazy {
+			if v, err = f.known(v, e.offs[i]); err != nil {
+				return nil, err
+			}
+		}
+		args[i] = v
+	}
+	v, err := e.fn.call(&call{frame: f, off: e.off}, args)
+	if err == nil {
+		return v, nil
+	}
+	if e.lenient && errors.Is(err, ErrUndefined) {
+		return undefined{}, nil
+	}
+	return nil, e.failure(f, err)
+}
+
+// failure places a function's error, unless it is about another template and has a place.
+func (e *callExpression) failure(f *frame, err error) error {
+	var placed *Error
+	if errors.As(err, &placed) {
+		return err
+	}
+	hint := "usage: " + e.fn.Usage
+	var arg *argumentError
+	if errors.As(err, &arg) {
+		off := e.off
+		if arg.index < len(e.offs) {
+			off = e.offs[arg.index]
+		}
+		return f.fail(off, err, hint, fmt.Sprintf("%s: %s", e.fn.Name, arg.problem))
+	}
+	return f.fail(e.off, err, hint, fmt.Sprintf("%s: %v", e.fn.Name, err))
+}
+
+// known gives an argument in full and refuses what check mode does not know.
+func (f *frame) known(v any, off int) (any, error) {
+	v, err := f.plain(v)
+	if err != nil {
+		return nil, err
+	}
+	switch v.(type) {
+	case *unknown:
+		return nil, f.fail(off, ErrUnknown, "", "the value is "+unknownText)
+	case omitted:
+		return nil, f.fail(off, nil, "give omit as the whole value, or as the fallback of default", "omit is no value to compute with")
+	}
+	return v, nil
+}
+
+// truth is Go templates' truth: false are false, 0, "", null and what is empty.
+func truth(v any) bool {
+	switch v := v.(type) {
+	case nil, undefined:
+		return false
+	case bool:
+		return v
+	case int64:
+		return v != 0
+	case float64:
+		return v != 0
+	case string:
+		return v != ""
+	case []any:
+		return len(v) > 0
+	case map[string]any:
+		return len(v) > 0
+	case lazy:
+		return len(v.keys()) > 0
+	}
+	return true
+}

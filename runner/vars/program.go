@@ -1,0 +1,85 @@
+package vars
+
+import (
+	"github.com/pegbook/pegbook/runner/diag"
+)
+
+// program is a compiled text.
+type program struct {
+	src    *source
+	delims [2]string
+	body   []statement
+	// single is set when the text is exactly one action: its value keeps its type.
+	single expression
+	named  map[string]*routine
+	slots  int
+	refs   []Ref
+	// lib is what compiles templates that this one looks up.
+	lib map[string]*function
+}
+
+// routine is the body of a {{define}}.
+type routine struct {
+	body  []statement
+	slots int
+}
+
+// expression is a part of a template that has a value.
+type expression interface {
+	eval(f *frame) (any, error)
+}
+
+// statement is a part of a template that prints.
+type statement interface {
+	run(f *frame) error
+}
+
+// frame is one evaluation of a program or routine.
+type frame struct {
+	scope *Scope
+	prog  *program
+	root  any // $
+	dot   any
+	slots []any
+	trail *trail
+	out   []byte
+	depth int
+}
+
+// Bounds on what one template may do, so that a slip cannot take the control node down.
+const (
+	maxOutput     = 64 << 20
+	maxIterations = 1_000_000
+	maxDepth      = 100
+)
+
+// run gives the program's value in a scope.
+func (p *program) run(s *Scope, t *trail) (any, error) {
+	f := &frame{scope: s, prog: p, root: s, dot: s, trail: t}
+	if p.slots > 0 {
+		f.slots = make([]any, p.slots)
+	}
+	if p.single != nil {
+		v, err := p.single.eval(f)
+		if err != nil {
+			return nil, err
+		}
+		return f.plain(v)
+	}
+	if err := runAll(f, p.body); err != nil {
+		return nil, err
+	}
+	return string(f.out), nil
+}
+
+// position is where a byte of the program's text is written.
+func (p *program) position(off int) diag.Position { return p.src.position(off) }
+
+// fail makes an error at a byte of the template.
+func (f *frame) fail(off int, cause error, hint, problem string) *Error {
+	return &Error{
+		Diagnostic: diag.Diagnostic{Position: f.prog.position(off), Problem: problem, Hint: hint},
+		Expression: f.prog.src.expression(off, f.prog.delims),
+		cause:      cause,
+	}
+}

@@ -1,0 +1,217 @@
+package vars
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/pegbook/pegbook/runner/diag"
+)
+
+// Layer is where a variable stands in the order of precedence; a higher layer hides a lower one. The
+// numbers are the rows of ansible-semantics VAR-3.
+type Layer int
+
+// Layers, lowest first.
+const (
+	RoleDefaults  Layer = 1
+	HostInventory Layer = 10 // inventory, group_vars, host_vars: already merged by package inventory
+	Facts         Layer = 11
+	PlayVars      Layer = 12
+	PlayVarsFiles Layer = 13
+	RoleVars      Layer = 14
+	BlockVars     Layer = 15 // pushed once a block, outermost first
+	TaskVars      Layer = 16
+	IncludeVars   Layer = 17
+	SetFact       Layer = 18 // also register
+	RoleParams    Layer = 19
+	IncludeParams Layer = 20
+	LoopVars      Layer = 20 // pushed after IncludeParams
+	ExtraVars     Layer = 21
+	Magic         Layer = 22
+)
+
+// World is what a scope can reach beyond its own variables. The runner provides it. Methods are called
+// while templates are evaluated, from several goroutines.
+type World interface {
+	// HostScope is the scope in which another host's variables resolve (hostvars): inventory variables,
+	// facts, set_fact and register. False when there is no such host. It is asked for every use, so it
+	// should keep what it made while the host's variables stay the same.
+	HostScope(host string) (*Scope, bool)
+	// HostNames are all hosts of the inventory, for ranging over hostvars.
+	HostNames() []string
+	// Select gives the names of the hosts that a pattern selects.
+	Select(pattern string) ([]string, error)
+	// ReadFile reads a file of the control node by a name relative to the playbook or role (lookup_file).
+	ReadFile(name string) ([]byte, error)
+}
+
+// Scope is what names mean for one host at one moment. It is immutable: With gives a new one that
+// shares everything else, so making one costs next to nothing however many variables there are. A
+// scope remembers what it has resolved. It may be used from several goroutines.
+type Scope struct {
+	world  World
+	layers []layered // highest first
+
+	mu       sync.Mutex
+	resolved map[string]any // guarded by mu; values of templates only
+}
+
+type layered struct {
+	layer Layer
+	vs    *Values
+}
+
+// NewScope makes an empty scope. w may be nil where there are no other hosts and files.
+func NewScope(w World) *Scope { return &Scope{world: w} }
+
+// With gives a scope in which the variables of vs stand at a layer, above others of the same layer.
+func (s *Scope) With(layer Layer, vs *Values) *Scope {
+	if vs.Len() == 0 {
+		return s
+	}
+	at := 0
+	for at < len(s.layers) && s.layers[at].layer > layer {
+		at++
+	}
+	layers := make([]layered, 0, len(s.layers)+1)
+	layers = append(layers, s.layers[:at]...)
+	layers = append(layers, layered{layer, vs})
+	layers = append(layers, s.layers[at:]...)
+	return &Scope{world: s.world, layers: layers}
+}
+
+// Lookup resolves a variable. False: no layer defines it.
+func (s *Scope) Lookup(name string) (Data, bool, error) {
+	v, ok, err := s.lookup(name, nil)
+	if l, isLazy := v.(lazy); isLazy && err == nil {
+		v, err = (&frame{scope: s}).gather(l)
+	}
+	return Data{v}, ok, err
+}
+
+// Names lists every variable that is defined, sorted.
+func (s *Scope) Names() []string {
+	names := map[string]bool{"omit": true}
+	if s.world != nil {
+		names["hostvars"] = true
+	}
+	for _, l := range s.layers {
+		for _, e := range l.vs.entries {
+			names[e.name] = true
+		}
+	}
+	return slices.Sorted(maps.Keys(names))
+}
+
+// written is Names without what every scope has.
+func (s *Scope) written() []string {
+	return slices.DeleteFunc(s.Names(), func(n string) bool {
+		_, ok := s.value(n)
+		return !ok
+	})
+}
+
+// Origin says which layer a variable comes from and where it is written. False: not defined.
+func (s *Scope) Origin(name string) (Layer, diag.Position, bool) {
+	for _, l := range s.layers {
+		if v, ok := l.vs.Get(name); ok {
+			return l.layer, v.Position(), true
+		}
+	}
+	if name == "omit" || name == "hostvars" && s.world != nil {
+		return Magic, diag.Position{}, true
+	}
+	return 0, diag.Position{}, false
+}
+
+func (s *Scope) value(name string) (Value, bool) {
+	for _, l := range s.layers {
+		if v, ok := l.vs.Get(name); ok {
+			return v, true
+		}
+	}
+	return Value{}, false
+}
+
+// trail is the variables that are being resolved, innermost first. It finds cycles.
+type trail struct {
+	scope  *Scope
+	name   string
+	depth  int
+	before *trail
+}
+
+// maxTrail bounds chains of variables. A cycle through other hosts' scopes may show only by its length,
+// when the World makes a new scope for each use.
+const maxTrail = 100
+
+func (s *Scope) lookup(name string, t *trail) (any, bool, error) {
+	v, ok := s.value(name)
+	if !ok {
+		return s.builtin(name)
+	}
+	if d, static := v.Static(); static {
+		return d.v, true, nil
+	}
+	s.mu.Lock()
+	known, ok := s.resolved[name]
+	s.mu.Unlock()
+	if ok {
+		return known, true, nil
+	}
+	next := &trail{scope: s, name: name, before: t, depth: 1}
+	if t != nil {
+		next.depth = t.depth + 1
+	}
+	if err := next.cycle(v); err != nil {
+		return nil, true, err
+	}
+	got, err := v.resolve(s, next)
+	if err != nil {
+		return nil, true, through(err, name)
+	}
+	s.mu.Lock()
+	if s.resolved == nil {
+		s.resolved = map[string]any{}
+	}
+	s.resolved[name] = got
+	s.mu.Unlock()
+	return got, true, nil
+}
+
+// builtin gives the variables that every scope has.
+func (s *Scope) builtin(name string) (any, bool, error) {
+	switch {
+	case name == "omit":
+		return omitted{}, true, nil
+	case name == "hostvars" && s.world != nil:
+		return hostvars{s.world}, true, nil
+	}
+	return nil, false, nil
+}
+
+// cycle is the error when the innermost variable is being resolved already.
+func (t *trail) cycle(v Value) error {
+	names := []string{t.name}
+	for b := t.before; b != nil; b = b.before {
+		names = append(names, b.name)
+		if b.name == t.name && (b.scope == t.scope || t.depth >= maxTrail) {
+			slices.Reverse(names)
+			return &Error{cause: ErrCycle, Diagnostic: diag.Diagnostic{
+				Position: v.Position(),
+				Problem:  "variable is " + ErrCycle.Error() + ": " + strings.Join(names, " → "),
+				Hint:     "give one of them a value that does not use the others",
+			}}
+		}
+	}
+	if t.depth >= maxTrail {
+		return &Error{cause: ErrCycle, Diagnostic: diag.Diagnostic{
+			Position: v.Position(),
+			Problem:  fmt.Sprintf("variable %q is reached through more than %d others", t.name, maxTrail),
+		}}
+	}
+	return nil
+}

@@ -1,0 +1,204 @@
+package vars
+
+import (
+	"maps"
+	"os"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"gopkg.in/yaml.v3"
+
+	"github.com/pegbook/pegbook/runner/diag"
+)
+
+// Values are named variables, in the order they were written. The zero value is empty; nil is, too.
+// They are immutable.
+type Values struct {
+	entries []entry
+	places  map[string]int // name → entry, when there are more than fewEntries
+}
+
+type entry struct {
+	name  string
+	value Value
+}
+
+// fewEntries is how many names are searched one by one; most sets (a loop's, a register's) are smaller,
+// and a map for each would cost more than it saves.
+const fewEntries = 8
+
+func newValues(entries []entry) *Values {
+	vs := &Values{entries: entries}
+	if len(entries) > fewEntries {
+		vs.places = make(map[string]int, len(entries))
+		for i, e := range entries {
+			vs.places[e.name] = i
+		}
+	}
+	return vs
+}
+
+// ValuesFromNode reads a mapping of variables. Names must be identifiers.
+func ValuesFromNode(n *yaml.Node, file string, problems *diag.List) *Values {
+	return valuesFrom(n, file, problems, problems.Add)
+}
+
+// InventoryValues is ValuesFromNode for an inventory, where Ansible accepts any name: a name that is no
+// identifier is a warning only.
+func InventoryValues(n *yaml.Node, file string, problems *diag.List) *Values {
+	return valuesFrom(n, file, problems, problems.Warn)
+}
+
+func valuesFrom(n *yaml.Node, file string, problems *diag.List, report func(diag.Position, string, string, ...any)) *Values {
+	v := FromNode(n, file, problems)
+	if d, ok := v.Static(); v.IsZero() || ok && d.v == nil {
+		return &Values{}
+	}
+	if v.n.kind != kindMapping {
+		problems.Add(v.Position(), "write name: value lines", "variables must be a mapping, not a %s", v.kindName())
+		return &Values{}
+	}
+	var entries []entry
+	for _, f := range v.n.fields {
+		if !IsName(f.Name) {
+			report(f.At, "use letters, digits and _, and no digit first", "%q cannot be used as a variable's name", f.Name)
+		}
+		entries = append(entries, entry{f.Name, f.Value})
+	}
+	return newValues(entries)
+}
+
+var namePattern = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
+
+// IsName says whether a text can be the name of a variable.
+func IsName(name string) bool { return namePattern.MatchString(name) }
+
+// ReadFile reads a YAML or JSON file of variables. A file that is not there is fs.ErrNotExist.
+func ReadFile(path string, problems *diag.List) (*Values, error) {
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	return ParseFile(path, raw, problems), nil
+}
+
+// ParseFile is ReadFile for text that is read already.
+func ParseFile(path string, raw []byte, problems *diag.List) *Values {
+	if strings.HasPrefix(string(raw), "$ANSIBLE_VAULT;") {
+		problems.Add(diag.Position{File: path, Line: 1, Column: 1}, vaultHint, "the file is encrypted with ansible-vault, which pegbook cannot read")
+		return &Values{}
+	}
+	n := parseYAML(path, raw, problems)
+	if n == nil {
+		return &Values{}
+	}
+	return InventoryValues(n, path, problems)
+}
+
+var yamlErrorLine = regexp.MustCompile(`^yaml: (?:line (\d+): )?`)
+
+// parseYAML gives the only document's top value; nil when there is none.
+func parseYAML(file string, raw []byte, problems *diag.List) *yaml.Node {
+	var doc yaml.Node
+	dec := yaml.NewDecoder(strings.NewReader(string(raw)))
+	err := dec.Decode(&doc)
+	if err != nil {
+		if err.Error() == "EOF" {
+			return nil
+		}
+		at := diag.Position{File: file}
+		problem := err.Error()
+		if m := yamlErrorLine.FindStringSubmatch(problem); m != nil {
+			problem = problem[len(m[0]):]
+			at.Line, _ = strconv.Atoi(m[1])
+		}
+		problems.Add(at, "", "the YAML cannot be read: %s", problem)
+		return nil
+	}
+	var more yaml.Node
+	if dec.Decode(&more) == nil {
+		problems.Add(diag.Position{File: file, Line: more.Line, Column: more.Column}, "keep one document in a file", "only the first YAML document would count")
+	}
+	return doc.Content[0]
+}
+
+// ValuesOf makes variables of data that is never expanded, in name order.
+func ValuesOf(m map[string]Data) *Values {
+	entries := make([]entry, 0, len(m))
+	for _, name := range slices.Sorted(maps.Keys(m)) {
+		entries = append(entries, entry{name, Literal(m[name])})
+	}
+	return newValues(entries)
+}
+
+// Get gives a variable as written.
+func (vs *Values) Get(name string) (Value, bool) {
+	if vs == nil {
+		return Value{}, false
+	}
+	if vs.places != nil {
+		i, ok := vs.places[name]
+		if !ok {
+			return Value{}, false
+		}
+		return vs.entries[i].value, true
+	}
+	for i := range vs.entries {
+		if vs.entries[i].name == name {
+			return vs.entries[i].value, true
+		}
+	}
+	return Value{}, false
+}
+
+// Names lists the variables in order.
+func (vs *Values) Names() []string {
+	if vs == nil {
+		return nil
+	}
+	names := make([]string, len(vs.entries))
+	for i, e := range vs.entries {
+		names[i] = e.name
+	}
+	return names
+}
+
+// Len is how many there are.
+func (vs *Values) Len() int {
+	if vs == nil {
+		return 0
+	}
+	return len(vs.entries)
+}
+
+// With gives a copy in which name has another value.
+func (vs *Values) With(name string, v Value) *Values {
+	return vs.Over(newValues([]entry{{name, v}}))
+}
+
+// Over gives the variables of vs with those of top over them, name by name.
+func (vs *Values) Over(top *Values) *Values {
+	switch {
+	case top.Len() == 0 && vs == nil:
+		return &Values{}
+	case top.Len() == 0:
+		return vs
+	case vs.Len() == 0:
+		return top
+	}
+	entries := make([]entry, 0, len(vs.entries)+len(top.entries))
+	for _, e := range vs.entries {
+		if v, ok := top.Get(e.name); ok {
+			e.value = v
+		}
+		entries = append(entries, e)
+	}
+	for _, e := range top.entries {
+		if _, ok := vs.Get(e.name); !ok {
+			entries = append(entries, e)
+		}
+	}
+	return newValues(entries)
+}
