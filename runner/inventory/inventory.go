@@ -1,14 +1,36 @@
 // Package inventory is the managed hosts and the groups they serve in, with their variables. It reads
-// files; it never contacts a host.
+// files, and runs inventory scripts on the control node; it never contacts a host.
+//
+// Everything is worked out when the inventory is loaded: an Inventory and its hosts are immutable and
+// safe for concurrent use. Hosts in the same groups share the variables of these groups.
 package inventory
 
 import (
+	"slices"
+	"sync"
+
 	"github.com/pegbook/pegbook/runner/diag"
 	"github.com/pegbook/pegbook/runner/vars"
 )
 
 // Inventory is what all sources together say. It is safe for concurrent reading.
-type Inventory struct{}
+type Inventory struct {
+	sources *sources // what the files say, for WithHost
+	hosts   map[string]*Host
+	groups  map[string]*members
+	names   []string // of groups, in order of definition
+	// local is the host that a name of the control node means.
+	local *Host
+	// implicit are the hosts that names of the control node mean when no source has them.
+	implicit map[string]*Host
+}
+
+// members are a group's hosts, worked out when first asked for: few of many groups are.
+type members struct {
+	group *group
+	once  sync.Once
+	hosts []*Host
+}
 
 // Host is a managed host.
 type Host struct {
@@ -21,53 +43,129 @@ type Host struct {
 	Vars *vars.Values
 	// Implicit marks the localhost that no source names.
 	Implicit bool
+
+	file, dir string
 }
 
 // Options say what to read.
 type Options struct {
 	// Sources are the arguments of -i: files, directories, scripts, or "h1,h2,".
 	Sources []string
-	// PlaybookDir is where group_vars and host_vars are looked for besides the sources' own folders.
+	// PlaybookDir is where group_vars and host_vars are looked for besides the sources' own folders; ""
+	// for nowhere.
 	PlaybookDir string
 }
 
-// Load reads the sources. The list holds every problem of every file.
-func Load(o Options) (*Inventory, diag.List) { panic("skeleton") }
+// Load reads the sources. The list holds every problem of every file. The inventory is usable when the
+// list has not Failed.
+func Load(o Options) (*Inventory, diag.List) {
+	var problems diag.List
+	s := newSources(&problems)
+	for _, source := range o.Sources {
+		s.read(source)
+	}
+	s.beside(o)
+	inv := s.build()
+	problems.Sort()
+	return inv, problems
+}
+
+// localNames mean the control node when the inventory does not have them.
+func localNames() []string { return []string{"localhost", "127.0.0.1", "::1"} }
+
+func isLocal(name string) bool { return slices.Contains(localNames(), name) }
 
 // Host gives a host by name; the implicit localhost too.
-func (inv *Inventory) Host(name string) (*Host, bool) { panic("skeleton") }
+func (inv *Inventory) Host(name string) (*Host, bool) {
+	if h, ok := inv.hosts[name]; ok {
+		return h, true
+	}
+	if !isLocal(name) {
+		return nil, false
+	}
+	if inv.local != nil {
+		return inv.local, true
+	}
+	return inv.implicit[name], true
+}
 
 // Hosts are all hosts in inventory order.
-func (inv *Inventory) Hosts() []*Host { panic("skeleton") }
+func (inv *Inventory) Hosts() []*Host {
+	hosts, _ := inv.Group("all")
+	return hosts
+}
 
 // Groups are the names of all groups, in order of definition, "all" first and "ungrouped" last.
-func (inv *Inventory) Groups() []string { panic("skeleton") }
+func (inv *Inventory) Groups() []string { return slices.Clone(inv.names) }
 
 // Group gives a group's hosts in order; false when there is none.
-func (inv *Inventory) Group(name string) ([]*Host, bool) { panic("skeleton") }
+func (inv *Inventory) Group(name string) ([]*Host, bool) {
+	m, ok := inv.groups[name]
+	if !ok {
+		return nil, false
+	}
+	m.once.Do(func() {
+		for _, h := range m.group.members() {
+			m.hosts = append(m.hosts, inv.hosts[h.name])
+		}
+	})
+	return m.hosts, true
+}
 
 // Children are the names of the groups directly below a group.
-func (inv *Inventory) Children(group string) []string { panic("skeleton") }
-
-// Select gives the hosts that a pattern selects, in Ansible's order. A term that matches nothing is a
-// warning in the list; a subscript outside is an error. at is where the pattern is written.
-func (inv *Inventory) Select(pattern string, at diag.Position) ([]*Host, diag.List) {
-	panic("skeleton")
+func (inv *Inventory) Children(group string) []string {
+	m, ok := inv.groups[group]
+	if !ok {
+		return nil
+	}
+	var names []string
+	for _, child := range m.group.children {
+		if child.name != ungrouped {
+			names = append(names, child.name)
+		}
+	}
+	if group == all {
+		names = append(names, ungrouped)
+	}
+	return names
 }
 
-// SelectAll is Select for a list of patterns, and reads @file terms (for --limit).
-func (inv *Inventory) SelectAll(patterns []string, at diag.Position) ([]*Host, diag.List) {
-	panic("skeleton")
+// Dir is inventory_dir of a host: the folder of the source that names it; "" when that is no file.
+func (inv *Inventory) Dir(host string) string {
+	if h, ok := inv.hosts[host]; ok {
+		return h.dir
+	}
+	return ""
 }
 
-// Dir and File are inventory_dir and inventory_file for a host: those of the source that names it.
-func (inv *Inventory) Dir(host string) string { panic("skeleton") }
-
-// File is the path of the source that names the host.
-func (inv *Inventory) File(host string) string { panic("skeleton") }
+// File is inventory_file of a host: the path of the source that names it.
+func (inv *Inventory) File(host string) string {
+	if h, ok := inv.hosts[host]; ok {
+		return h.file
+	}
+	return ""
+}
 
 // WithHost gives an inventory with one more host (add_host), in the groups named, with the variables over
-// those it has.
+// those it has. A host that is there already is added to the groups. The result has hosts of its own:
+// compare names, not pointers.
 func (inv *Inventory) WithHost(name string, groups []string, v *vars.Values) *Inventory {
-	panic("skeleton")
+	s := inv.sources.clone()
+	h := s.host(name)
+	h.vars = over(h.vars, v)
+	for _, g := range groups {
+		s.group(g).add(h)
+	}
+	return s.build()
+}
+
+// over gives the variables of low with those of high over them; either may be nil.
+func over(low, high *vars.Values) *vars.Values {
+	switch {
+	case low.Len() == 0:
+		return high
+	case high.Len() == 0:
+		return low
+	}
+	return low.Over(high)
 }

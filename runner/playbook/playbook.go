@@ -36,6 +36,8 @@ type Play struct {
 	Order     string     // inventory (also ""), sorted, reverse_sorted, reverse_inventory, shuffle
 	Strategy  string     // linear (also ""), free, host_pinned
 	Facts     *bool      // gather_facts; nil is the default, true
+	// GatherSubset is what is asked of setup when facts are gathered.
+	GatherSubset vars.Value
 	VarsFiles []VarsFile
 	// MaxFailPercentage, where set, is a number or "49%".
 	MaxFailPercentage vars.Value
@@ -47,7 +49,12 @@ type Play struct {
 
 	PreTasks, Tasks, PostTasks []*Block // roles' blocks stand first in Tasks
 	Roles                      []*Role  // in the order they run, dependencies first, of roles: only
-	Handlers                   []*Handler
+	// Imported are the roles of import_role. Like those of Roles, their defaults and vars are seen in the
+	// whole play.
+	Imported []*Role
+	// Handlers are those of roles, then the play's own. Keywords of blocks, imports and role entries around
+	// them are already in their own.
+	Handlers []*Handler
 
 	Keywords
 }
@@ -56,6 +63,8 @@ type Play struct {
 type VarsFile struct {
 	At    diag.Position
 	Names []vars.Value
+	// Values is the content, read with the playbook when no name is a template; else nil.
+	Values *vars.Values
 }
 
 // Requirement is one line of requires.
@@ -133,7 +142,8 @@ type Task struct {
 	Dir string
 
 	Module string
-	// Args is a mapping, or the scalar or list of a free-form argument.
+	// Args is a mapping, or the scalar or list of a free-form argument. A mapping may hold the free-form
+	// argument under FreeForm: command: echo a, args: {chdir: /srv}.
 	Args   vars.Value
 	ArgsAt diag.Position
 
@@ -154,7 +164,12 @@ type Task struct {
 	Meta    string
 	Include *Include
 	Keywords
+
+	place *place
 }
+
+// FreeForm is the name under which a mapping of arguments holds the free-form one.
+const FreeForm = "_raw_params"
 
 // LoopControl says how a loop is run.
 type LoopControl struct {
@@ -175,11 +190,12 @@ type Include struct {
 	Public                                          bool
 	// Apply is what apply: gives to the content.
 	Apply Keywords
-	// Content is what a name without templates brings; nil when the name is a template.
+	// Content is what a name without templates brings. It is nil when the name is a template, when there is
+	// no such file (the host fails when it gets there), and where a file includes itself.
 	Content *Content
 }
 
-// Content is what an include brings in.
+// Content is what an include brings in. That of a role is one block whose Role it is.
 type Content struct {
 	Path     string
 	Blocks   []*Block
@@ -193,9 +209,10 @@ type Role struct {
 	Name string
 	Path string
 	// Parents are the roles that brought it in, nearest first.
-	Parents  []*Role
+	Parents []*Role
 	Defaults *vars.Values
-	Vars     *vars.Values
+	// Vars are those of the role's folder; vars: of a role entry are its block's.
+	Vars *vars.Values
 	// Params are unknown keys of a role entry.
 	Params *vars.Values
 	Public bool
@@ -205,33 +222,4 @@ type Role struct {
 type Handler struct {
 	*Task
 	Role *Role
-}
-
-// Files reads what a playbook is made of, so that tests need no disk.
-type Files interface {
-	// ReadFile gives a file's bytes; a missing one is fs.ErrNotExist.
-	ReadFile(path string) ([]byte, error)
-	// IsDir says whether a folder is there.
-	IsDir(path string) bool
-}
-
-// Options are how a playbook is read.
-type Options struct {
-	Files Files // nil is the disk
-	// RolesPath are more folders to find roles in, behind roles/ beside the playbook.
-	RolesPath []string
-	// Extra are the -e variables: import paths may use them.
-	Extra *vars.Values
-}
-
-// Parse reads a playbook with everything it imports. The list holds every problem of every file; the
-// playbook is usable when the list has not Failed.
-func Parse(path string, o Options) (*Playbook, diag.List) { panic("skeleton") }
-
-// ParseTasks reads a file of tasks for an include whose name was not known before the run.
-func ParseTasks(path string, role *Role, o Options) (*Content, diag.List) { panic("skeleton") }
-
-// ParseRole finds and reads a role for an include whose name was not known before the run.
-func ParseRole(from *Task, name string, inc *Include, o Options) (*Content, diag.List) {
-	panic("skeleton")
 }

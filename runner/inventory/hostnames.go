@@ -1,0 +1,158 @@
+package inventory
+
+import (
+	"fmt"
+	"net"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"github.com/pegbook/pegbook/runner/diag"
+	"github.com/pegbook/pegbook/runner/vars"
+)
+
+// maxRange bounds what one host name with ranges stands for.
+const maxRange = 100_000
+
+var (
+	bracketedIP = regexp.MustCompile(`^\[([0-9A-Fa-f:.]+)\](?::(\d+))?$`)
+	withPort    = regexp.MustCompile(`^((?:[^:\[\]]|\[[^\]]*\])+):(\d+)$`)
+	oneRange    = regexp.MustCompile(`^([^\[\]]*)\[([^\[\]]*)\](.*)$`)
+)
+
+// addHosts puts the hosts that a name with ranges stands for into a group, with the same variables each.
+func (s *sources) addHosts(g *group, text string, v *vars.Values, at diag.Position) {
+	name, port := splitPort(text)
+	names, err := expand(name)
+	if err != nil {
+		s.problems.Add(at, "ranges are [1:9], [01:99], [a:z] or [0:100:10]", "%q: %v", text, err)
+		return
+	}
+	if port != "" {
+		n, err := strconv.Atoi(port)
+		if err != nil || n > 65535 {
+			s.problems.Add(at, "", "%q: %s is no port", text, port)
+			return
+		}
+		v = over(vars.ValuesOf(map[string]vars.Data{"ansible_port": vars.Of(n)}), v)
+	}
+	for _, name := range names {
+		h := s.host(name)
+		h.vars = over(h.vars, v)
+		g.add(h)
+	}
+}
+
+// splitPort splits "host:port" and "[::1]:port".
+func splitPort(text string) (name, port string) {
+	if m := bracketedIP.FindStringSubmatch(text); m != nil && net.ParseIP(m[1]) != nil {
+		return m[1], m[2]
+	}
+	if net.ParseIP(text) != nil {
+		return text, ""
+	}
+	if m := withPort.FindStringSubmatch(text); m != nil {
+		return m[1], m[2]
+	}
+	return text, ""
+}
+
+// expand gives the names that one with ranges stands for: the leftmost range is the slowest.
+func expand(name string) ([]string, error) {
+	m := oneRange.FindStringSubmatch(name)
+	if m == nil {
+		if name == "" {
+			return nil, fmt.Errorf("the name is empty")
+		}
+		return []string{name}, nil
+	}
+	middle, err := span(m[2])
+	if err != nil {
+		return nil, err
+	}
+	tails := []string{""}
+	if m[3] != "" {
+		if tails, err = expand(m[3]); err != nil {
+			return nil, err
+		}
+	}
+	if len(middle)*len(tails) > maxRange {
+		return nil, fmt.Errorf("more than %d hosts", maxRange)
+	}
+	out := make([]string, 0, len(middle)*len(tails))
+	for _, part := range middle {
+		for _, tail := range tails {
+			out = append(out, m[1]+part+tail)
+		}
+	}
+	return out, nil
+}
+
+// span expands first:last:step.
+func span(text string) ([]string, error) {
+	parts := strings.Split(text, ":")
+	if len(parts) < 2 || len(parts) > 3 {
+		return nil, fmt.Errorf("a range has two ends and perhaps a step, not %q", text)
+	}
+	step := 1
+	if len(parts) == 3 && parts[2] != "" {
+		n, err := strconv.Atoi(parts[2])
+		if err != nil || n < 1 {
+			return nil, fmt.Errorf("the step of a range is a positive number, not %q", parts[2])
+		}
+		step = n
+	}
+	first, last := parts[0], parts[1]
+	if first == "" {
+		first = "0"
+	}
+	if last == "" {
+		return nil, fmt.Errorf("the range %q has no end", text)
+	}
+	if isLetter(first) && isLetter(last) {
+		return letters(first[0], last[0], step)
+	}
+	return numbers(first, last, step)
+}
+
+func isLetter(s string) bool {
+	return len(s) == 1 && (s[0] >= 'a' && s[0] <= 'z' || s[0] >= 'A' && s[0] <= 'Z')
+}
+
+func letters(first, last byte, step int) ([]string, error) {
+	if first > last || (first <= 'Z') != (last <= 'Z') {
+		return nil, fmt.Errorf("the range from %c to %c is empty", first, last)
+	}
+	var out []string
+	for c := int(first); c <= int(last); c += min(step, 100) {
+		out = append(out, string(rune(c)))
+	}
+	return out, nil
+}
+
+// numbers counts from first to last; a leading zero fixes the width.
+func numbers(first, last string, step int) ([]string, error) {
+	a, errA := strconv.Atoi(first)
+	b, errB := strconv.Atoi(last)
+	if errA != nil || errB != nil || a < 0 || b < 0 {
+		return nil, fmt.Errorf("the ends of a range are numbers or single letters, not %q and %q", first, last)
+	}
+	width := 0
+	if len(first) > 1 && first[0] == '0' {
+		width = len(first)
+		if len(last) != width {
+			return nil, fmt.Errorf("with a leading zero both ends need the same width, not %q and %q", first, last)
+		}
+	}
+	if a > b {
+		return nil, fmt.Errorf("the range from %d to %d is empty", a, b)
+	}
+	if (b-a)/step >= maxRange {
+		return nil, fmt.Errorf("more than %d hosts", maxRange)
+	}
+	var out []string
+	for n := a; n <= b; n += step {
+		out = append(out, fmt.Sprintf("%0*d", width, n))
+	}
+	return out, nil
+}
