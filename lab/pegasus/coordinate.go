@@ -1,0 +1,332 @@
+package pegasus
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"path"
+	"sort"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/go-zookeeper/zk"
+
+	"github.com/pegbook/pegbook/lab/pegasus/internal/meta"
+	"github.com/pegbook/pegbook/lab/pegasus/internal/peer"
+)
+
+// Coordinator is the service metas elect their leader with and keep state in.
+type Coordinator interface {
+	// Open blocks until the service answers, or ctx is done.
+	Open(ctx context.Context) error
+	// Elect blocks until this meta leads. It reports whoever leads meanwhile.
+	// The channel is closed when the leadership is lost.
+	Elect(ctx context.Context, leader func(peer.Addr)) (lost <-chan struct{}, err error)
+	// Resign gives the leadership up but stays a candidate for Elect.
+	Resign(ctx context.Context) error
+	// Store keeps tables and partitions.
+	Store() meta.Store
+	// Close ends the session at once.
+	Close()
+	// Abandon is what a crash does: the session is left to time out.
+	Abandon()
+}
+
+// zooKeeper coordinates as the real server does (facts/pegasus.md §7.4).
+type zooKeeper struct {
+	p    *process
+	root string
+	lock string
+	self peer.Addr
+
+	conn    *zk.Conn
+	events  <-chan zk.Event
+	mine    string // our lock node
+	dialer  mortalDialer
+	expired chan struct{}
+}
+
+func newZooKeeper(p *process) *zooKeeper {
+	return &zooKeeper{p: p, root: path.Clean(p.config.ClusterRoot), self: p.self,
+		lock: path.Join(p.config.LockRoot, "dsn.meta.server.leader"), expired: make(chan struct{})}
+}
+
+type quiet struct{}
+
+func (quiet) Printf(string, ...any) {}
+
+func (z *zooKeeper) Open(ctx context.Context) error {
+	c := z.p.config
+	timeout := max(c.Scaled(c.ZKTimeout), c.Sim.SessionTimeoutLeast)
+	conn, events, err := zk.Connect(strings.Split(c.ZooKeeper, ","), timeout, zk.WithLogger(quiet{}), zk.WithLogInfo(false), zk.WithDialer(z.dialer.dial))
+	if err != nil {
+		return fmt.Errorf("zookeeper %s: %w", c.ZooKeeper, err)
+	}
+	z.conn, z.events = conn, events
+	for {
+		wait := time.NewTimer(c.Scaled(c.ZKTimeout))
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case e := <-events:
+			wait.Stop()
+			if e.State == zk.StateHasSession {
+				z.p.tasks.Go(func() { z.watchSession(ctx) })
+				return z.makePaths()
+			}
+		case <-wait.C: // the real server stays up and waits, too
+			z.p.log.Line('E', "meta_service.cpp:98:remote_storage_initialize()", "init meta_state_service failed, err = ERR_TIMEOUT")
+		}
+	}
+}
+
+// watchSession notices the end of the session. A real meta exits on it.
+func (z *zooKeeper) watchSession(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case e, ok := <-z.events:
+			if !ok {
+				return
+			}
+			if e.State == zk.StateExpired {
+				close(z.expired)
+				return
+			}
+		}
+	}
+}
+
+func (z *zooKeeper) makePaths() error {
+	for _, dir := range []string{z.root, z.root + "/backup", z.root + "/bulk_load", z.lock} {
+		parts := strings.Split(strings.Trim(dir, "/"), "/")
+		for i := range parts {
+			if err := z.make("/"+strings.Join(parts[:i+1], "/"), nil); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (z *zooKeeper) make(node string, data []byte) error {
+	_, err := z.conn.Create(node, data, 0, zk.WorldACL(zk.PermAll))
+	if err != nil && !errors.Is(err, zk.ErrNodeExists) {
+		return fmt.Errorf("create %s: %w", node, err)
+	}
+	return nil
+}
+
+func (z *zooKeeper) Elect(ctx context.Context, leader func(peer.Addr)) (<-chan struct{}, error) {
+	if z.mine == "" {
+		node, err := z.conn.Create(z.lock+"/LOCKNODE", []byte(z.self.String()), zk.FlagEphemeral|zk.FlagSequence, zk.WorldACL(zk.PermAll))
+		if err != nil {
+			return nil, fmt.Errorf("create lock node: %w", err)
+		}
+		z.mine = path.Base(node)
+	}
+	for {
+		names, _, changed, err := z.conn.ChildrenW(z.lock)
+		if err != nil {
+			return nil, fmt.Errorf("look at the lock: %w", err)
+		}
+		sort.Slice(names, func(i, j int) bool { return sequence(names[i]) < sequence(names[j]) })
+		if len(names) > 0 && names[0] == z.mine {
+			leader(z.self)
+			return z.expired, nil
+		}
+		if len(names) > 0 {
+			z.follow(names[0], leader)
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-z.expired:
+			return nil, errors.New("zookeeper session expired")
+		case <-changed:
+		}
+	}
+}
+
+func sequence(name string) int {
+	n, err := strconv.Atoi(strings.TrimPrefix(name, "LOCKNODE"))
+	if err != nil {
+		return 1 << 31
+	}
+	return n
+}
+
+// follow reads who holds the lowest lock node; one that is just going away is
+// of no interest.
+func (z *zooKeeper) follow(name string, leader func(peer.Addr)) {
+	raw, _, err := z.conn.Get(z.lock + "/" + name)
+	var a peer.Addr
+	if err == nil && a.UnmarshalText(raw) == nil && a.IsValid() {
+		leader(a)
+		z.p.log.Line('I', "lock_struct.cpp:331:after_get_lock_owner()", "wait the lock(dsn.meta.server.leader) owner(%s:%s) to remove, myself(%s:%s)",
+			name, a, z.mine, z.self)
+	}
+}
+
+func (z *zooKeeper) Resign(context.Context) error {
+	node := z.lock + "/" + z.mine
+	z.mine = ""
+	return z.conn.Delete(node, -1)
+}
+
+func (z *zooKeeper) Close() {
+	if z.conn != nil {
+		z.conn.Close()
+	}
+}
+
+func (z *zooKeeper) Abandon() {
+	z.dialer.kill()
+	z.Close()
+}
+
+// mortalDialer makes connections that can all be cut, with none after them.
+type mortalDialer struct {
+	mu   sync.Mutex // guards dead, open
+	dead bool
+	open []net.Conn
+}
+
+func (d *mortalDialer) dial(network, address string, timeout time.Duration) (net.Conn, error) {
+	c, err := net.DialTimeout(network, address, timeout)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if err == nil && d.dead {
+		c.Close()
+		return nil, net.ErrClosed
+	}
+	d.open = append(d.open[max(0, len(d.open)-1):], c) // the client has one at a time
+	return c, err
+}
+
+func (d *mortalDialer) kill() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.dead = true
+	for _, c := range d.open {
+		if c != nil {
+			c.Close()
+		}
+	}
+}
+
+func (z *zooKeeper) Store() meta.Store { return z }
+
+func (z *zooKeeper) apps() string { return z.root + "/apps" }
+
+func (z *zooKeeper) tableNode(id int32) string { return fmt.Sprintf("%s/%d", z.apps(), id) }
+
+func (z *zooKeeper) partNode(g peer.GPID) string {
+	return fmt.Sprintf("%s/%d", z.tableNode(g.App), g.Pidx)
+}
+
+// errLocked is a tree that some meta left half made; every later start fails on
+// it until the tree is deleted.
+var errLocked = errors.New("server_state.cpp:745:initialize_data_structure(): assertion expression: invalid transaction state(lock)")
+
+func (z *zooKeeper) Load(ctx context.Context) ([]meta.Table, map[int32][]peer.Config, error) {
+	state, _, err := z.conn.Get(z.apps())
+	if errors.Is(err, zk.ErrNoNode) {
+		return nil, nil, nil
+	}
+	if err != nil {
+		return nil, nil, fmt.Errorf("read %s: %w", z.apps(), err)
+	}
+	if s := string(state); s != "" && s != "unlock" {
+		return nil, nil, errLocked
+	}
+	ids, _, err := z.conn.Children(z.apps())
+	if err != nil {
+		return nil, nil, fmt.Errorf("list %s: %w", z.apps(), err)
+	}
+	var tables []meta.Table
+	parts := map[int32][]peer.Config{}
+	for _, id := range ids {
+		t, ps, err := z.loadTable(z.apps() + "/" + id)
+		if err != nil {
+			return nil, nil, err
+		}
+		tables = append(tables, t)
+		parts[t.ID] = ps
+	}
+	sort.Slice(tables, func(i, j int) bool { return tables[i].ID < tables[j].ID })
+	return tables, parts, ctx.Err()
+}
+
+func (z *zooKeeper) loadTable(node string) (t meta.Table, parts []peer.Config, err error) {
+	if err := readNode(z, node, &t); err != nil {
+		return t, nil, err
+	}
+	parts = make([]peer.Config, t.Partitions)
+	for i := range parts {
+		parts[i].PID = peer.GPID{App: t.ID, Pidx: int32(i)}
+		if err := readNode(z, z.partNode(parts[i].PID), &parts[i]); err != nil {
+			return t, nil, err
+		}
+	}
+	return t, parts, nil
+}
+
+func readNode[T any](z *zooKeeper, node string, into *T) error {
+	raw, _, err := z.conn.Get(node)
+	if err != nil {
+		return fmt.Errorf("read %s: %w", node, err)
+	}
+	if err := json.Unmarshal(raw, into); err != nil {
+		return fmt.Errorf("read %s: %w", node, err)
+	}
+	return nil
+}
+
+func (z *zooKeeper) Create(_ context.Context, t meta.Table, parts []peer.Config) error {
+	if err := z.make(z.apps(), []byte("lock")); err != nil {
+		return err
+	}
+	raw, err := json.Marshal(t)
+	if err != nil {
+		return err
+	}
+	if err := z.make(z.tableNode(t.ID), raw); err != nil {
+		return err
+	}
+	for _, c := range parts {
+		raw, err := json.Marshal(c)
+		if err != nil {
+			return err
+		}
+		if err := z.make(z.partNode(c.PID), raw); err != nil {
+			return err
+		}
+	}
+	_, err = z.conn.Set(z.apps(), []byte("unlock"), -1)
+	return err
+}
+
+func (z *zooKeeper) SetTable(_ context.Context, t meta.Table) error {
+	return writeNode(z, z.tableNode(t.ID), t)
+}
+
+func (z *zooKeeper) SetPartition(_ context.Context, c peer.Config) error {
+	return writeNode(z, z.partNode(c.PID), c)
+}
+
+func writeNode[T any](z *zooKeeper, node string, v T) error {
+	raw, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	if _, err = z.conn.Set(node, raw, -1); err != nil {
+		return fmt.Errorf("write %s: %w", node, err)
+	}
+	return nil
+}

@@ -1,0 +1,243 @@
+package replica
+
+import (
+	"context"
+	"time"
+
+	"github.com/pegbook/pegbook/lab/pegasus/internal/meta"
+	"github.com/pegbook/pegbook/lab/pegasus/internal/peer"
+)
+
+// sync reports to the leader what is stored and takes up what it is told to
+// serve. A secondary that was downgraded learns of it only here.
+func (s *Stub) sync(ctx context.Context) {
+	before := map[peer.GPID]int64{} // ballots when asked: what changed since is left alone
+	q := peer.ConfigSync{Node: s.Self}
+	s.mu.Lock()
+	if !s.online {
+		s.mu.Unlock()
+		return
+	}
+	for pid, r := range s.replicas {
+		r.mu.Lock()
+		before[pid] = r.config.Ballot
+		if r.status != Potential {
+			q.Stored = append(q.Stored, peer.Stored{PID: pid, Ballot: r.config.Ballot, Decree: r.decree})
+		}
+		r.mu.Unlock()
+	}
+	for _, c := range s.closed {
+		q.Stored = append(q.Stored, c.stored)
+	}
+	s.mu.Unlock()
+	short, stop := context.WithTimeout(ctx, s.Config.Scaled(10*time.Second)+100*time.Millisecond)
+	defer stop()
+	reply, err := peer.Call[peer.ConfigSync, peer.ConfigSyncReply](short, s.Client, s.leaderAddr(), "config_sync", q)
+	if err != nil || reply.Err != meta.OK {
+		s.Log('W', "replica_stub.cpp:1464:on_node_query_reply()", "query node partitions replied, err = %s %v", reply.Err, err)
+		return
+	}
+	s.Log('I', "replica_stub.cpp:1504:on_node_query_reply()",
+		"process query node partitions response for resp.err = ERR_OK, partitions_count(%d), gc_replicas_count(%d)",
+		len(reply.Serve), len(reply.Garbage))
+	served := map[peer.GPID]bool{}
+	for _, a := range reply.Serve {
+		served[a.Config.PID] = true
+		s.serve(ctx, a)
+	}
+	for pid, ballot := range before {
+		if !served[pid] {
+			s.retire(pid, ballot)
+		}
+	}
+	for _, pid := range reply.Garbage {
+		s.discard(pid)
+	}
+}
+
+// serve makes one replica agree with what the meta has recorded.
+func (s *Stub) serve(ctx context.Context, a peer.Assignment) {
+	r := s.find(a.Config.PID)
+	if r == nil {
+		s.mu.Lock()
+		_, onDisk := s.closed[a.Config.PID]
+		gone := !onDisk && !s.busy[a.Config.PID]
+		s.mu.Unlock()
+		if gone { // it was lost or killed: the group must go on without it
+			s.Log('I', "replica_stub.cpp:1580:remove_replica_on_meta_server()", "%s is not here, remove it", a.Config.PID)
+		}
+		go s.update(ctx, peer.Update{Config: a.Config, Type: peer.DowngradeToInactive, Node: s.Self, From: s.Self})
+		return
+	}
+	r.mu.Lock()
+	r.table = a.Table
+	resume := r.fresh && a.Config.Primary == s.Self && r.status == Inactive
+	if !resume && r.status != Primary && r.status != Failed && r.status != Potential {
+		if a.Config.Ballot > r.config.Ballot || r.fresh {
+			if err := r.adopt(a.Config, s.Self); err != nil {
+				s.Log('E', "replica_config.cpp:800:update_local_configuration()", "%s: %v", r.pid, err)
+			}
+		}
+	}
+	r.mu.Unlock()
+	if resume {
+		go s.promote(ctx, r, peer.Proposal{Table: a.Table, Config: a.Config, Type: peer.ForceUpdateBallot, Node: s.Self})
+	}
+}
+
+// retire makes a replica inactive that the meta does not count any more.
+func (s *Stub) retire(pid peer.GPID, ballot int64) {
+	r := s.find(pid)
+	if r == nil {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.config.Ballot != ballot {
+		return
+	}
+	switch r.status {
+	case Primary, Secondary:
+		r.become(Inactive)
+	case Potential:
+		if time.Since(r.since) > s.Config.Scaled(s.Config.ConfigSync+s.Config.Sim.Learn) {
+			r.become(Inactive)
+		}
+	}
+	r.fresh = false
+}
+
+// discard sets a dropped table's replica aside.
+func (s *Stub) discard(pid peer.GPID) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var d *disk
+	if r := s.replicas[pid]; r != nil {
+		r.mu.Lock()
+		r.become(Failed)
+		d = r.disk
+		r.mu.Unlock()
+		delete(s.replicas, pid)
+	} else if c := s.closed[pid]; c != nil {
+		d = c.disk
+		delete(s.closed, pid)
+	}
+	if d == nil {
+		return
+	}
+	if err := d.trash(); err != nil {
+		s.Log('E', "replica_stub.cpp:2050:gc_replica()", "%s: %v", pid, err)
+	}
+}
+
+// openOrCreate finds a replica in memory or on disk. A missing one is made when
+// create is set, else the result is nil.
+func (s *Stub) openOrCreate(t peer.Table, pid peer.GPID, create bool) (*replica, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if r := s.replicas[pid]; r != nil {
+		return r, nil
+	}
+	var d *disk
+	if c := s.closed[pid]; c != nil {
+		d = c.disk
+	} else if create {
+		d = place(s.Config.DataDirs, s.usedDisks(), pid)
+		if err := d.create(t); err != nil {
+			return nil, err
+		}
+	} else {
+		return nil, nil
+	}
+	r, err := s.open(pid, d)
+	if err != nil {
+		return nil, err
+	}
+	r.fresh = false
+	delete(s.closed, pid)
+	s.replicas[pid] = r
+	return r, nil
+}
+
+func (s *Stub) usedDisks() map[string]int {
+	used := map[string]int{}
+	for _, r := range s.replicas {
+		used[r.disk.tag]++
+	}
+	for _, c := range s.closed {
+		used[c.disk.tag]++
+	}
+	return used
+}
+
+// closeInactive closes replicas that have been out of their group for long.
+func (s *Stub) closeInactive(ctx context.Context) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, r := range s.replicas {
+		r.mu.Lock()
+		old := r.status == Inactive && !r.fresh && time.Since(r.since) > s.Config.Scaled(s.Config.GCMemory)
+		r.mu.Unlock()
+		if old {
+			s.beginClose(ctx, r)
+		}
+	}
+}
+
+// Kill closes the replicas of a table, of a partition, or all (facts/pegasus.md
+// §8.6). app and pidx -1 mean any; the answer is the server's.
+func (s *Stub) Kill(ctx context.Context, app, pidx int32) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	found := app < 0
+	for _, r := range s.replicas {
+		if (app < 0 || r.pid.App == app) && (pidx < 0 || r.pid.Pidx == pidx) {
+			found = true
+			s.beginClose(ctx, r)
+		}
+	}
+	if !found {
+		return "ERR_OBJECT_NOT_FOUND"
+	}
+	return meta.OK
+}
+
+// beginClose takes a replica out of memory; the caller holds mu. A primary
+// tells the meta, since nobody else would find out before the lease is over.
+func (s *Stub) beginClose(ctx context.Context, r *replica) {
+	r.mu.Lock()
+	wasPrimary, c := r.status == Primary, r.config.Clone()
+	stored := peer.Stored{PID: r.pid, Ballot: r.config.Ballot, Decree: r.decree}
+	r.become(Failed)
+	r.mu.Unlock()
+	delete(s.replicas, r.pid)
+	s.busy[r.pid] = true
+	s.closing++
+	s.Log('I', "replica_stub.cpp:2120:begin_close_replica()", "%s@%s: start to close replica", r.pid, s.Self)
+	if wasPrimary {
+		go s.update(ctx, peer.Update{Config: c, Type: peer.DowngradeToInactive, Node: s.Self, From: s.Self})
+	}
+	go s.endClose(ctx, r, stored)
+}
+
+func (s *Stub) endClose(ctx context.Context, r *replica, stored peer.Stored) {
+	sleep(ctx, s.Config.Scaled(s.Config.Sim.Close))
+	for s.closingStuck() && ctx.Err() == nil {
+		sleep(ctx, max(s.Config.Scaled(time.Second), time.Millisecond))
+	}
+	r.mu.Lock()
+	r.disk.close()
+	r.mu.Unlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.busy, r.pid)
+	s.closing--
+	s.closed[r.pid] = &closedReplica{disk: r.disk, stored: stored}
+	s.Log('I', "replica_stub.cpp:2190:close_replica()", "%s@%s: finish to close replica", r.pid, s.Self)
+}
+
+func (s *Stub) closingStuck() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.faults.ClosingNeverEnds
+}
