@@ -1,0 +1,42 @@
+package lab
+
+import (
+	"bytes"
+	_ "embed" // for the template
+	"strings"
+	"text/template"
+)
+
+//go:embed inventory.tmpl
+var inventoryTemplate string
+
+// sitePath is how inventories/lab.yml finds the folder of a lab that stands in its default place.
+const sitePath = `{{ coalesce (lookup_env "PEGBOOK_LAB_HOME") (printf "%s/.pegbook/lab" (lookup_env "HOME")) }}`
+
+// inventory is the inventory file of a lab. dir is what it says of the lab's folder: a path or a
+// template. Its own delimiters leave the playbook's alone.
+func inventory(s *State, dir string) ([]byte, error) {
+	t, err := template.New("inventory").Delims("<<", ">>").Parse(inventoryTemplate)
+	if err != nil {
+		return nil, err
+	}
+	type group struct {
+		Name  string
+		Hosts []Host
+	}
+	data := struct {
+		Dir, SSHPort, ZooKeeper, PackageName string
+		Groups                               []group
+	}{Dir: dir, ZooKeeper: s.ZooKeeper, PackageName: release("{{ .lab_version }}").name() + ".tar.gz"}
+	for _, h := range s.Hosts {
+		if n := len(data.Groups); n == 0 || data.Groups[n-1].Name != h.Group {
+			data.Groups = append(data.Groups, group{Name: h.Group})
+		}
+		last := &data.Groups[len(data.Groups)-1]
+		last.Hosts = append(last.Hosts, h)
+		_, data.SSHPort, _ = strings.Cut(h.SSH, ":")
+	}
+	var out bytes.Buffer
+	err = t.Execute(&out, data)
+	return out.Bytes(), err
+}
