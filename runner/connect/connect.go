@@ -1,15 +1,16 @@
 // Package connect opens managed hosts: over SSH, or the control node itself. It is the only package
 // that knows SSH. One connection a host and run, a helper on the host behind it (package helper), and a
 // second helper for each user that tasks become.
+//
+// Host keys are checked always. A connection that breaks breaks every request in flight with
+// *modules.UnreachableError, and the next Open dials anew; the helper, when its connection dies, ends what
+// it had started.
 package connect
 
 import (
 	"context"
-	"io"
 	"log/slog"
 	"time"
-
-	"github.com/pegbook/pegbook/modules"
 )
 
 // Address is how a host is reached, from its connection variables (ansible_host and so on). Zero
@@ -57,31 +58,11 @@ type Options struct {
 	// Dials is how many connections are being made at a time; 0 is 32. Through one address (a bastion,
 	// or many hosts behind one) never more than 5.
 	Dials int
+	// KeepAlive is how often an idle connection is asked whether it lives; 0 is 15 s. A host that does
+	// not answer three times is unreachable; a helper that hears nothing four times ends itself.
+	KeepAlive time.Duration
 	// Ask asks for passphrases and passwords that are needed and not given; nil never asks.
 	Ask Prompt
 	// Log takes what happens on connections, for developers; nil discards it.
 	Log *slog.Logger
 }
-
-// Pool keeps the run's connections. It is safe for concurrent use.
-type Pool struct{}
-
-// NewPool makes an empty pool. Nothing is dialled before a host is used.
-func NewPool(o Options) *Pool { panic("skeleton") }
-
-// Open gives the host for a user. It connects, or waits for the connection that another task is
-// making. After a connection broke the next Open dials anew. Errors are *modules.UnreachableError.
-func (p *Pool) Open(ctx context.Context, a Address, b Become) (modules.Host, error) {
-	panic("skeleton")
-}
-
-// Reset closes a host's connection; the next Open dials anew (meta: reset_connection).
-func (p *Pool) Reset(a Address) { panic("skeleton") }
-
-// RoundTrips is how many requests have been sent to a host's helpers since it was opened.
-func (p *Pool) RoundTrips(a Address) int { panic("skeleton") }
-
-// Close ends every helper and connection.
-func (p *Pool) Close() error { panic("skeleton") }
-
-var _ io.Closer = (*Pool)(nil)

@@ -1,0 +1,72 @@
+package connect
+
+import (
+	"bytes"
+	"compress/gzip"
+	"embed"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"strconv"
+	"strings"
+	"sync"
+)
+
+//go:generate go run ./helper/build embedded
+
+//go:embed embedded
+var embedded embed.FS
+
+// errNoHelper is a pegbook that was built without the programs it sends to hosts.
+var errNoHelper = errors.New("this pegbook was built without its helper programs; run `make build`, or `go generate ./runner/connect` before go build")
+
+// binary is the helper for one kind of host.
+type binary struct {
+	sum    string // SHA-256 of the program; it is also the helper's version
+	size   int    // of the program
+	packed []byte // the program, gzip
+}
+
+// binaries are the helpers by GOARCH, read once.
+type binaries struct {
+	files fs.FS
+	once  sync.Once
+	list  map[string]binary
+	err   error
+}
+
+func (b *binaries) all() (map[string]binary, error) {
+	b.once.Do(func() { b.list, b.err = readBinaries(b.files) })
+	return b.list, b.err
+}
+
+func readBinaries(files fs.FS) (map[string]binary, error) {
+	list := map[string]binary{}
+	for _, arch := range []string{"amd64", "arm64"} {
+		content, err := fs.ReadFile(files, "embedded/helper-linux-"+arch+".gz")
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil, errNoHelper
+		}
+		if err != nil {
+			return nil, err
+		}
+		note, packed, _ := bytes.Cut(content, []byte("\n"))
+		sum, size, _ := strings.Cut(string(note), " ")
+		n, err := strconv.Atoi(size)
+		if err != nil || len(sum) != 64 {
+			return nil, fmt.Errorf("the helper for linux/%s is damaged: %w", arch, errNoHelper)
+		}
+		list[arch] = binary{sum: sum, size: n, packed: packed}
+	}
+	return list, nil
+}
+
+// unpacked is the program itself, for hosts without gzip.
+func (b binary) unpacked() ([]byte, error) {
+	r, err := gzip.NewReader(bytes.NewReader(b.packed))
+	if err != nil {
+		return nil, err
+	}
+	return io.ReadAll(io.LimitReader(r, int64(b.size)))
+}

@@ -1,0 +1,238 @@
+package helper
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"syscall"
+	"time"
+
+	"github.com/pegbook/pegbook/runner/connect/helper/wire"
+)
+
+func (s *server) apply(ctx context.Context, changes []wire.Change, b *body) *wire.Error {
+	for i := range changes {
+		c := &changes[i]
+		if err := ctx.Err(); err != nil {
+			return refuse(verb(c.Kind), c.Path, err)
+		}
+		if err := s.change(ctx, c, b); err != nil {
+			return refuse(verb(c.Kind), c.Path, err)
+		}
+	}
+	return nil
+}
+
+func verb(k wire.ChangeKind) string {
+	verbs := [...]string{"change", "write", "make directory", "link", "set attributes of", "remove", "rename", "unpack", "touch", "copy"}
+	if int(k) >= len(verbs) {
+		return verbs[0]
+	}
+	return verbs[k]
+}
+
+func (s *server) change(ctx context.Context, c *wire.Change, b *body) error {
+	if !filepath.IsAbs(c.Path) || c.Stream < 0 || c.Strip < 0 {
+		return errors.New("the path is not absolute")
+	}
+	switch c.Kind {
+	case wire.CopyFile, wire.Rename, wire.Unpack:
+		if !filepath.IsAbs(c.Target) {
+			return errors.New("the target is not absolute")
+		}
+	}
+	who, err := s.owner(c)
+	if err != nil {
+		return err
+	}
+	switch c.Kind {
+	case wire.WriteFile:
+		return writeFile(ctx, c, who, b)
+	case wire.MakeDirectory:
+		return makeDirectory(c, who)
+	case wire.MakeLink:
+		return makeLink(c, who)
+	case wire.SetAttributes:
+		return setAttributes(ctx, c, who)
+	case wire.Remove:
+		return remove(c)
+	case wire.Rename:
+		return os.Rename(c.Path, c.Target)
+	case wire.Unpack:
+		return unpack(ctx, c, who)
+	case wire.Touch:
+		return touch(c, who)
+	case wire.CopyFile:
+		return copyFile(ctx, c, who)
+	}
+	return errors.New("unknown kind of change")
+}
+
+// ids are the owner and group to set; -1 leaves one as it is.
+type ids struct{ uid, gid int }
+
+func (s *server) owner(c *wire.Change) (ids, error) {
+	who := ids{-1, -1}
+	if c.Owner != "" {
+		e, ok := s.names.uid(c.Owner)
+		if !ok {
+			return who, errors.New("there is no user " + c.Owner)
+		}
+		who.uid = e.id
+	}
+	if c.Group != "" {
+		e, ok := s.names.gid(c.Group)
+		if !ok {
+			return who, errors.New("there is no group " + c.Group)
+		}
+		who.gid = e.id
+	}
+	return who, nil
+}
+
+// own sets owner and group of a path where they differ; a link's own, not those of what it points to.
+func own(path string, who ids) error {
+	if who.uid < 0 && who.gid < 0 {
+		return nil
+	}
+	info, err := os.Lstat(path)
+	if err != nil {
+		return err
+	}
+	st := info.Sys().(*syscall.Stat_t)
+	if (who.uid < 0 || who.uid == int(st.Uid)) && (who.gid < 0 || who.gid == int(st.Gid)) {
+		return nil
+	}
+	return os.Lchown(path, who.uid, who.gid)
+}
+
+// attributes sets what a change asks for. chown first: it clears setuid.
+func attributes(path string, c *wire.Change, who ids) error {
+	if err := own(path, who); err != nil {
+		return err
+	}
+	if !c.HasMode {
+		return nil
+	}
+	return syscall.Chmod(path, c.Mode&0o7777)
+}
+
+func makeDirectory(c *wire.Change, who ids) error {
+	if err := os.MkdirAll(c.Path, 0o755); err != nil {
+		if errors.Is(err, syscall.ENOTDIR) {
+			return &wire.Error{Kind: wire.Exist, Op: verb(c.Kind), Path: c.Path, Text: "a file that is no directory is in the way"}
+		}
+		return err
+	}
+	return attributes(c.Path, c, who)
+}
+
+func makeLink(c *wire.Change, who ids) error {
+	if info, err := os.Lstat(c.Path); err == nil {
+		if info.IsDir() {
+			return &wire.Error{Kind: wire.Exist, Op: verb(c.Kind), Path: c.Path, Text: "a directory is in the way"}
+		}
+		if c.Backup && info.Mode().IsRegular() {
+			if err := backup(c.Path); err != nil {
+				return err
+			}
+		}
+	}
+	// A link cannot be replaced in place: a new one is renamed over it.
+	for {
+		temporary := temporaryName(c.Path)
+		err := os.Symlink(c.Target, temporary)
+		if errors.Is(err, fs.ErrExist) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if err = own(temporary, who); err == nil {
+			err = os.Rename(temporary, c.Path)
+		}
+		if err != nil {
+			os.Remove(temporary)
+		}
+		return err
+	}
+}
+
+func setAttributes(ctx context.Context, c *wire.Change, who ids) error {
+	if !c.Recursive {
+		return attributes(c.Path, c, who)
+	}
+	// The children come before their directory would lose the permission to be walked.
+	var directories []string
+	err := filepath.WalkDir(c.Path, func(path string, entry fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case entry.IsDir():
+			directories = append(directories, path)
+			return own(path, who)
+		case entry.Type()&fs.ModeSymlink != 0:
+			return own(path, who)
+		}
+		return attributes(path, c, who)
+	})
+	for i := len(directories) - 1; i >= 0 && err == nil; i-- {
+		err = attributes(directories[i], c, who)
+	}
+	var where *os.PathError
+	if errors.As(err, &where) && where.Path != c.Path {
+		return refuse(verb(c.Kind), where.Path, err)
+	}
+	return err
+}
+
+func remove(c *wire.Change) error {
+	if filepath.Clean(c.Path) == "/" {
+		return errors.New("this is the root of the file system")
+	}
+	if err := os.RemoveAll(c.Path); err != nil && !isMissing(err) {
+		var where *os.PathError
+		if errors.As(err, &where) {
+			return refuse(verb(c.Kind), where.Path, err)
+		}
+		return err
+	}
+	return nil
+}
+
+func touch(c *wire.Change, who ids) error {
+	file, err := os.OpenFile(c.Path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	switch {
+	case err == nil:
+		file.Close()
+	case errors.Is(err, fs.ErrExist):
+		now := time.Now()
+		if err := os.Chtimes(c.Path, now, now); err != nil {
+			return err
+		}
+	default:
+		return err
+	}
+	return attributes(c.Path, c, who)
+}
+
+// backup keeps a file under a name with the time in it. A second name for the same file costs nothing,
+// and what replaces the file comes by rename, which leaves the old one whole.
+func backup(path string) error {
+	name := path + "." + stamp(time.Now())
+	for i := 0; ; i++ {
+		to := name + "~"
+		if i > 0 {
+			to = name + "-" + strconv.Itoa(i) + "~"
+		}
+		err := os.Link(path, to)
+		if !errors.Is(err, fs.ErrExist) {
+			return err
+		}
+	}
+}

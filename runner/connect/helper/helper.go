@@ -1,0 +1,247 @@
+// Package helper is the program that pegbook keeps on a managed host while it works there: it reads
+// and changes files and runs commands as framed requests on its input ask for (package wire). It is not
+// a shell and not a daemon: it decides nothing, keeps no state between requests, and ends with its
+// input, taking every command that is still running with it. Only what a request detached stays.
+//
+// It imports the standard library alone, and of that little: its size is sent to every new host. It
+// runs on Linux.
+//
+// # Design
+//
+// Every command gets a session of its own (setsid). Ending a command ends its session, found through
+// /proc, so that process groups made inside it (timeout, job control) end too, and a process that made
+// itself a session has left on purpose. What kills the helper itself cannot be answered by the helper: a
+// command that runs for more than a moment is told to a guard, a small shell process which ends the
+// sessions it knows when the helper is gone.
+package helper
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"io"
+	"sync"
+	"time"
+
+	"github.com/pegbook/pegbook/runner/connect/helper/wire"
+)
+
+// maxActive bounds the requests that run at a time; one more is refused.
+const maxActive = 1024
+
+// maxAnswer bounds one answer, however much a request asks for.
+const maxAnswer = 128 << 20
+
+// Serve answers requests from in on out until in ends, nothing has come for silence (0: for ever), or
+// ctx is done. It returns when everything it had started has ended; the error says what broke, nil is
+// an end of the input between two frames.
+func Serve(ctx context.Context, in io.Reader, out io.Writer, silence time.Duration) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	s := &server{out: out, active: map[uint32]*request{}, names: &names{}, guard: &guard{}}
+	frames := make(chan error, 1)
+	heard := make(chan struct{}, 1)
+	go func() { frames <- s.read(ctx, in, heard) }()
+	err := waitSilent(ctx, frames, heard, silence)
+	cancel()
+	s.running.Wait()
+	s.guard.close()
+	return err
+}
+
+// waitSilent returns when the reader has ended or nothing has been heard for too long. A control node
+// that lost its network says no goodbye, and TCP alone notices after hours.
+func waitSilent(ctx context.Context, frames <-chan error, heard <-chan struct{}, silence time.Duration) error {
+	var after <-chan time.Time
+	timer := time.NewTimer(max(silence, time.Second))
+	defer timer.Stop()
+	if silence > 0 {
+		after = timer.C
+	}
+	for {
+		select {
+		case err := <-frames:
+			return err
+		case <-heard:
+			if silence > 0 {
+				timer.Reset(silence)
+			}
+		case <-after:
+			return errors.New("the control node fell silent")
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+type server struct {
+	names   *names
+	guard   *guard
+	running sync.WaitGroup
+
+	writing sync.Mutex // guards out: one frame at a time
+	out     io.Writer
+
+	mu     sync.Mutex // guards active
+	active map[uint32]*request
+}
+
+// request is one that is being answered.
+type request struct {
+	id     uint32
+	cancel context.CancelFunc
+	body   *body
+}
+
+func (s *server) read(ctx context.Context, in io.Reader, heard chan<- struct{}) error {
+	r := bufio.NewReaderSize(in, wire.ChunkLen)
+	// Telling the watchdog of every frame would wake it as often; once a second is enough.
+	var told time.Time
+	for {
+		f, err := wire.Read(r, wire.MaxRequest)
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if now := time.Now(); now.Sub(told) > time.Second {
+			told = now
+			select {
+			case heard <- struct{}{}:
+			default:
+			}
+		}
+		if err := s.take(ctx, f); err != nil {
+			return err
+		}
+	}
+}
+
+// take handles one frame. It never waits for anything, so that Cancel is always heard.
+func (s *server) take(ctx context.Context, f wire.Frame) error {
+	switch f.Kind {
+	case wire.Request:
+		s.start(ctx, f)
+	case wire.Data:
+		// Data of a request that has ended was on its way already.
+		if r := s.find(f.ID); r != nil {
+			return r.body.add(f.Payload)
+		}
+	case wire.Cancel:
+		if r := s.find(f.ID); r != nil {
+			r.cancel()
+		}
+	case wire.Ping:
+		s.send(wire.Finish(wire.Begin(0), wire.Ping, 0))
+	default:
+		return wire.ErrFrame
+	}
+	return nil
+}
+
+func (s *server) find(id uint32) *request {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.active[id]
+}
+
+func (s *server) start(ctx context.Context, f wire.Frame) {
+	ctx, cancel := context.WithCancel(ctx)
+	r := &request{id: f.ID, cancel: cancel}
+	r.body = newBody(func(n int) { s.credit(f.ID, n) })
+	s.mu.Lock()
+	_, twice := s.active[f.ID]
+	full := len(s.active) >= maxActive
+	if !twice && !full {
+		s.active[f.ID] = r
+	}
+	s.mu.Unlock()
+	if twice || full {
+		cancel()
+		s.answer(f.ID, wire.AppendError(wire.Begin(64), protocol("more requests at a time than the helper takes")))
+		return
+	}
+	s.running.Add(1)
+	go func() {
+		defer s.running.Done()
+		stop := context.AfterFunc(ctx, r.body.end)
+		message := s.do(ctx, r, f.Payload)
+		stop()
+		r.body.end()
+		cancel()
+		s.mu.Lock()
+		delete(s.active, f.ID)
+		s.mu.Unlock()
+		s.answer(f.ID, message)
+	}()
+}
+
+// do carries a request out and gives its answer, with room for a frame's header before it.
+func (s *server) do(ctx context.Context, r *request, payload []byte) []byte {
+	if len(payload) == 0 {
+		return wire.AppendError(wire.Begin(64), protocol("empty request"))
+	}
+	var refusal *wire.Error
+	switch op, message := wire.Op(payload[0]), payload[1:]; op {
+	case wire.Nothing:
+		return wire.AppendDone(wire.Begin(1))
+	case wire.Look:
+		queries, err := wire.ParseLook(message)
+		if err != nil {
+			return wire.AppendError(wire.Begin(64), protocol(err.Error()))
+		}
+		var files []wire.File
+		if files, refusal = s.look(ctx, queries); refusal == nil {
+			return wire.AppendFiles(wire.Begin(256), files)
+		}
+	case wire.Apply:
+		changes, err := wire.ParseApply(message)
+		if err != nil {
+			return wire.AppendError(wire.Begin(64), protocol(err.Error()))
+		}
+		if refusal = s.apply(ctx, changes, r.body); refusal == nil {
+			return wire.AppendDone(wire.Begin(1))
+		}
+	case wire.Run:
+		command, err := wire.ParseRun(message)
+		if err != nil {
+			return wire.AppendError(wire.Begin(64), protocol(err.Error()))
+		}
+		var output *wire.Output
+		if output, refusal = s.run(ctx, command, r.body); refusal == nil {
+			return wire.AppendOutput(wire.Begin(64+len(output.Stdout)+len(output.Stderr)), output)
+		}
+	default:
+		refusal = protocol("unknown operation")
+	}
+	if ctx.Err() != nil {
+		refusal.Kind = wire.Canceled
+	}
+	return wire.AppendError(wire.Begin(64), refusal)
+}
+
+func protocol(text string) *wire.Error {
+	return &wire.Error{Kind: wire.Protocol, Op: "request", Text: text}
+}
+
+// answer sends a message, which has room for a header before it, in as many frames as it needs.
+func (s *server) answer(id uint32, message []byte) {
+	for len(message)-wire.HeaderLen > wire.MaxPart {
+		s.send(wire.Finish(message[:wire.HeaderLen+wire.MaxPart], wire.Part, id))
+		// The header of the next piece takes the place of bytes that are already sent.
+		message = message[wire.MaxPart:]
+	}
+	s.send(wire.Finish(message, wire.Done, id))
+}
+
+func (s *server) credit(id uint32, n int) {
+	s.send(wire.Finish(wire.AppendCredit(wire.Begin(8), n), wire.Credit, id))
+}
+
+// send writes one frame. A write that fails means that nobody reads any more; the input ends too then.
+func (s *server) send(frame []byte) {
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	_, _ = s.out.Write(frame)
+}

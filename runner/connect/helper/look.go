@@ -1,0 +1,190 @@
+package helper
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"github.com/pegbook/pegbook/runner/connect/helper/wire"
+)
+
+func (s *server) look(ctx context.Context, queries []wire.Query) ([]wire.File, *wire.Error) {
+	files := make([]wire.File, len(queries))
+	total := 0
+	for i, q := range queries {
+		if err := ctx.Err(); err != nil {
+			return nil, refuse("look at", q.Path, err)
+		}
+		if !filepath.IsAbs(q.Path) {
+			return nil, refuse("look at", q.Path, errors.New("the path is not absolute"))
+		}
+		f, err := s.lookAt(ctx, q, maxAnswer-total)
+		if err != nil {
+			return nil, refuse("look at", q.Path, err)
+		}
+		if total += len(f.Content) + 64*len(f.Entries); total > maxAnswer {
+			return nil, refuse("look at", q.Path, errors.New("more than fits into one answer"))
+		}
+		files[i] = f
+	}
+	return files, nil
+}
+
+func (s *server) lookAt(ctx context.Context, q wire.Query, room int) (wire.File, error) {
+	f := wire.File{Path: q.Path}
+	info, err := stat(q.Path, q.Follow)
+	switch {
+	case err == nil:
+		s.describe(&f, info)
+	case !isMissing(err):
+		return f, err
+	}
+	if q.Disk {
+		if err := disk(&f); err != nil {
+			return f, err
+		}
+	}
+	switch {
+	case f.Kind == wire.Symlink:
+		f.Target, err = os.Readlink(q.Path)
+	case f.Kind == wire.Regular && (q.Sum || q.Content > 0):
+		err = readContent(ctx, &f, q, room)
+	case f.Kind == wire.Directory && q.List:
+		err = s.list(ctx, &f)
+	default:
+		err = nil
+	}
+	return f, err
+}
+
+func stat(path string, follow bool) (os.FileInfo, error) {
+	if follow {
+		return os.Stat(path)
+	}
+	return os.Lstat(path)
+}
+
+func (s *server) describe(f *wire.File, info os.FileInfo) {
+	st := info.Sys().(*syscall.Stat_t)
+	f.Mode = st.Mode & 0o7777
+	f.UID, f.GID = int(st.Uid), int(st.Gid)
+	f.Owner, f.Group = s.names.user(f.UID), s.names.group(f.GID)
+	f.Modified = info.ModTime().UnixNano()
+	f.Device = uint64(st.Dev)
+	switch st.Mode & syscall.S_IFMT {
+	case syscall.S_IFREG:
+		f.Kind = wire.Regular
+	case syscall.S_IFDIR:
+		f.Kind = wire.Directory
+	case syscall.S_IFLNK:
+		f.Kind = wire.Symlink
+	default:
+		f.Kind = wire.Other
+	}
+	if f.Kind != wire.Directory {
+		f.Size = info.Size()
+	}
+}
+
+// disk asks about the file system of the path, or of the nearest parent that is there.
+func disk(f *wire.File) error {
+	for path := f.Path; ; path = filepath.Dir(path) {
+		var st syscall.Statfs_t
+		err := syscall.Statfs(path, &st)
+		if isMissing(err) && path != "/" {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		f.DiskTotal = int64(st.Blocks) * st.Frsize
+		f.DiskFree = int64(st.Bavail) * st.Frsize
+		if info, err := os.Stat(path); err == nil {
+			f.Device = uint64(info.Sys().(*syscall.Stat_t).Dev)
+		}
+		return nil
+	}
+}
+
+// readContent reads a file once for its sum and its content. What /proc holds says size 0, so the end of
+// the file decides and not its size.
+func readContent(ctx context.Context, f *wire.File, q wire.Query, room int) error {
+	limit := min(q.Content, int64(room))
+	keep := limit > 0 && f.Size <= limit
+	f.Truncated = q.Content > 0 && !keep
+	if !keep && !q.Sum {
+		return nil
+	}
+	// Without O_NONBLOCK a FIFO put there a moment ago would hold us for ever.
+	file, err := os.OpenFile(f.Path, os.O_RDONLY|syscall.O_NONBLOCK|syscall.O_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	hash := sha256.New()
+	buffer := make([]byte, min(max(f.Size+1, 4096), 256<<10))
+	for {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		n, err := file.Read(buffer)
+		if keep {
+			if f.Content = append(f.Content, buffer[:n]...); int64(len(f.Content)) > limit {
+				f.Content, f.Truncated, keep = nil, true, false
+				if !q.Sum {
+					return nil
+				}
+			}
+		}
+		if q.Sum {
+			hash.Write(buffer[:n])
+		}
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if q.Sum {
+		f.Sum = hex.EncodeToString(hash.Sum(nil))
+	}
+	return nil
+}
+
+func (s *server) list(ctx context.Context, f *wire.File) error {
+	children, err := os.ReadDir(f.Path)
+	if err != nil {
+		return err
+	}
+	for _, child := range children {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		entry := wire.File{Path: filepath.Join(f.Path, child.Name())}
+		info, err := child.Info()
+		if isMissing(err) {
+			continue // it went away since
+		}
+		if err != nil {
+			return err
+		}
+		s.describe(&entry, info)
+		if entry.Kind == wire.Symlink {
+			if entry.Target, err = os.Readlink(entry.Path); err != nil && !isMissing(err) {
+				return err
+			}
+		}
+		f.Entries = append(f.Entries, entry)
+	}
+	return nil
+}
+
+// stamp is a time in a file's name.
+func stamp(t time.Time) string { return t.UTC().Format("20060102T150405Z") }

@@ -1,0 +1,379 @@
+package wire
+
+// FileKind is what a path is, ChangeKind what a change does, ErrorKind why something was refused. The
+// numbers are part of the wire.
+type (
+	FileKind   byte
+	ChangeKind byte
+	ErrorKind  byte
+)
+
+// Kinds of file.
+const (
+	Missing FileKind = iota
+	Regular
+	Directory
+	Symlink
+	Other
+)
+
+// Kinds of change, in the order of the modules package.
+const (
+	WriteFile ChangeKind = 1 + iota
+	MakeDirectory
+	MakeLink
+	SetAttributes
+	Remove
+	Rename
+	Unpack
+	Touch
+	CopyFile
+)
+
+// Kinds of error.
+const (
+	Failed ErrorKind = 1 + iota
+	NotExist
+	Exist
+	Permission
+	NoSpace
+	Canceled
+	// Protocol is a request that the helper does not understand: a bug, never the user's doing.
+	Protocol
+)
+
+// Query asks for the state of one path.
+type Query struct {
+	Path                    string
+	Content                 int64
+	Follow, Sum, List, Disk bool
+}
+
+// File is the state of one path. Modified is in nanoseconds since 1970.
+type File struct {
+	Path                string
+	Kind                FileKind
+	Truncated           bool
+	Mode                uint32
+	Size                int64
+	UID, GID            int
+	Owner, Group        string
+	Modified            int64
+	Target, Sum         string
+	Content             []byte
+	Entries             []File
+	DiskTotal, DiskFree int64
+	Device              uint64
+}
+
+// Change is one change of files. Content is what WriteFile writes when Streamed is false; else Stream
+// bytes of it come in Data frames, in the order of the changes.
+type Change struct {
+	Kind                                 ChangeKind
+	Path, Target                         string
+	Content                              []byte
+	Stream                               int64
+	Strip                                int
+	Mode                                 uint32
+	Owner, Group                         string
+	Streamed, Backup, Recursive, HasMode bool
+}
+
+// Command is a command to run. Env are NAME=value. Stdin is the input when Streamed is false; else
+// Stream bytes of it come in Data frames.
+type Command struct {
+	Argv             []string
+	Dir              string
+	Env              []string
+	Stdin            []byte
+	Stream           int64
+	Log              string
+	MaxOutput        int
+	Streamed, Detach bool
+}
+
+// Output is what a command left. Started and Ended are nanoseconds since 1970 by the host's clock.
+type Output struct {
+	ExitCode       int
+	PID            int
+	Started, Ended int64
+	Truncated      bool
+	Stdout, Stderr []byte
+}
+
+// Error is why a request was refused.
+type Error struct {
+	Kind           ErrorKind
+	Op, Path, Text string
+}
+
+// Error is the operation, the path and the reason.
+func (e *Error) Error() string { return e.Op + " " + e.Path + ": " + e.Text }
+
+// AppendLook appends a Look request to b, ParseLook reads it.
+func AppendLook(b []byte, queries []Query) []byte {
+	e := encoder{append(b, byte(Look))}
+	e.uint(uint64(len(queries)))
+	for _, q := range queries {
+		e.string(q.Path)
+		e.flags(q.Follow, q.Sum, q.List, q.Disk)
+		e.int(q.Content)
+	}
+	return e.b
+}
+
+// ParseLook reads what AppendLook wrote after the Op byte.
+func ParseLook(b []byte) ([]Query, error) {
+	d := decoder{b: b}
+	queries := make([]Query, d.count(3))
+	for i := range queries {
+		q := &queries[i]
+		q.Path = d.string()
+		d.flags(&q.Follow, &q.Sum, &q.List, &q.Disk)
+		q.Content = d.int()
+	}
+	return queries, d.end()
+}
+
+// AppendFiles appends the answer to Look.
+func AppendFiles(b []byte, files []File) []byte {
+	e := encoder{append(b, 0)}
+	e.files(files)
+	return e.b
+}
+
+func (e *encoder) files(files []File) {
+	e.uint(uint64(len(files)))
+	for i := range files {
+		e.file(&files[i])
+	}
+}
+
+func (e *encoder) file(f *File) {
+	e.string(f.Path)
+	e.uint(uint64(f.Kind))
+	if f.Kind == Missing && f.Device == 0 {
+		e.uint(0)
+		return
+	}
+	e.uint(1)
+	e.flags(f.Truncated)
+	e.uint(uint64(f.Mode))
+	e.int(f.Size)
+	e.int(int64(f.UID))
+	e.int(int64(f.GID))
+	e.string(f.Owner)
+	e.string(f.Group)
+	e.int(f.Modified)
+	e.string(f.Target)
+	e.string(f.Sum)
+	e.bytes(f.Content)
+	e.files(f.Entries)
+	e.int(f.DiskTotal)
+	e.int(f.DiskFree)
+	e.uint(f.Device)
+}
+
+// fileLen is the fewest bytes that a file takes.
+const fileLen = 3
+
+// ParseFiles reads the answer to Look; a refusal is *Error.
+func ParseFiles(b []byte) ([]File, error) {
+	d, err := answer(b)
+	if err != nil {
+		return nil, err
+	}
+	files := d.files(0)
+	return files, d.end()
+}
+
+// files reads a list. A file of a list may have a list of its own, the entries of a directory, and no
+// more: a message cannot nest without end.
+func (d *decoder) files(depth int) []File {
+	n := d.count(fileLen)
+	if n == 0 {
+		return nil
+	}
+	if depth > 1 {
+		d.fail()
+		return nil
+	}
+	// A list takes memory as it is read: a short message cannot ask for much of it.
+	files := make([]File, 0, min(n, 1024))
+	for range n {
+		files = append(files, d.file(depth))
+		if d.err != nil {
+			return nil
+		}
+	}
+	return files
+}
+
+func (d *decoder) file(depth int) File {
+	f := File{Path: d.string(), Kind: FileKind(d.uint())}
+	if d.uint() == 0 {
+		return f
+	}
+	d.flags(&f.Truncated)
+	f.Mode = uint32(d.uint())
+	f.Size = d.int()
+	f.UID = int(d.int())
+	f.GID = int(d.int())
+	f.Owner = d.string()
+	f.Group = d.string()
+	f.Modified = d.int()
+	f.Target = d.string()
+	f.Sum = d.string()
+	f.Content = d.bytes()
+	f.Entries = d.files(depth + 1)
+	f.DiskTotal = d.int()
+	f.DiskFree = d.int()
+	f.Device = d.uint()
+	return f
+}
+
+// AppendApply appends an Apply request to b, ParseApply reads it.
+func AppendApply(b []byte, changes []Change) []byte {
+	e := encoder{append(b, byte(Apply))}
+	e.uint(uint64(len(changes)))
+	for i := range changes {
+		c := &changes[i]
+		e.uint(uint64(c.Kind))
+		e.string(c.Path)
+		e.string(c.Target)
+		e.flags(c.Streamed, c.Backup, c.Recursive, c.HasMode)
+		e.bytes(c.Content)
+		e.int(c.Stream)
+		e.int(int64(c.Strip))
+		e.uint(uint64(c.Mode))
+		e.string(c.Owner)
+		e.string(c.Group)
+	}
+	return e.b
+}
+
+// ParseApply reads what AppendApply wrote after the Op byte.
+func ParseApply(b []byte) ([]Change, error) {
+	d := decoder{b: b}
+	changes := make([]Change, d.count(10))
+	for i := range changes {
+		c := &changes[i]
+		c.Kind = ChangeKind(d.uint())
+		c.Path = d.string()
+		c.Target = d.string()
+		d.flags(&c.Streamed, &c.Backup, &c.Recursive, &c.HasMode)
+		c.Content = d.bytes()
+		c.Stream = d.int()
+		c.Strip = int(d.int())
+		c.Mode = uint32(d.uint())
+		c.Owner = d.string()
+		c.Group = d.string()
+	}
+	return changes, d.end()
+}
+
+// AppendDone appends the answer to Apply and Nothing, ParseDone reads it; a refusal is *Error.
+func AppendDone(b []byte) []byte { return append(b, 0) }
+
+// ParseDone reads what AppendDone wrote.
+func ParseDone(b []byte) error {
+	d, err := answer(b)
+	if err != nil {
+		return err
+	}
+	return d.end()
+}
+
+// AppendRun appends a Run request to b, ParseRun reads it.
+func AppendRun(b []byte, c *Command) []byte {
+	e := encoder{append(b, byte(Run))}
+	e.strings(c.Argv)
+	e.string(c.Dir)
+	e.strings(c.Env)
+	e.bytes(c.Stdin)
+	e.flags(c.Streamed, c.Detach)
+	e.int(c.Stream)
+	e.string(c.Log)
+	e.int(int64(c.MaxOutput))
+	return e.b
+}
+
+// ParseRun reads what AppendRun wrote after the Op byte.
+func ParseRun(b []byte) (*Command, error) {
+	d := decoder{b: b}
+	c := &Command{Argv: d.strings(), Dir: d.string(), Env: d.strings(), Stdin: d.bytes()}
+	d.flags(&c.Streamed, &c.Detach)
+	c.Stream = d.int()
+	c.Log = d.string()
+	c.MaxOutput = int(d.int())
+	return c, d.end()
+}
+
+// AppendOutput appends the answer to Run.
+func AppendOutput(b []byte, o *Output) []byte {
+	e := encoder{append(b, 0)}
+	e.int(int64(o.ExitCode))
+	e.int(int64(o.PID))
+	e.int(o.Started)
+	e.int(o.Ended)
+	e.flags(o.Truncated)
+	e.bytes(o.Stdout)
+	e.bytes(o.Stderr)
+	return e.b
+}
+
+// ParseOutput reads the answer to Run; a refusal is *Error.
+func ParseOutput(b []byte) (*Output, error) {
+	d, err := answer(b)
+	if err != nil {
+		return nil, err
+	}
+	o := &Output{ExitCode: int(d.int()), PID: int(d.int()), Started: d.int(), Ended: d.int()}
+	d.flags(&o.Truncated)
+	o.Stdout = d.bytes()
+	o.Stderr = d.bytes()
+	return o, d.end()
+}
+
+// AppendError appends a refusal, the answer to any request.
+func AppendError(b []byte, refusal *Error) []byte {
+	e := encoder{append(b, 1)}
+	e.uint(uint64(refusal.Kind))
+	e.string(refusal.Op)
+	e.string(refusal.Path)
+	e.string(refusal.Text)
+	return e.b
+}
+
+// answer opens an answer; a refusal is its error.
+func answer(b []byte) (*decoder, error) {
+	d := &decoder{b: b}
+	switch d.uint() {
+	case 0:
+		return d, d.err
+	case 1:
+		refusal := &Error{Kind: ErrorKind(d.uint()), Op: d.string(), Path: d.string(), Text: d.string()}
+		if err := d.end(); err != nil {
+			return nil, err
+		}
+		return nil, refusal
+	}
+	return nil, ErrMessage
+}
+
+// AppendCredit appends the payload of a Credit frame, ParseCredit reads it.
+func AppendCredit(b []byte, n int) []byte {
+	e := encoder{b}
+	e.uint(uint64(n))
+	return e.b
+}
+
+// ParseCredit reads what AppendCredit wrote.
+func ParseCredit(b []byte) (int, error) {
+	d := decoder{b: b}
+	n := d.uint()
+	if n > Window {
+		d.fail()
+	}
+	return int(n), d.end()
+}
