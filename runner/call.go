@@ -1,0 +1,202 @@
+package runner
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/pegbook/pegbook/modules"
+	"github.com/pegbook/pegbook/modules/overlay"
+	"github.com/pegbook/pegbook/runner/diag"
+	"github.com/pegbook/pegbook/runner/event"
+	"github.com/pegbook/pegbook/runner/inventory"
+	"github.com/pegbook/pegbook/runner/vars"
+)
+
+// call is what a module is given besides its arguments.
+func (st *step) call(s *vars.Scope, x *prepared, host modules.Host) *modules.Call {
+	return &modules.Call{
+		Host: host,
+		Open: func(kind, name string) (modules.Source, error) {
+			path, err := st.row.find(kind, name)
+			if err != nil {
+				return nil, err
+			}
+			return modules.LocalFile(path)
+		},
+		OpenDir: func(kind, name string) ([]modules.TreeEntry, error) {
+			path, err := st.row.find(kind, name)
+			if err != nil {
+				return nil, err
+			}
+			return modules.LocalTree(path)
+		},
+		Render: func(name, text string, delims [2]string) (string, error) {
+			t, problems := vars.ParseTemplate(name, text, delims)
+			if err := problems.Err(); err != nil {
+				return "", err
+			}
+			return t.Render(s)
+		},
+		Eval: func(expr modules.Expr) (json.RawMessage, error) {
+			var problems diag.List
+			e := vars.ParseExpr(string(expr), x.at(st.row), &problems)
+			if err := problems.Err(); err != nil {
+				return nil, err
+			}
+			d, err := e.Eval(s)
+			if err != nil {
+				return nil, err
+			}
+			if d.IsUnknown() {
+				return nil, fmt.Errorf("%s: %w", expr, vars.ErrUnknown)
+			}
+			return d.JSON(), nil
+		},
+		Note: func(format string, args ...any) {
+			text := maskText(fmt.Sprintf(format, args...), x.secrets)
+			st.r.stream.Emit(event.Noted{Play: st.lane.play.name, Batch: st.lane.batch, Task: st.name, Host: st.p.Name, Text: text})
+		},
+		Batch:     st.lane.addresses,
+		Verbosity: st.r.opts.Verbosity,
+	}
+}
+
+func (x *prepared) at(r *row) diag.Position {
+	if at := r.task.ArgsAt; at != (diag.Position{}) {
+		return at
+	}
+	return r.task.At
+}
+
+// absorb takes what a proposal leaves behind: output and facts.
+func (st *step) absorb(x *prepared, p *modules.Proposal, res *result) {
+	if p.Output != nil {
+		raw, err := json.Marshal(p.Output)
+		if err != nil {
+			res.fail(fmt.Errorf("result of %s: %w", st.row.module.Name, err))
+			return
+		}
+		res.output(raw)
+	}
+	var to *host
+	if x.delegateFacts && x.delegatedTo != "" {
+		to = st.r.stateOf(x.on)
+	}
+	facts := map[string]vars.Data{}
+	for name, raw := range p.Facts {
+		d, err := vars.FromJSON(raw)
+		if err != nil {
+			res.fail(fmt.Errorf("fact %s: %w", name, err))
+			return
+		}
+		facts[name] = d
+	}
+	learn := func(layer vars.Layer, vs *vars.Values) {
+		res.learned = append(res.learned, learned{layer, vs, to})
+	}
+	if len(facts) > 0 {
+		vs := vars.ValuesOf(facts)
+		if p.FactRank == modules.RankFound {
+			learn(vars.Facts, withoutConnection(facts))
+		} else {
+			learn(vars.SetFact, vs)
+		}
+		if p.FactRank == modules.RankBoth {
+			learn(vars.Facts, vs)
+		}
+	}
+	for _, f := range p.VarFiles {
+		vs, err := readVarFile(f)
+		if err != nil {
+			res.fail(err)
+			return
+		}
+		learn(vars.IncludeVars, vs)
+	}
+}
+
+// withoutConnection drops connection variables: facts found on a host can never say how to reach it.
+func withoutConnection(facts map[string]vars.Data) *vars.Values {
+	facts = maps.Clone(facts)
+	for _, name := range []string{"ansible_connection", "ansible_host", "ansible_port", "ansible_user", "ansible_password",
+		"ansible_ssh_host", "ansible_ssh_port", "ansible_ssh_user", "ansible_ssh_pass", "ansible_ssh_private_key_file",
+		"ansible_become", "ansible_become_user", "ansible_become_method", "ansible_become_password", "ansible_become_exe"} {
+		delete(facts, name)
+	}
+	return vars.ValuesOf(facts)
+}
+
+func readVarFile(f modules.VarFile) (*vars.Values, error) {
+	var problems diag.List
+	vs, err := vars.ReadFile(f.Source.Name(), &problems)
+	if err == nil {
+		err = problems.Err()
+	}
+	if err != nil {
+		return nil, err
+	}
+	if f.Under != "" {
+		return (*vars.Values)(nil).With(f.Under, vs.Mapping()), nil
+	}
+	return vs, nil
+}
+
+// layeredHost is check mode's layer above a host, for one task.
+type layeredHost struct {
+	over *overlay.Overlay
+	as   modules.Host
+}
+
+func (l *layeredHost) look() modules.Host              { return l.over.Look() }
+func (l *layeredHost) act() modules.Host               { return l.over.Act() }
+func (l *layeredHost) predict(state map[string]string) { l.over.Predict(state) }
+
+// overlayOf gives the layer above a host, which stays for the run, as seen by the user that this task
+// acts as.
+func (r *run) overlayOf(on *inventory.Host, as modules.Host) *layeredHost {
+	h := r.stateOf(on)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.overlay == nil {
+		h.overlay = overlay.New(as, r.shared)
+	}
+	return &layeredHost{h.overlay, as}
+}
+
+// host gives the state of a host of the inventory, or of the implicit localhost.
+func (r *run) host(name string) (*host, bool) {
+	in, ok := r.inventory().Host(name)
+	if !ok {
+		return nil, false
+	}
+	return r.stateOf(in), true
+}
+
+// hostOrAddress gives a host to delegate to: one of the inventory, or else an address by itself.
+func (r *run) hostOrAddress(name string) *inventory.Host {
+	if in, ok := r.inventory().Host(name); ok {
+		return in
+	}
+	return &inventory.Host{Name: name}
+}
+
+// stateOf gives a host's state in the run, made when first asked for.
+func (r *run) stateOf(in *inventory.Host) *host {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	h := r.hosts[in.Name]
+	if h == nil {
+		h = &host{Host: in}
+		r.hosts[in.Name] = h
+	}
+	return h
+}
+
+// known lists the states of all hosts that have had one.
+func (r *run) known() []*host {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Collect(maps.Values(r.hosts))
+}

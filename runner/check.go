@@ -1,0 +1,198 @@
+package runner
+
+import (
+	"encoding/json"
+	"errors"
+	"slices"
+	"strings"
+
+	"github.com/pegbook/pegbook/modules"
+	"github.com/pegbook/pegbook/runner/diag"
+	"github.com/pegbook/pegbook/runner/playbook"
+	"github.com/pegbook/pegbook/runner/vars"
+)
+
+// check finds what is wrong with a row, as far as that can be known before the run.
+func (c *compiler) check(r *row) {
+	c.checkNotify(r)
+	switch r.kind {
+	case taskRow:
+		c.checkArgs(r)
+	case includeRow:
+		c.checkContent(r)
+	case metaRow, flushRow:
+		if !slices.Contains(metaWords(), r.task.Meta) {
+			c.problems.Add(r.task.At, diag.DidYouMean(r.task.Meta, metaWords()), "meta has no word %q", r.task.Meta)
+		}
+		if r.task.Meta == "refresh_inventory" && c.plan.in.Reload == nil {
+			c.problems.Add(r.task.At, "run the plays behind it as a playbook of their own", "the inventory cannot be read anew in this run")
+		}
+	case blockEndRow:
+	}
+}
+
+// checkNotify looks for the handlers that are notified by a name without templates.
+func (c *compiler) checkNotify(r *row) {
+	if c.open {
+		return
+	}
+	for k := r.keys; k != nil; k = k.outer {
+		for _, v := range k.Notify {
+			d, ok := v.Static()
+			if !ok {
+				continue
+			}
+			names := []vars.Data{d}
+			if list, isList := d.List(); isList {
+				names = list
+			}
+			for _, name := range names {
+				if len(c.handlers.notified(name.Text())) == 0 {
+					c.problems.Add(v.Position(), diag.DidYouMean(name.Text(), c.handlers.names()), "no handler is called %q", name.Text())
+				}
+			}
+		}
+	}
+}
+
+// checkContent checks what an include brings in, where its name is known.
+func (c *compiler) checkContent(r *row) {
+	content := r.task.Include.Content
+	if content == nil || slices.Contains(c.within, content) {
+		return
+	}
+	started := c.started
+	c.within, c.started = append(c.within, content), true
+	c.strand(r.contentFrame(content, nil), content.Blocks)
+	c.within, c.started = c.within[:len(c.within)-1], started
+}
+
+// checkArgs checks the arguments that do not depend on variables: names, types, what is missing, and the
+// syntax of expressions.
+func (c *compiler) checkArgs(r *row) {
+	args, err := r.arguments()
+	if err != nil {
+		c.argumentProblem(r, r.task.At, err)
+		return
+	}
+	given := map[string]bool{}
+	for _, a := range args {
+		at := a.at
+		if at == (diag.Position{}) {
+			at = a.value.Position()
+		}
+		if !a.known {
+			c.problems.Add(at, diag.DidYouMean(a.name, r.module.Args.Names()), "module %s takes no argument %q", r.module.Name, a.name)
+			continue
+		}
+		given[a.arg.Name] = true
+		c.checkArg(r, a)
+	}
+	for _, arg := range r.module.Args {
+		if arg.Required && !given[arg.Name] {
+			c.problems.Add(r.task.At, arg.Name+" is "+arg.Doc, "module %s: argument %s is missing", r.module.Name, arg.Name)
+		}
+	}
+}
+
+func (c *compiler) checkArg(r *row, a argument) {
+	if a.arg.Type == modules.TypeExpr || a.arg.Elem == modules.TypeExpr {
+		items := a.value.Items()
+		if items == nil {
+			items = []vars.Value{a.value}
+		}
+		for _, item := range items {
+			vars.ParseExpr(expressionText(item), item.Position(), &c.problems)
+		}
+		return
+	}
+	d, ok := a.value.Static()
+	if !ok || a.arg.Rest || d.Kind() == "null" {
+		return
+	}
+	if err := a.arg.Check(json.RawMessage(d.JSON())); err != nil {
+		c.argumentProblem(r, a.value.Position(), err)
+	}
+}
+
+func (c *compiler) argumentProblem(r *row, at diag.Position, err error) {
+	var wrong *modules.ArgumentError
+	if !errors.As(err, &wrong) {
+		c.problems.Add(at, "", "module %s: %v", r.module.Name, err)
+		return
+	}
+	c.problems.Add(at, wrong.Hint, "module %s: %s", r.module.Name, strings.TrimPrefix(wrong.Problem, "module "+r.module.Name+" "))
+}
+
+// checkPlay checks the keywords of a play that are read before it begins.
+func (c *compiler) checkPlay(p *playbook.Play, s *vars.Scope) {
+	if !p.Serial.IsZero() {
+		if _, err := batchSizes(p.Serial, max(1, len(c.play.hosts)), s); err != nil {
+			c.problems.Append(diagnosed(err, p.Serial.Position()))
+		}
+	}
+	for _, f := range p.VarsFiles {
+		if f.Values == nil {
+			c.checkVarsFile(p, f)
+		}
+	}
+}
+
+// checkVarsFile looks whether a file is there whose names have no templates.
+func (c *compiler) checkVarsFile(p *playbook.Play, f playbook.VarsFile) {
+	var names []string
+	for _, v := range f.Names {
+		d, ok := v.Static()
+		if !ok {
+			return
+		}
+		names = append(names, d.Text())
+		if present(absolute(p.Dir, d.Text())) == nil {
+			return
+		}
+	}
+	c.problems.Add(f.At, "", "there is no file %s", strings.Join(names, ", nor "))
+}
+
+// laterHandlers are the handlers that includes can add to a play, as far as that is known; where it is
+// not, unknown names are left to the run.
+func (c *compiler) laterHandlers(p *playbook.Play, s *vars.Scope) handlers {
+	var found handlers
+	seen := map[*playbook.Content]bool{}
+	var walk func([]*playbook.Block)
+	walk = func(blocks []*playbook.Block) {
+		for _, b := range blocks {
+			for _, part := range [][]*playbook.Block{b.Body, b.Rescue, b.Always} {
+				walk(part)
+			}
+			if b.Task == nil || b.Task.Include == nil {
+				continue
+			}
+			content := b.Task.Include.Content
+			if content == nil {
+				c.open = true
+				continue
+			}
+			if seen[content] {
+				continue
+			}
+			seen[content] = true
+			for _, h := range content.Handlers {
+				found = append(found, &handler{Handler: h, name: displayName(h.Name, s)})
+			}
+			walk(content.Blocks)
+		}
+	}
+	for _, part := range [][]*playbook.Block{p.PreTasks, p.Tasks, p.PostTasks} {
+		walk(part)
+	}
+	for _, h := range p.Handlers {
+		if displayName(h.Name, s) == "" && len(h.Listen) == 0 {
+			continue
+		}
+		if h.Name.Templated() {
+			c.open = true
+		}
+	}
+	return found
+}

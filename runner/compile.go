@@ -1,0 +1,225 @@
+package runner
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/pegbook/pegbook/runner/diag"
+	"github.com/pegbook/pegbook/runner/inventory"
+	"github.com/pegbook/pegbook/runner/playbook"
+	"github.com/pegbook/pegbook/runner/vars"
+)
+
+// Inputs are what to run.
+type Inputs struct {
+	// Playbooks run one after the other; a later one only when all before it went well. They share facts
+	// and lost hosts.
+	Playbooks []*playbook.Playbook
+	Inventory *inventory.Inventory
+	// Sources are the inventory's sources, to be named in the record of the run.
+	Sources []string
+	Modules Set
+	// Limit narrows every play to the hosts that these patterns select; none does not.
+	Limit []string
+	// Tags and SkipTags choose tasks; each may hold several, separated by commas.
+	Tags, SkipTags []string
+	// StartAt passes over every task before the first of this name (exact, with or without its role, or
+	// a shell pattern); "" starts at the beginning.
+	StartAt string
+	// Extra are the -e variables, the later ones already over the earlier.
+	Extra *vars.Values
+	// Files is how files are read that are included while running.
+	Files playbook.Options
+	// Defaults are how hosts are reached where neither variables nor keywords say.
+	Defaults ConnectionDefaults
+	// ForceHandlers runs handlers that were notified on failed hosts, too, in every play.
+	ForceHandlers bool
+	// Reload reads the inventory anew (meta: refresh_inventory); nil refuses playbooks that ask for it.
+	Reload func() (*inventory.Inventory, diag.List)
+}
+
+// Plan is a compiled run. It is immutable and may be run several times.
+type Plan struct {
+	in        Inputs
+	tags      selector
+	limit     map[string]bool // nil: no limit
+	playbooks []*book
+}
+
+// book is a compiled playbook.
+type book struct {
+	path  string
+	plays []*play
+}
+
+// play is a compiled play.
+type play struct {
+	*playbook.Play
+	name     string
+	keys     *keys
+	layers   []layered // of the roles that the whole play sees
+	rows     strand
+	handlers handlers
+	hosts    []*inventory.Host // as the inventory stands at the start
+	needs    []int             // plays of the playbook that come before
+}
+
+// compiler collects what is wrong while a plan is made.
+type compiler struct {
+	plan     *Plan
+	problems diag.List
+	play     *play
+	handlers handlers            // every handler that the play can come to have
+	open     bool                // the play may get handlers that cannot be known before the run
+	started  bool                // the task of StartAt has been found, or none was given
+	within   []*playbook.Content // includes being checked
+}
+
+// Compile checks everything that can be checked before the run and makes the plan. It contacts no host.
+// The list holds every problem and warning; the plan is nil when the list has Failed.
+func Compile(in Inputs) (*Plan, diag.List) {
+	c := &compiler{plan: &Plan{in: in, tags: newSelector(in.Tags, in.SkipTags)}, started: in.StartAt == ""}
+	c.limit()
+	for _, pb := range in.Playbooks {
+		b := &book{path: pb.Path}
+		for _, p := range pb.Plays {
+			b.plays = append(b.plays, c.compilePlay(p))
+		}
+		c.order(b)
+		c.plan.playbooks = append(c.plan.playbooks, b)
+	}
+	if !c.started {
+		c.problems.Add(diag.Position{}, "pegbook run --list-tasks lists them", "--start-at-task: no task is called %q", in.StartAt)
+	}
+	if !c.problems.Failed() {
+		c.checkNames()
+	}
+	c.problems.Sort()
+	if c.problems.Failed() {
+		return nil, c.problems
+	}
+	return c.plan, c.problems
+}
+
+func (c *compiler) limit() {
+	if len(c.plan.in.Limit) == 0 {
+		return
+	}
+	hosts, problems := c.plan.in.Inventory.SelectAll(c.plan.in.Limit, diag.Position{})
+	c.problems.Append(problems)
+	if len(hosts) == 0 && !problems.Failed() {
+		c.problems.Add(diag.Position{}, "pegbook inventory list shows the hosts", "--limit %s leaves no host", strings.Join(c.plan.in.Limit, ","))
+	}
+	c.plan.limit = map[string]bool{}
+	for _, h := range hosts {
+		c.plan.limit[h.Name] = true
+	}
+}
+
+func (c *compiler) compilePlay(p *playbook.Play) *play {
+	cp := &play{Play: p, keys: &keys{Keywords: &p.Keywords, play: true}}
+	c.play, c.open = cp, false
+	s := c.plan.playScope(p)
+	cp.name = displayName(p.Name, s)
+	cp.hosts = c.hosts(p, s)
+	if cp.name == "" {
+		cp.name = strings.Join(patternsOf(p, s), ",")
+	}
+	c.require(p)
+	c.checkPlay(p, s)
+	for _, role := range slices.Concat(p.Imported, p.Roles) {
+		cp.layers = append(cp.layers, roleLayers(role)...)
+	}
+	f := &frame{play: cp, keys: cp.keys}
+	for _, h := range p.Handlers {
+		cp.handlers = append(cp.handlers, &handler{Handler: h, name: displayName(h.Name, s)})
+	}
+	c.handlers = append(slices.Clone(cp.handlers), c.laterHandlers(p, s)...)
+	for _, h := range cp.handlers {
+		c.handlerRow(f, h, nil)
+	}
+	if facts := c.factsRow(f, p); facts != nil {
+		cp.rows = append(cp.rows, element{row: facts})
+	}
+	for _, part := range [][]*playbook.Block{p.PreTasks, p.Tasks, p.PostTasks} {
+		cp.rows = append(cp.rows, c.strand(f, part)...)
+		cp.rows = append(cp.rows, element{row: &row{kind: flushRow, task: flushTask, frame: f, keys: cp.keys}})
+	}
+	return cp
+}
+
+// hosts selects the play's hosts, within the limit and in the play's order.
+func (c *compiler) hosts(p *playbook.Play, s *vars.Scope) []*inventory.Host {
+	hosts, problems := c.plan.selectHosts(p, c.plan.in.Inventory, s)
+	c.problems.Append(problems)
+	return hosts
+}
+
+// order finds which plays a play waits for.
+func (c *compiler) order(b *book) {
+	ids := map[string]int{}
+	for i, p := range b.plays {
+		switch {
+		case p.Needs == nil && i > 0:
+			p.needs = []int{i - 1}
+		case p.Needs != nil:
+			for _, id := range p.Needs {
+				before, ok := ids[id]
+				if !ok {
+					c.problems.Add(p.At, "needs names the id of plays that stand before", "no play before this one has the id %q", id)
+					continue
+				}
+				p.needs = append(p.needs, before)
+			}
+		}
+		if p.ID != "" {
+			ids[p.ID] = i
+		}
+	}
+}
+
+func (c *compiler) require(p *playbook.Play) {
+	for _, r := range p.Requires {
+		hosts, ok := c.plan.in.Inventory.Group(r.Group)
+		if !ok && r.Count > 0 {
+			c.problems.Add(r.At, diag.DidYouMean(r.Group, c.plan.in.Inventory.Groups()), "the inventory has no group %q; the play requires %s %d hosts in it", r.Group, r.Op, r.Count)
+			continue
+		}
+		if !compare(len(hosts), r.Op, r.Count) {
+			c.problems.Add(r.At, "change the inventory, or what the play requires", "group %s has %d hosts; the play requires %s %d", r.Group, len(hosts), r.Op, r.Count)
+		}
+	}
+}
+
+func compare(n int, op string, m int) bool {
+	switch op {
+	case ">=":
+		return n >= m
+	case "<=":
+		return n <= m
+	case ">":
+		return n > m
+	case "<":
+		return n < m
+	case "!=":
+		return n != m
+	case "==":
+		return n == m
+	}
+	panic(fmt.Sprintf("runner: comparison %q", op))
+}
+
+// displayName is a name as shown: rendered where that is possible, else as written.
+func displayName(v vars.Value, s *vars.Scope) string {
+	if v.IsZero() {
+		return ""
+	}
+	if d, ok := v.Static(); ok {
+		return d.Text()
+	}
+	if d, err := v.Resolve(s); err == nil {
+		return d.Text()
+	}
+	return v.Raw()
+}

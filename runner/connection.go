@@ -1,0 +1,281 @@
+package runner
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"net"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/pegbook/pegbook/modules"
+	"github.com/pegbook/pegbook/runner/connect"
+	"github.com/pegbook/pegbook/runner/inventory"
+	"github.com/pegbook/pegbook/runner/playbook"
+	"github.com/pegbook/pegbook/runner/vars"
+)
+
+// Connector opens managed hosts. Open is called once a step that uses its host; a host that cannot be
+// reached is *modules.UnreachableError. It is safe for concurrent use.
+type Connector interface {
+	Open(ctx context.Context, a connect.Address, b connect.Become) (modules.Host, error)
+}
+
+// resetter is a connector that can be told to dial anew (meta: reset_connection).
+type resetter interface {
+	Reset(a connect.Address)
+}
+
+// ConnectionDefaults are how hosts are reached where neither connection variables nor keywords say:
+// the command line's options.
+type ConnectionDefaults struct {
+	User, KeyFile, Connection string
+	Password                  string
+	Become                    bool
+	BecomeUser, BecomeMethod  string
+	BecomePassword            string
+	AcceptNewHostKeys         bool
+}
+
+// lookups reads connection settings: variables first, then keywords, then defaults. The first error
+// stays; what is read after it does not count.
+type lookups struct {
+	scope *vars.Scope
+	keys  *keys
+	err   error
+}
+
+// name gives the first variable of these that is defined and not empty.
+func (l *lookups) name(names ...string) vars.Data {
+	for _, name := range names {
+		d, ok, err := l.scope.Lookup(name)
+		if err != nil && l.err == nil {
+			l.err = err
+		}
+		if ok && err == nil && d.Kind() != "null" && d.Text() != "" {
+			return d
+		}
+	}
+	return vars.Of("")
+}
+
+func (l *lookups) text(names ...string) string { return l.name(names...).Text() }
+
+// keyword gives the nearest keyword's value as text; "" without one.
+func (l *lookups) keyword(get func(*playbook.Keywords) vars.Value) string {
+	d, err := keyword(l.keys, l.scope, get)
+	if err != nil && l.err == nil {
+		l.err = err
+	}
+	return d.Text()
+}
+
+func (l *lookups) number(text, what string) int {
+	if text == "" {
+		return 0
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil && l.err == nil {
+		l.err = fmt.Errorf("%s is %q, which is no whole number", what, text)
+	}
+	return n
+}
+
+func (l *lookups) flag(text, what string) bool {
+	if text == "" {
+		return false
+	}
+	b, err := modules.ParseBool(text)
+	if err != nil && l.err == nil {
+		l.err = fmt.Errorf("%s is %q, which is neither true nor false", what, text)
+	}
+	return b
+}
+
+func firstOf(texts ...string) string {
+	for _, text := range texts {
+		if text != "" {
+			return text
+		}
+	}
+	return ""
+}
+
+// address reads how a host is reached and as whom, in the scope of one of its steps.
+func (d ConnectionDefaults) address(h *inventory.Host, scope *vars.Scope, k *keys) (connect.Address, connect.Become, error) {
+	l := &lookups{scope: scope, keys: k}
+	a := connect.Address{
+		Name:       h.Name,
+		Connection: firstOf(l.text("ansible_connection"), l.keyword(func(k *playbook.Keywords) vars.Value { return k.Connection }), d.Connection),
+		Host:       l.text("ansible_ssh_host", "ansible_host"),
+		Port:       l.number(firstOf(l.text("ansible_ssh_port", "ansible_port"), l.keyword(func(k *playbook.Keywords) vars.Value { return k.Port })), "port"),
+		User:       firstOf(l.text("ansible_ssh_user", "ansible_user"), l.keyword(func(k *playbook.Keywords) vars.Value { return k.RemoteUser }), d.User),
+		Password:   firstOf(l.text("ansible_ssh_pass", "ansible_ssh_password", "ansible_password"), d.Password),
+		ConfigFile: l.text("ansible_ssh_config_file"),
+		KnownHosts: files(l.name("ansible_ssh_known_hosts_file")),
+		TempDir:    l.text("ansible_remote_tmp"),
+		Retries:    l.number(l.text("ansible_ssh_retries"), "ansible_ssh_retries"),
+		Timeout:    time.Duration(l.number(l.text("ansible_ssh_timeout", "ansible_timeout"), "ansible_timeout")) * time.Second,
+	}
+	if h.Implicit && a.Connection == "" {
+		a.Connection = "local"
+	}
+	a.Connection = strings.TrimPrefix(a.Connection, "ansible.builtin.")
+	if a.Connection == "smart" || a.Connection == "paramiko" {
+		a.Connection = "ssh"
+	}
+	if key := firstOf(l.text("ansible_ssh_private_key_file", "ansible_private_key_file"), d.KeyFile); key != "" {
+		a.KeyFiles = []string{key}
+	}
+	sshArgs(&a, l.text("ansible_ssh_common_args")+" "+l.text("ansible_ssh_extra_args")+" "+l.text("ansible_ssh_args"))
+	check := l.text("ansible_ssh_host_key_checking", "ansible_host_key_checking")
+	a.AcceptNewHostKeys = a.AcceptNewHostKeys || d.AcceptNewHostKeys || check != "" && !l.flag(check, "ansible_host_key_checking")
+	b := d.become(l)
+	return a, b, l.err
+}
+
+func files(d vars.Data) []string {
+	list, ok := d.List()
+	if !ok {
+		if d.Text() == "" {
+			return nil
+		}
+		return []string{d.Text()}
+	}
+	var names []string
+	for _, name := range list {
+		names = append(names, name.Text())
+	}
+	return names
+}
+
+// sshArgs takes from ssh's arguments what has a meaning here: jump hosts, known hosts, the key and the
+// configuration.
+func sshArgs(a *connect.Address, args string) {
+	words := strings.Fields(strings.NewReplacer(`"`, "", `'`, "").Replace(args))
+	for i := range words {
+		next := ""
+		if i+1 < len(words) {
+			next = words[i+1]
+		}
+		option := strings.TrimPrefix(words[i], "-o")
+		if words[i] == "-o" {
+			option = next
+		}
+		name, value, _ := strings.Cut(option, "=")
+		switch {
+		case words[i] == "-J":
+			a.JumpHosts = strings.Split(next, ",")
+		case words[i] == "-F":
+			a.ConfigFile = next
+		case words[i] == "-i":
+			a.KeyFiles = append(a.KeyFiles, next)
+		case strings.EqualFold(name, "ProxyJump"):
+			a.JumpHosts = strings.Split(value, ",")
+		case strings.EqualFold(name, "UserKnownHostsFile") && value != "/dev/null":
+			a.KnownHosts = []string{value}
+		case strings.EqualFold(name, "StrictHostKeyChecking") && strings.EqualFold(value, "accept-new"):
+			a.AcceptNewHostKeys = true
+		}
+	}
+}
+
+// become reads as whom to act; the zero Become when as nobody else.
+func (d ConnectionDefaults) become(l *lookups) connect.Become {
+	asked := firstOf(l.text("ansible_become"), l.keyword(func(k *playbook.Keywords) vars.Value { return k.Become }))
+	if !d.Become && asked == "" || asked != "" && !l.flag(asked, "become") {
+		return connect.Become{}
+	}
+	return connect.Become{
+		User:     firstOf(l.text("ansible_become_user"), l.keyword(func(k *playbook.Keywords) vars.Value { return k.BecomeUser }), d.BecomeUser, "root"),
+		Method:   strings.TrimPrefix(firstOf(l.text("ansible_become_method"), l.keyword(func(k *playbook.Keywords) vars.Value { return k.BecomeMethod }), d.BecomeMethod), "ansible.builtin."),
+		Password: firstOf(l.text("ansible_become_password", "ansible_become_pass", "ansible_sudo_pass"), d.BecomePassword),
+		Exe:      l.text("ansible_become_exe"),
+		Flags:    l.text("ansible_become_flags"),
+	}
+}
+
+// lazyHost opens its host when it is first used, so that a module that never touches it works on a host
+// that cannot be reached. It adds the task's environment to commands.
+type lazyHost struct {
+	name string
+	env  map[string]string
+	open func(ctx context.Context) (modules.Host, error)
+
+	mu   sync.Mutex // guards host, while it is being opened as well
+	host modules.Host
+}
+
+var _ modules.Host = (*lazyHost)(nil)
+
+// Name is the host's name in the inventory.
+func (l *lazyHost) Name() string { return l.name }
+
+func (l *lazyHost) get(ctx context.Context) (modules.Host, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.host != nil {
+		return l.host, nil
+	}
+	h, err := l.open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	l.host = h
+	return h, nil
+}
+
+// Look reads the state of files.
+func (l *lazyHost) Look(ctx context.Context, queries ...modules.Query) ([]modules.File, error) {
+	h, err := l.get(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return h.Look(ctx, queries...)
+}
+
+// Apply changes files.
+func (l *lazyHost) Apply(ctx context.Context, changes ...modules.Change) error {
+	h, err := l.get(ctx)
+	if err != nil {
+		return err
+	}
+	return h.Apply(ctx, changes...)
+}
+
+// Run runs a command in the task's environment.
+func (l *lazyHost) Run(ctx context.Context, cmd modules.Command) (modules.Output, error) {
+	h, err := l.get(ctx)
+	if err != nil {
+		return modules.Output{}, err
+	}
+	if len(l.env) > 0 {
+		env := maps.Clone(l.env)
+		maps.Copy(env, cmd.Env)
+		cmd.Env = env
+	}
+	return h.Run(ctx, cmd)
+}
+
+// Dial connects to an address as seen from the host.
+func (l *lazyHost) Dial(ctx context.Context, network, addr string) (net.Conn, error) {
+	h, err := l.get(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return h.Dial(ctx, network, addr)
+}
+
+// Predicted is false: this host is real.
+func (l *lazyHost) Predicted(string) (string, bool) { return "", false }
+
+// absolute makes a path of the control node absolute, from a folder.
+func absolute(dir, name string) string {
+	if filepath.IsAbs(name) {
+		return name
+	}
+	return filepath.Join(dir, name)
+}

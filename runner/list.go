@@ -1,0 +1,142 @@
+package runner
+
+import (
+	"slices"
+
+	"github.com/pegbook/pegbook/runner/diag"
+)
+
+// PlayGraph is a play as the run will go through it.
+type PlayGraph struct {
+	Playbook string        `json:"playbook"`
+	Play     string        `json:"play"`
+	At       diag.Position `json:"at"`
+	Strategy string        `json:"strategy"`
+	Hosts    []string      `json:"hosts"`
+	// Batches are the hosts of each batch; one batch goes through all rows before the next.
+	Batches [][]string `json:"batches"`
+	// After are the plays, counted from 0 within the playbook, that end before this one starts.
+	After []int     `json:"after"`
+	Rows  []RowNode `json:"rows"`
+	// Handlers are what a flush may run.
+	Handlers []string `json:"handlers,omitempty"`
+}
+
+// RowNode is a task in its place. Rows follow one another, those of a parallel block side by side.
+type RowNode struct {
+	// Kind is task, include, meta, flush (of handlers) or parallel.
+	Kind   string        `json:"kind"`
+	Name   string        `json:"name,omitempty"`
+	Module string        `json:"module,omitempty"`
+	At     diag.Position `json:"at,omitzero"`
+	// Section is body, rescue or always inside a block that has several; Depth how many blocks are around.
+	Section string      `json:"section,omitempty"`
+	Depth   int         `json:"depth,omitempty"`
+	Tags    []string    `json:"tags,omitempty"`
+	Sides   [][]RowNode `json:"sides,omitempty"`
+}
+
+// Graph gives the plan, play by play.
+func (p *Plan) Graph() []PlayGraph {
+	var all []PlayGraph
+	for _, b := range p.playbooks {
+		for _, pl := range b.plays {
+			all = append(all, p.graphOf(b, pl))
+		}
+	}
+	return all
+}
+
+func (p *Plan) graphOf(b *book, pl *play) PlayGraph {
+	s := p.playScope(pl.Play)
+	g := PlayGraph{Playbook: b.path, Play: pl.name, At: pl.At, Strategy: firstOf(pl.Strategy, "linear"), Hosts: namesOf(pl.hosts),
+		After: append([]int{}, pl.needs...), Rows: p.rowNodes(pl.rows), Batches: [][]string{}}
+	cut, err := batches(pl.hosts, pl.Serial, s)
+	if err == nil {
+		for _, hosts := range cut {
+			g.Batches = append(g.Batches, namesOf(hosts))
+		}
+	}
+	for _, h := range pl.handlers {
+		g.Handlers = append(g.Handlers, roleName(h.Role, h.name))
+	}
+	return g
+}
+
+func (p *Plan) rowNodes(rows strand) []RowNode {
+	nodes := []RowNode{}
+	for _, e := range rows {
+		switch {
+		case e.parallel != nil:
+			n := RowNode{Kind: "parallel"}
+			for _, side := range e.parallel {
+				n.Sides = append(n.Sides, p.rowNodes(side))
+			}
+			nodes = append(nodes, n)
+		case e.row.kind != blockEndRow:
+			nodes = append(nodes, p.rowNode(e.row))
+		}
+	}
+	return nodes
+}
+
+func (p *Plan) rowNode(r *row) RowNode {
+	s := p.playScope(r.frame.play.Play)
+	name := firstOf(displayName(r.task.Name, s), r.task.Module, r.task.Meta)
+	n := RowNode{Kind: "task", Name: roleName(r.frame.role, name), Module: r.task.Module, At: r.task.At}
+	switch r.kind {
+	case includeRow:
+		n.Kind = "include"
+	case metaRow:
+		n.Kind = "meta"
+	case flushRow:
+		n.Kind, n.Name = "flush", ""
+	case taskRow, blockEndRow:
+	}
+	if tags, err := tagsOf(r.keys, s); err == nil {
+		n.Tags = tags
+	}
+	for sec := r.in; sec != nil; sec = sec.outer {
+		n.Depth++
+	}
+	if r.in != nil && (r.in.block.rescue || r.in.block.always) {
+		n.Section = [...]string{"body", "rescue", "always"}[r.in.part]
+	}
+	return n
+}
+
+// Hosts lists every host of a play, in the order of the plays, each once.
+func (p *Plan) Hosts() []string {
+	var names []string
+	seen := map[string]bool{}
+	for _, b := range p.playbooks {
+		for _, pl := range b.plays {
+			for _, h := range pl.hosts {
+				if !seen[h.Name] {
+					seen[h.Name] = true
+					names = append(names, h.Name)
+				}
+			}
+		}
+	}
+	return names
+}
+
+// Tags lists the tags of all tasks, sorted.
+func (p *Plan) Tags() []string {
+	var tags []string
+	var walk func([]RowNode)
+	walk = func(rows []RowNode) {
+		for _, n := range rows {
+			tags = append(tags, n.Tags...)
+			for _, side := range n.Sides {
+				walk(side)
+			}
+		}
+	}
+	for _, g := range p.Graph() {
+		walk(g.Rows)
+	}
+	slices.Sort(tags)
+	return slices.Compact(tags)
+}

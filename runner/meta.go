@@ -1,0 +1,160 @@
+package runner
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/pegbook/pegbook/runner/diag"
+	"github.com/pegbook/pegbook/runner/event"
+	"github.com/pegbook/pegbook/runner/internal/graph"
+	"github.com/pegbook/pegbook/runner/vars"
+)
+
+// metaWords are what a meta task can say, besides flush_handlers, which is a row of its own kind.
+func metaWords() []string {
+	return []string{"clear_facts", "clear_host_errors", "end_batch", "end_host", "end_play", "flush_handlers", "noop", "refresh_inventory", "reset_connection"}
+}
+
+// meta does a meta task. Those that end or clear something for all are judged on the first host.
+func (rr *rowRun) meta(ctx context.Context) *graph.Graph[node] {
+	first := rr.who[:1]
+	switch word := rr.row.task.Meta; word {
+	case "noop":
+	case "end_play":
+		rr.forEach(first, func(*player) { rr.lane.over = true })
+	case "end_batch":
+		rr.forEach(first, func(*player) { *rr.lane.ended = true })
+	case "end_host":
+		rr.forEach(rr.who, func(p *player) { p.ended = true })
+	case "clear_host_errors":
+		rr.forEach(first, func(*player) { rr.clearErrors() })
+	case "clear_facts":
+		rr.forEach(first, func(*player) {
+			for _, p := range rr.who {
+				p.clearFacts()
+			}
+		})
+	case "refresh_inventory":
+		rr.refresh()
+	case "reset_connection":
+		rr.reset()
+	default:
+		panic(fmt.Sprintf("runner: meta %q was not checked", word))
+	}
+	return nil
+}
+
+// forEach calls f for the players on which the condition holds.
+func (rr *rowRun) forEach(who []*player, f func(*player)) {
+	for _, p := range who {
+		ok, err := holds(rr.row.when, rr.scope(p.host))
+		switch {
+		case err != nil:
+			res := &result{}
+			res.fail(err)
+			(&step{rowRun: rr, p: p, res: res}).settle()
+		case ok:
+			f(p)
+		}
+	}
+}
+
+// clearErrors forgets that hosts are lost: unreachable ones go on with the next task, failed ones with
+// the next play.
+func (rr *rowRun) clearErrors() {
+	for _, p := range rr.lane.playRun.players {
+		if p.lost == lostFailed || p.lost == lostStopped {
+			p.ended = true
+		}
+	}
+	for _, h := range rr.r.known() {
+		h.lost = notLost
+	}
+}
+
+func (rr *rowRun) refresh() {
+	inv, problems := rr.r.plan.in.Reload()
+	if err := problems.Err(); err != nil {
+		rr.r.failPlay(err)
+		return
+	}
+	rr.r.setInventory(inv)
+}
+
+func (rr *rowRun) reset() {
+	c, ok := rr.r.opts.Connect.(resetter)
+	if !ok {
+		return
+	}
+	for _, p := range rr.who {
+		a, _, err := rr.r.plan.in.Defaults.address(p.Host, rr.scope(p.host), rr.row.keys)
+		if err == nil {
+			c.Reset(a)
+		}
+	}
+}
+
+// confirmation asks, before a play, that what it destroys is typed.
+type confirmation struct {
+	pr  *playRun
+	r   *run
+	err error
+}
+
+func (c *confirmation) work(ctx context.Context) {
+	s := c.pr.confirmScope(c.r)
+	message, err := c.pr.Confirm.Message.Resolve(s)
+	if err != nil {
+		c.err = err
+		return
+	}
+	value, err := c.pr.Confirm.Value.Resolve(s)
+	if err != nil {
+		c.err = err
+		return
+	}
+	switch {
+	case c.r.opts.Check:
+	case c.r.opts.Confirm == nil:
+		c.err = fmt.Errorf("%s: must be confirmed with %q", message.Text(), value.Text())
+	default:
+		c.err = c.r.opts.Confirm(ctx, message.Text(), value.Text())
+	}
+}
+
+// confirmScope is the scope of the play's first host: what is destroyed is named by its variables.
+func (pr *playRun) confirmScope(r *run) *vars.Scope {
+	s := r.stateOf(pr.all[0]).own(vars.NewScope(&world{r: r}), r)
+	s = push(s, pr.layers...)
+	s = push(s, layered{vars.PlayVars, pr.Vars})
+	s = push(s, r.varsFiles(pr.play, s)...)
+	return s.With(vars.Magic, pr.magic)
+}
+
+func (c *confirmation) unfold(context.Context, *run) *graph.Graph[node] {
+	if c.err != nil {
+		c.r.stream.Emit(event.Problem{Diagnostic: diag.Diagnostic{Position: c.pr.Confirm.At, Problem: c.err.Error()}})
+		c.r.refused = true
+		c.r.end(c.err.Error())
+	}
+	return nil
+}
+
+// approve asks for a gate's approval, once for all hosts of the row.
+func (st *step) approve(ctx context.Context, s *vars.Scope) error {
+	if st.row.task.Gate.IsZero() || st.r.opts.Check {
+		return nil
+	}
+	st.gate.Do(func() {
+		d, err := st.row.task.Gate.Resolve(s)
+		switch {
+		case err != nil:
+			st.gateErr = err
+		case st.r.opts.Approve == nil:
+			st.gateErr = fmt.Errorf("%s: needs approval, and nobody can be asked", d.Text())
+		default:
+			st.gateErr = st.r.opts.Approve(ctx, d.Text())
+		}
+	})
+	return st.gateErr
+}

@@ -1,0 +1,328 @@
+package runner
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/pegbook/pegbook/modules/overlay"
+	"github.com/pegbook/pegbook/runner/event"
+	"github.com/pegbook/pegbook/runner/internal/graph"
+	"github.com/pegbook/pegbook/runner/inventory"
+	"github.com/pegbook/pegbook/runner/playbook"
+	"github.com/pegbook/pegbook/runner/vars"
+)
+
+// Options are how to run.
+type Options struct {
+	// Connect opens hosts. Required.
+	Connect Connector
+	// Events takes what happens; nil drops it.
+	Events event.Sink
+	// Check proposes and does not do. Diff puts both sides of every diff into the events.
+	Check, Diff bool
+	// Forks is how many steps run at a time; 0 means 50.
+	Forks int
+	// Verbosity is what modules see as the number of -v.
+	Verbosity int
+	// Drain, when closed, lets the steps in flight end and starts nothing more. nil never does.
+	Drain <-chan struct{}
+	// Confirm asks to type value before a play destroys something; an error is a refusal. nil refuses.
+	Confirm func(ctx context.Context, message, value string) error
+	// Approve asks for a gate's approval; an error is a refusal. nil refuses.
+	Approve func(ctx context.Context, message string) error
+	// RunID names the run in its records.
+	RunID string
+	// Now is the clock of the records; nil is the system's.
+	Now func() time.Time
+}
+
+const defaultForks = 50
+
+// run is a plan being run. What has no lock belongs to the walking goroutine.
+type run struct {
+	plan    *Plan
+	opts    Options
+	stream  *event.Stream
+	shared  *overlay.Shared
+	world   atomic.Pointer[inventoryNow]
+	over    bool                // nothing more is started, for a reason of the playbook's
+	reason  string              // why, for people
+	refused bool                // a confirmation or gate was refused
+	failed  bool                // a play failed that could not even begin
+	inside  map[*player]*rowRun // where players of the running batches are
+
+	mu       sync.Mutex // guards the maps below
+	hosts    map[string]*host
+	varFiles map[string]*vars.Values
+	contents map[included]*playbook.Content
+}
+
+// Run carries the plan out. The error says what kept the run from starting; how hosts fared is in the
+// outcome. When ctx is cancelled the steps in flight are cancelled and the outcome says interrupted.
+func (p *Plan) Run(ctx context.Context, o Options) (Outcome, error) {
+	if o.Connect == nil {
+		return Outcome{}, errors.New("runner: no way to connect")
+	}
+	if o.Forks < 1 {
+		o.Forks = defaultForks
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	r := &run{plan: p, opts: o, stream: event.NewStream(o.Events, o.Now), shared: &overlay.Shared{},
+		hosts: map[string]*host{}, varFiles: map[string]*vars.Values{}, contents: map[included]*playbook.Content{}, inside: map[*player]*rowRun{}}
+	r.setInventory(p.in.Inventory)
+	return r.all(ctx), nil
+}
+
+func (r *run) all(ctx context.Context) Outcome {
+	start := r.opts.Now()
+	r.stream.Emit(event.RunStarted{Run: r.opts.RunID, Playbook: r.plan.path(), Inventory: append([]string{}, r.plan.in.Sources...), Check: r.opts.Check, Steps: r.plan.steps()})
+	var stopped error
+	for _, b := range r.plan.playbooks {
+		stopped = graph.Walk(ctx, r.plays(b), graph.Limits{Slots: r.opts.Forks, Drain: r.opts.Drain}, walker{r})
+		if stopped != nil || r.over || r.outcome().ExitCode() != 0 {
+			break
+		}
+	}
+	out := r.outcome()
+	out.Interrupted = stopped != nil
+	if out.Interrupted && out.Message == "" {
+		out.Message = "interrupted" + r.whereabouts()
+	}
+	out.Took = r.opts.Now().Sub(start)
+	r.stream.Emit(event.RunDone{Recap: out.Recap, ExitCode: out.ExitCode(), Message: out.Message, TookMS: milliseconds(out.Took)})
+	return out
+}
+
+// end lets nothing more start.
+func (r *run) end(reason string) {
+	if !r.over {
+		r.over, r.reason = true, reason
+	}
+}
+
+// walker lets graph walk a run.
+type walker struct{ r *run }
+
+// node is something in the graph of a run. unfold is called on the walking goroutine.
+type node interface {
+	unfold(ctx context.Context, r *run) *graph.Graph[node]
+}
+
+// worker is a node with work of its own, done on another goroutine before it unfolds.
+type worker interface {
+	node
+	work(ctx context.Context)
+}
+
+// Work does a step.
+func (w walker) Work(ctx context.Context, n node) { n.(worker).work(ctx) }
+
+// Unfold takes a step's result, or opens a play, batch or row.
+func (w walker) Unfold(ctx context.Context, n node) *graph.Graph[node] { return n.unfold(ctx, w.r) }
+
+// plays are a playbook's plays, each behind those it waits for.
+func (r *run) plays(b *book) *graph.Graph[node] {
+	g := &graph.Graph[node]{}
+	ids := make([]graph.ID, len(b.plays))
+	for i, p := range b.plays {
+		var after []graph.ID
+		for _, before := range p.needs {
+			after = append(after, ids[before])
+		}
+		ids[i] = g.Add(&playRun{play: p}, after...)
+	}
+	return g
+}
+
+// playRun is a play being run.
+type playRun struct {
+	*play
+	handlers handlers  // those of included roles as well
+	public   []layered // variables of roles included for the whole play
+	batches  [][]*inventory.Host
+	all      []*inventory.Host
+	players  map[string]*player
+	magic    *vars.Values
+	over     bool // meta: end_play, or the play was lost
+}
+
+func (pr *playRun) unfold(ctx context.Context, r *run) *graph.Graph[node] {
+	if r.over {
+		return nil
+	}
+	s := r.plan.playScope(pr.Play)
+	hosts := pr.hosts
+	if inv := r.inventory(); inv != r.plan.in.Inventory {
+		found, problems := r.plan.selectHosts(pr.Play, inv, s)
+		if problems.Failed() {
+			r.failPlay(problems)
+			return nil
+		}
+		hosts = found
+	}
+	cut, err := batches(hosts, pr.Serial, s)
+	if err != nil {
+		r.failPlay(err)
+		return nil
+	}
+	pr.handlers, pr.all, pr.batches = pr.play.handlers, hosts, cut
+	pr.players = map[string]*player{}
+	pr.magic = playMagic(pr.play, hosts)
+	r.stream.Emit(event.PlayStarted{Play: pr.name, Hosts: namesOf(hosts), Batches: len(cut)})
+	g := &graph.Graph[node]{}
+	var after []graph.ID
+	if pr.Confirm != nil && len(hosts) > 0 {
+		after = []graph.ID{g.AddWork(&confirmation{pr: pr, r: r})}
+	}
+	for i := range cut {
+		after = []graph.ID{g.Add(&batchRun{pr: pr, number: i + 1}, after...)}
+	}
+	return g
+}
+
+// failPlay ends the run because a play cannot begin.
+func (r *run) failPlay(err error) {
+	for _, d := range diagnosed(err, noPlace) {
+		r.stream.Emit(eventProblem(d))
+	}
+	r.failed = true
+	r.end(err.Error())
+}
+
+// batchRun is a batch of a play.
+type batchRun struct {
+	pr     *playRun
+	number int
+}
+
+func (b *batchRun) unfold(_ context.Context, r *run) *graph.Graph[node] {
+	if r.over || b.pr.over {
+		return nil
+	}
+	hosts := b.pr.batches[b.number-1]
+	whole := &lane{playRun: b.pr, batch: b.number}
+	before := 0
+	for _, h := range hosts {
+		p := &player{host: r.stateOf(h)}
+		if p.lost != notLost {
+			before++
+		}
+		b.pr.players[h.Name] = p
+		whole.players = append(whole.players, p)
+		whole.addresses = append(whole.addresses, addressOf(h))
+	}
+	whole.all = whole.players
+	r.stream.Emit(event.BatchStarted{Play: b.pr.name, Batch: b.number, Batches: len(b.pr.batches), Hosts: namesOf(hosts)})
+	g := &graph.Graph[node]{}
+	g.Add(&batchEnd{whole, before}, whole.unroll(g, b.pr.rows)...)
+	return g
+}
+
+// addressOf is the address that a host's connection uses, as far as the inventory alone says.
+func addressOf(h *inventory.Host) string {
+	for _, name := range []string{"ansible_ssh_host", "ansible_host"} {
+		if v, ok := h.Vars.Get(name); ok {
+			if d, ok := v.Static(); ok {
+				return d.Text()
+			}
+		}
+	}
+	return h.Name
+}
+
+// batchEnd is when every host of a batch has been through the play.
+type batchEnd struct {
+	*lane
+	before int // hosts lost before the batch began
+}
+
+// unfold ends the run when the batch lost its last host: the next one would go the same way.
+func (b *batchEnd) unfold(_ context.Context, r *run) *graph.Graph[node] {
+	lost := 0
+	for _, p := range b.players {
+		if p.lost != notLost {
+			lost++
+		}
+		p.blocks, p.notified = nil, nil
+		delete(r.inside, p)
+	}
+	if lost == len(b.players) && lost > b.before {
+		r.end("play " + b.name + ": every host of the batch is lost")
+	}
+	return nil
+}
+
+// lane is hosts that go through rows in lockstep: a batch, under strategy free one host.
+type lane struct {
+	*playRun
+	batch     int
+	players   []*player
+	all       []*player // of the batch
+	addresses []string
+	lists     *lists // as last made
+	ended     *bool  // meta: end_batch; shared by the lanes of a batch
+	free      bool   // hosts do not wait for one another
+}
+
+// unroll adds the rows of a play, as its strategy orders them, and gives the last nodes.
+func (l *lane) unroll(g *graph.Graph[node], rows strand) []graph.ID {
+	l.ended = new(bool)
+	if l.Strategy == "" || l.Strategy == "linear" {
+		return l.strand(g, rows, nil)
+	}
+	lanes := make([]*lane, len(l.players))
+	last := make([][]graph.ID, len(l.players))
+	for i, p := range l.players {
+		alone := *l
+		alone.players, alone.free = []*player{p}, true
+		lanes[i] = &alone
+	}
+	if l.Strategy == "host_pinned" {
+		// Host after host: of the steps that are ready the earliest added goes first, so a host that has
+		// begun goes on before another one begins.
+		for i := range lanes {
+			last[i] = lanes[i].strand(g, rows, nil)
+		}
+	} else {
+		for _, e := range rows {
+			for i := range lanes {
+				last[i] = lanes[i].element(g, e, last[i])
+			}
+		}
+	}
+	var ends []graph.ID
+	for _, ids := range last {
+		ends = append(ends, ids...)
+	}
+	return ends
+}
+
+func (l *lane) strand(g *graph.Graph[node], rows strand, after []graph.ID) []graph.ID {
+	for _, e := range rows {
+		after = l.element(g, e, after)
+	}
+	return after
+}
+
+func (l *lane) element(g *graph.Graph[node], e element, after []graph.ID) []graph.ID {
+	if e.parallel == nil {
+		return []graph.ID{g.Add(&opening{l, e.row}, after...)}
+	}
+	var ends []graph.ID
+	for _, side := range e.parallel {
+		ends = append(ends, l.strand(g, side, after)...)
+	}
+	return ends
+}
+
+// part gives the lane with fewer hosts.
+func (l *lane) part(players []*player) *lane {
+	in := *l
+	in.players = players
+	return &in
+}

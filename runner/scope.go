@@ -1,0 +1,313 @@
+package runner
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/pegbook/pegbook/runner/diag"
+	"github.com/pegbook/pegbook/runner/inventory"
+	"github.com/pegbook/pegbook/runner/playbook"
+	"github.com/pegbook/pegbook/runner/vars"
+)
+
+// world is what the templates of one row can reach: the run's hosts, and files from where the row
+// stands.
+type world struct {
+	r   *run
+	row *row
+}
+
+var _ vars.World = (*world)(nil)
+
+// HostScope is another host's scope: what is the host's own, nothing of a play.
+func (w *world) HostScope(name string) (*vars.Scope, bool) {
+	h, ok := w.r.host(name)
+	if !ok {
+		return nil, false
+	}
+	inv := w.r.inventory()
+	h.mu.Lock()
+	s, of, since := h.scope, h.scopeOf, h.changes
+	h.mu.Unlock()
+	if s != nil && of == inv {
+		return s, true
+	}
+	s = h.own(vars.NewScope(&world{r: w.r}), w.r)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.changes == since {
+		h.scope, h.scopeOf = s, inv
+	}
+	return s, true
+}
+
+// HostNames are the inventory's hosts.
+func (w *world) HostNames() []string { return namesOf(w.r.inventory().Hosts()) }
+
+// Select gives the hosts that a pattern selects.
+func (w *world) Select(pattern string) ([]string, error) {
+	return selectNames(w.r.inventory(), pattern)
+}
+
+// ReadFile reads a file of the control node.
+func (w *world) ReadFile(name string) ([]byte, error) {
+	if w.row == nil {
+		return os.ReadFile(name)
+	}
+	path, err := w.row.find("files", name)
+	if err != nil {
+		return nil, err
+	}
+	return os.ReadFile(path)
+}
+
+// find looks for a file of the control node as a task names it: in the folders of its role and the
+// role's callers, where the task's file stands, and beside the playbook; in the folder called kind first.
+func (r *row) find(kind, name string) (string, error) {
+	if filepath.IsAbs(name) {
+		return name, present(name)
+	}
+	var tried []string
+	for _, dir := range r.folders() {
+		for _, path := range []string{filepath.Join(dir, kind, name), filepath.Join(dir, name)} {
+			if present(path) == nil {
+				return path, nil
+			}
+			tried = append(tried, path)
+		}
+	}
+	return "", fmt.Errorf("%s is in none of %s: %w", name, strings.Join(tried, ", "), fs.ErrNotExist)
+}
+
+func present(path string) error {
+	_, err := os.Stat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%s: %w", path, fs.ErrNotExist)
+	}
+	return err
+}
+
+// folders are where files are looked for, nearest first, each once, absolute.
+func (r *row) folders() []string {
+	var dirs []string
+	add := func(dir string) {
+		if abs, err := filepath.Abs(dir); err == nil && !contains(dirs, abs) {
+			dirs = append(dirs, abs)
+		}
+	}
+	if role := r.frame.role; role != nil {
+		add(role.Path)
+		for _, caller := range role.Parents {
+			add(caller.Path)
+		}
+	}
+	add(r.task.Dir)
+	add(r.frame.play.Dir)
+	return dirs
+}
+
+func contains(list []string, s string) bool {
+	for _, have := range list {
+		if have == s {
+			return true
+		}
+	}
+	return false
+}
+
+// own puts what is the host's own into a scope: its inventory variables, facts, include_vars, set_fact
+// and register, the extra variables and the host's magic ones.
+func (h *host) own(s *vars.Scope, r *run) *vars.Scope {
+	h.mu.Lock()
+	if h.magic == nil {
+		h.magic = r.hostMagic(h)
+	}
+	facts, read, set, magic := h.facts, h.read, h.set, h.magic
+	h.mu.Unlock()
+	s = s.With(vars.HostInventory, h.Vars)
+	for _, l := range []layered{{vars.Facts, facts}, {vars.IncludeVars, read}, {vars.SetFact, set}, {vars.ExtraVars, r.plan.in.Extra}} {
+		s = push(s, l)
+	}
+	return s.With(vars.Magic, r.magic()).With(vars.Magic, magic)
+}
+
+// scope is what names mean to a row on a host.
+func (rr *rowRun) scope(h *host) *vars.Scope {
+	s := h.own(vars.NewScope(rr.world), rr.r)
+	s = push(s, rr.lane.play.layers...)
+	s = push(s, layered{vars.PlayVars, rr.row.frame.play.Vars})
+	s = push(s, rr.r.varsFiles(rr.row.frame.play, s)...)
+	s = push(s, rr.public...)
+	s = push(s, rr.row.layers...)
+	for _, magic := range rr.magic {
+		s = s.With(vars.Magic, magic)
+	}
+	return s
+}
+
+func push(s *vars.Scope, layers ...layered) *vars.Scope {
+	for _, l := range layers {
+		if l.vars.Len() > 0 {
+			s = s.With(l.layer, l.vars)
+		}
+	}
+	return s
+}
+
+// varsFiles gives the variables of a play's vars_files, for the host whose scope it is. A name that
+// cannot be resolved or found leaves its entry out; names without templates were checked by Compile.
+func (r *run) varsFiles(p *play, s *vars.Scope) []layered {
+	var all []layered
+	for _, f := range p.VarsFiles {
+		if f.Values != nil {
+			all = append(all, layered{vars.PlayVarsFiles, f.Values})
+			continue
+		}
+		if vs := r.firstVarsFile(p, f, push(s, all...)); vs != nil {
+			all = append(all, layered{vars.PlayVarsFiles, vs})
+		}
+	}
+	return all
+}
+
+func (r *run) firstVarsFile(p *play, f playbook.VarsFile, s *vars.Scope) *vars.Values {
+	for _, name := range f.Names {
+		d, err := name.Resolve(s)
+		if err != nil {
+			continue
+		}
+		if vs, ok := r.readVars(absolute(p.Dir, d.Text())); ok {
+			return vs
+		}
+	}
+	return nil
+}
+
+// readVars reads a file of variables once a run. False: there is no such file, or it cannot be read.
+func (r *run) readVars(path string) (*vars.Values, bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	vs, ok := r.varFiles[path]
+	if !ok {
+		var problems diag.List
+		read, err := vars.ReadFile(path, &problems)
+		for _, d := range problems {
+			r.stream.Emit(eventProblem(d))
+		}
+		if err == nil && !problems.Failed() {
+			vs = read
+		}
+		r.varFiles[path] = vs
+	}
+	return vs, vs != nil
+}
+
+// hostMagic are the magic variables of a host.
+func (r *run) hostMagic(h *host) *vars.Values {
+	short := h.Name
+	if net.ParseIP(h.Name) == nil {
+		short, _, _ = strings.Cut(h.Name, ".")
+	}
+	groups := h.Groups
+	if h.Implicit {
+		groups = nil
+	}
+	inv := r.inventory()
+	return vars.ValuesOf(map[string]vars.Data{
+		"inventory_hostname":       vars.Of(h.Name),
+		"inventory_hostname_short": vars.Of(short),
+		"group_names":              vars.Of(append([]string{}, groups...)),
+		"inventory_dir":            vars.Of(inv.Dir(h.Name)),
+		"inventory_file":           vars.Of(inv.File(h.Name)),
+		"ansible_facts":            factsData(h.facts),
+	})
+}
+
+// factsData is ansible_facts: the facts by their names without ansible_ before them.
+func factsData(facts *vars.Values) vars.Data {
+	all := map[string]vars.Data{}
+	for _, name := range facts.Names() {
+		v, _ := facts.Get(name)
+		if d, ok := v.Static(); ok {
+			all[strings.TrimPrefix(name, "ansible_")] = d
+		}
+	}
+	return vars.Of(all)
+}
+
+// magic are the magic variables of the run; they change with the inventory.
+func (r *run) magic() *vars.Values {
+	w := r.world.Load()
+	return w.magic
+}
+
+// inventoryNow is the inventory as it stands, with what is made of it once.
+type inventoryNow struct {
+	*inventory.Inventory
+	magic *vars.Values
+}
+
+func (r *run) inventory() *inventory.Inventory { return r.world.Load().Inventory }
+
+// setInventory takes an inventory as the run's.
+func (r *run) setInventory(inv *inventory.Inventory) {
+	groups := map[string]vars.Data{}
+	for _, name := range inv.Groups() {
+		hosts, _ := inv.Group(name)
+		groups[name] = vars.Of(namesOf(hosts))
+	}
+	in := r.plan.in
+	r.world.Store(&inventoryNow{inv, vars.ValuesOf(map[string]vars.Data{
+		"groups":             vars.Of(groups),
+		"omit":               vars.Omit(),
+		"ansible_check_mode": vars.Of(r.opts.Check),
+		"ansible_diff_mode":  vars.Of(r.opts.Diff),
+		"ansible_forks":      vars.Of(r.opts.Forks),
+		"ansible_limit":      vars.Of(strings.Join(in.Limit, ",")),
+		"ansible_run_tags":   vars.Of(r.plan.tags.only),
+		"ansible_skip_tags":  vars.Of(append([]string{}, r.plan.tags.skip...)),
+		"ansible_verbosity":  vars.Of(r.opts.Verbosity),
+		"ansible_version":    vars.Of(map[string]vars.Data{"full": vars.Of("2.17.0"), "major": vars.Of(2), "minor": vars.Of(17), "revision": vars.Of(0), "string": vars.Of("2.17.0")}),
+	})})
+}
+
+// playMagic are the magic variables of a play that do not change while it runs.
+func playMagic(p *play, all []*inventory.Host) *vars.Values {
+	roles := []string{}
+	for _, role := range p.Roles {
+		roles = append(roles, role.Name)
+	}
+	dir, err := filepath.Abs(p.Dir)
+	if err != nil {
+		dir = p.Dir
+	}
+	return vars.ValuesOf(map[string]vars.Data{
+		"playbook_dir":            vars.Of(dir),
+		"ansible_play_name":       vars.Of(p.name),
+		"ansible_play_role_names": vars.Of(roles),
+		"role_names":              vars.Of(roles),
+		"ansible_play_hosts_all":  vars.Of(namesOf(all)),
+	})
+}
+
+// magicOf are the magic variables of a row: its role's and its search path.
+func (r *row) magicOf() *vars.Values {
+	all := map[string]vars.Data{"ansible_search_path": vars.Of(r.folders())}
+	if role := r.frame.role; role != nil {
+		parents, paths := []string{}, []string{}
+		for _, caller := range role.Parents {
+			parents, paths = append(parents, caller.Name), append(paths, caller.Path)
+		}
+		all["role_name"] = vars.Of(role.Name)
+		all["ansible_role_name"] = vars.Of(role.Name)
+		all["role_path"] = vars.Of(role.Path)
+		all["ansible_parent_role_names"] = vars.Of(parents)
+		all["ansible_parent_role_paths"] = vars.Of(paths)
+	}
+	return vars.ValuesOf(all)
+}

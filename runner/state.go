@@ -1,0 +1,153 @@
+package runner
+
+import (
+	"sync"
+
+	"github.com/pegbook/pegbook/modules/overlay"
+	"github.com/pegbook/pegbook/runner/event"
+	"github.com/pegbook/pegbook/runner/inventory"
+	"github.com/pegbook/pegbook/runner/vars"
+)
+
+// host is a managed host in a run. Its variables may be read and set from any goroutine; everything
+// else belongs to the walking one.
+type host struct {
+	*inventory.Host
+	lost   loss
+	counts event.Counts
+	seen   bool // has had a result
+
+	mu      sync.Mutex // guards the fields below
+	facts   *vars.Values
+	read    *vars.Values // include_vars
+	set     *vars.Values // set_fact and register
+	magic   *vars.Values // nil: to be made anew
+	overlay *overlay.Overlay
+	scope   *vars.Scope          // as hostvars sees the host; nil: to be made anew
+	scopeOf *inventory.Inventory // the inventory that scope was made with
+	changes int                  // of the variables
+}
+
+// loss is why a host takes no further part in a run.
+type loss uint8
+
+const (
+	notLost     loss = iota
+	lostFailed       // a task failed on it
+	lostStopped      // it was stopped because of others; counts as neither
+	lostUnreachable
+)
+
+// setVars sets variables of the host, over those of the same names.
+func (h *host) setVars(layer vars.Layer, vs *vars.Values) {
+	if vs.Len() == 0 {
+		return
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.scope = nil
+	h.changes++
+	switch layer {
+	case vars.Facts:
+		h.facts, h.magic = h.facts.Over(vs), nil
+	case vars.IncludeVars:
+		h.read = h.read.Over(vs)
+	default:
+		h.set = h.set.Over(vs)
+	}
+}
+
+func (h *host) clearFacts() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.facts, h.magic, h.scope = nil, nil, nil
+	h.changes++
+}
+
+// player is a host in a play. It belongs to the walking goroutine.
+type player struct {
+	*host
+	ended    bool // meta: end_host, or a play or batch that ended
+	blocks   map[*block]state
+	notified map[*handler]bool
+	dropped  bool // a forced handler failed: no more handlers
+	as       loss // what the failure that is passing outwards makes of the host
+}
+
+// state is where a player stands with a block.
+type state uint8
+
+const (
+	normal   state = iota
+	rescuing       // the body failed and the rescue section takes it
+	failing        // failed; always is still to come
+	broken         // always failed
+)
+
+// active says whether the player's way leads through a section.
+func (p *player) active(s *section) bool {
+	if p.lost != notLost || p.ended {
+		return false
+	}
+	for ; s != nil; s = s.outer {
+		st := p.blocks[s.block]
+		switch {
+		case s.part == body && st != normal, s.part == rescue && st != rescuing, s.part == always && st == broken:
+			return false
+		}
+	}
+	return true
+}
+
+// handles says whether the player runs handlers of a flush in a section; force is force_handlers.
+func (p *player) handles(s *section, force bool) bool {
+	if p.active(s) {
+		return true
+	}
+	return force && !p.ended && !p.dropped && (p.lost == lostFailed || p.lost == lostStopped)
+}
+
+// rescuable says whether a section somewhere around takes a failure.
+func rescuable(s *section) bool {
+	for ; s != nil; s = s.outer {
+		if s.part == body && s.block.rescue {
+			return true
+		}
+	}
+	return false
+}
+
+// fail moves the player on from a failure in a section: into rescue or always, or out of the play as
+// lost to the loss given.
+func (p *player) fail(s *section, as loss) {
+	if p.lost != notLost {
+		p.dropped = true
+		return
+	}
+	if p.blocks == nil {
+		p.blocks = map[*block]state{}
+	}
+	p.as = as
+	for ; s != nil; s = s.outer {
+		switch {
+		case s.part == body && s.block.rescue:
+			p.blocks[s.block] = rescuing
+			return
+		case s.part == always:
+			p.blocks[s.block] = broken
+		case s.block.always:
+			p.blocks[s.block] = failing
+			return
+		}
+	}
+	p.lost = as
+}
+
+// leave ends a block for the player; a failure that is still there passes on outwards.
+func (p *player) leave(b *block, outer *section) {
+	st := p.blocks[b]
+	delete(p.blocks, b)
+	if st == failing && p.lost == notLost && !p.ended {
+		p.fail(outer, p.as)
+	}
+}
