@@ -15,7 +15,7 @@ import (
 // metaRole is a meta server: a standby until the lock is its own.
 type metaRole struct {
 	p      *process
-	keep   Coordinator
+	keep   *zooKeeper
 	client *peer.Client
 	resign chan struct{}
 
@@ -29,12 +29,8 @@ type metaRole struct {
 var _ actor = (*metaRole)(nil)
 
 func newMeta(p *process) *metaRole {
-	m := &metaRole{p: p, client: peer.NewClient(p.self), resign: make(chan struct{}, 1), percentage: p.config.LivePercentage}
-	if p.Coordinate != nil {
-		m.keep = p.Coordinate(p.self)
-	} else {
-		m.keep = newZooKeeper(p)
-	}
+	m := &metaRole{p: p, keep: newZooKeeper(p), client: peer.NewClient(p.self), resign: make(chan struct{}, 1),
+		percentage: p.config.LivePercentage}
 	p.track(m)
 	return m
 }
@@ -44,16 +40,16 @@ func newMeta(p *process) *metaRole {
 func (m *metaRole) Close() error {
 	m.client.Close()
 	if m.p.life.Err() == nil {
-		m.keep.Close()
+		m.keep.close()
 	} else {
-		m.keep.Abandon()
+		m.keep.abandon()
 	}
 	return nil
 }
 
 func (m *metaRole) run(ctx context.Context) {
 	m.p.startUp(ctx)
-	if err := m.keep.Open(ctx); err != nil {
+	if err := m.keep.open(ctx); err != nil {
 		if ctx.Err() == nil {
 			m.p.abort("meta_service.cpp:98:remote_storage_initialize(): %v", err)
 		}
@@ -62,7 +58,7 @@ func (m *metaRole) run(ctx context.Context) {
 	m.p.log.Line('I', "meta_service.cpp:227:remote_storage_initialize()", "init meta_state_service succeed, cluster_root = %s", m.p.config.ClusterRoot)
 	m.p.phase.Store(ready)
 	for ctx.Err() == nil {
-		lost, err := m.keep.Elect(ctx, m.follow)
+		lost, err := m.keep.elect(ctx, m.follow)
 		if err == nil {
 			err = m.lead(ctx, lost)
 		}
@@ -92,7 +88,7 @@ func (m *metaRole) lead(ctx context.Context, lost <-chan struct{}) error {
 	pause(ctx, m.p.config.Scaled(15*time.Millisecond))
 	reign, end := context.WithCancel(ctx)
 	defer end()
-	state, err := meta.Open(reign, meta.Options{Config: m.p.config, Self: m.p.self, Store: m.keep.Store(),
+	state, err := meta.Open(reign, meta.Options{Config: m.p.config, Self: m.p.self, Store: m.keep,
 		Send: m.propose, Log: m.p.log.Line})
 	if err != nil {
 		return err
@@ -113,7 +109,7 @@ func (m *metaRole) lead(ctx context.Context, lost <-chan struct{}) error {
 		m.p.log.Line('W', "meta_service.cpp:480:stop()", "simulator: leadership given up")
 		m.set(nil, false)
 		m.follow(peer.Addr{})
-		return m.keep.Resign(ctx)
+		return m.keep.resign()
 	}
 }
 

@@ -31,8 +31,6 @@ type Options struct {
 	Version Version
 	// Signals delivers SIGTERM; nil when nothing will.
 	Signals <-chan os.Signal
-	// Coordinate replaces ZooKeeper in tests; nil uses zookeeper of the config.
-	Coordinate func(self netip.AddrPort) Coordinator
 }
 
 const usage = `invalid options for dsn_run
@@ -163,8 +161,7 @@ func (p *process) prepare() error {
 }
 
 func (p *process) announce() {
-	for i, ch := range []string{"0", "1"} {
-		_ = i
+	for _, ch := range []string{"0", "1"} { // TCP and UDP
 		p.log.Line('W', "rpc_engine.cpp:512:start()", "[%s] network server started at port %d, channel = %s, ...",
 			p.role, p.self.Port(), ch)
 	}

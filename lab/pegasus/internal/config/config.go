@@ -47,6 +47,7 @@ type Config struct {
 	ConfigSync     time.Duration
 	PrepareTimeout time.Duration
 	GCMemory       time.Duration
+	GroupCheck     time.Duration
 	MinReplicas2PC int
 	LearnAtOnce    int
 	CounterRefresh time.Duration
@@ -193,6 +194,7 @@ func (c *Config) readReplica() {
 	c.ConfigSync = c.millis("replication", "config_sync_interval_ms", 30000)
 	c.PrepareTimeout = c.millis("replication", "prepare_timeout_ms_for_secondaries", 1000)
 	c.GCMemory = c.millis("replication", "gc_memory_replica_interval_ms", 600000)
+	c.GroupCheck = c.millis("replication", "group_check_interval_ms", 10000)
 	c.MinReplicas2PC = int(f.number("replication", "mutation_2pc_min_replica_count", 2))
 	c.LearnAtOnce = int(f.number("replication", "learn_app_max_concurrent_count", 5))
 }

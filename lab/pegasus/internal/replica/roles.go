@@ -87,6 +87,21 @@ func (s *Stub) settle(ctx context.Context, r *replica, c peer.Config) {
 	}
 }
 
+// checkGroups has every primary here look at its secondaries: one that lost its
+// replica leaves the group even when nobody writes.
+func (s *Stub) checkGroups(ctx context.Context) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, r := range s.replicas {
+		status, c, t := r.view()
+		for _, a := range c.Secondaries {
+			if status == Primary {
+				go s.groupCheck(ctx, r, a, peer.GroupCheck{Table: t, Config: c})
+			}
+		}
+	}
+}
+
 // groupCheck has a secondary adopt the configuration. One that refuses or
 // cannot be reached leaves the group.
 func (s *Stub) groupCheck(ctx context.Context, r *replica, to peer.Addr, g peer.GroupCheck) {
@@ -136,8 +151,18 @@ func (s *Stub) demote(ctx context.Context, p peer.Proposal) {
 		return
 	}
 	defer r.unlock()
+	r.catchUp(p.Config, s.Self)
 	if status, c, _ := r.view(); status == Primary && c.IsMember(p.Node) && c.Ballot == p.Config.Ballot {
 		s.change(ctx, r, p.Type, p.Node)
+	}
+}
+
+// catchUp has a primary take a newer configuration that still has it as primary.
+func (r *replica) catchUp(c peer.Config, self peer.Addr) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.status == Primary && c.Primary == self && c.Ballot > r.config.Ballot {
+		r.config = c.Clone()
 	}
 }
 
@@ -185,6 +210,7 @@ func (s *Stub) addSecondary(ctx context.Context, p peer.Proposal) {
 	if r == nil {
 		return
 	}
+	r.catchUp(p.Config, s.Self)
 	r.mu.Lock()
 	skip := r.status != Primary || r.config.IsMember(p.Node) || r.learners[p.Node]
 	if !skip {

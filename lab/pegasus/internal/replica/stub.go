@@ -131,6 +131,8 @@ func (s *Stub) Run(ctx context.Context) {
 	defer check.Stop()
 	sync := time.NewTicker(max(c.Scaled(c.ConfigSync), 5*time.Millisecond))
 	defer sync.Stop()
+	group := time.NewTicker(max(c.Scaled(c.GroupCheck), 5*time.Millisecond))
+	defer group.Stop()
 	s.beacon()
 	for {
 		select {
@@ -146,6 +148,8 @@ func (s *Stub) Run(ctx context.Context) {
 			go s.sync(ctx)
 		case <-sync.C:
 			go s.sync(ctx)
+		case <-group.C:
+			s.checkGroups(ctx)
 		}
 	}
 }

@@ -59,14 +59,10 @@ func (s *Stub) sync(ctx context.Context) {
 func (s *Stub) serve(ctx context.Context, a peer.Assignment) {
 	r := s.find(a.Config.PID)
 	if r == nil {
-		s.mu.Lock()
-		_, onDisk := s.closed[a.Config.PID]
-		gone := !onDisk && !s.busy[a.Config.PID]
-		s.mu.Unlock()
-		if gone { // it was lost or killed: the group must go on without it
+		if a.Config.Primary == s.Self { // a missing secondary is for its primary to notice
 			s.Log('I', "replica_stub.cpp:1580:remove_replica_on_meta_server()", "%s is not here, remove it", a.Config.PID)
+			go s.update(ctx, peer.Update{Config: a.Config, Type: peer.DowngradeToInactive, Node: s.Self, From: s.Self})
 		}
-		go s.update(ctx, peer.Update{Config: a.Config, Type: peer.DowngradeToInactive, Node: s.Self, From: s.Self})
 		return
 	}
 	r.mu.Lock()

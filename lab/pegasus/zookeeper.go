@@ -19,23 +19,6 @@ import (
 	"github.com/pegbook/pegbook/lab/pegasus/internal/peer"
 )
 
-// Coordinator is the service metas elect their leader with and keep state in.
-type Coordinator interface {
-	// Open blocks until the service answers, or ctx is done.
-	Open(ctx context.Context) error
-	// Elect blocks until this meta leads. It reports whoever leads meanwhile.
-	// The channel is closed when the leadership is lost.
-	Elect(ctx context.Context, leader func(peer.Addr)) (lost <-chan struct{}, err error)
-	// Resign gives the leadership up but stays a candidate for Elect.
-	Resign(ctx context.Context) error
-	// Store keeps tables and partitions.
-	Store() meta.Store
-	// Close ends the session at once.
-	Close()
-	// Abandon is what a crash does: the session is left to time out.
-	Abandon()
-}
-
 // zooKeeper coordinates as the real server does (facts/pegasus.md §7.4).
 type zooKeeper struct {
 	p    *process
@@ -59,7 +42,8 @@ type quiet struct{}
 
 func (quiet) Printf(string, ...any) {}
 
-func (z *zooKeeper) Open(ctx context.Context) error {
+// open blocks until ZooKeeper answers, or ctx is done.
+func (z *zooKeeper) open(ctx context.Context) error {
 	c := z.p.config
 	timeout := max(c.Scaled(c.ZKTimeout), c.Sim.SessionTimeoutLeast)
 	conn, events, err := zk.Connect(strings.Split(c.ZooKeeper, ","), timeout, zk.WithLogger(quiet{}), zk.WithLogInfo(false), zk.WithDialer(z.dialer.dial))
@@ -122,7 +106,9 @@ func (z *zooKeeper) make(node string, data []byte) error {
 	return nil
 }
 
-func (z *zooKeeper) Elect(ctx context.Context, leader func(peer.Addr)) (<-chan struct{}, error) {
+// elect blocks until this meta leads, and reports whoever leads meanwhile. The
+// channel is closed when the session, and so the leadership, is lost.
+func (z *zooKeeper) elect(ctx context.Context, leader func(peer.Addr)) (<-chan struct{}, error) {
 	if z.mine == "" {
 		node, err := z.conn.Create(z.lock+"/LOCKNODE", []byte(z.self.String()), zk.FlagEphemeral|zk.FlagSequence, zk.WorldACL(zk.PermAll))
 		if err != nil {
@@ -173,21 +159,24 @@ func (z *zooKeeper) follow(name string, leader func(peer.Addr)) {
 	}
 }
 
-func (z *zooKeeper) Resign(context.Context) error {
+// resign gives the leadership up; elect runs for it again.
+func (z *zooKeeper) resign() error {
 	node := z.lock + "/" + z.mine
 	z.mine = ""
 	return z.conn.Delete(node, -1)
 }
 
-func (z *zooKeeper) Close() {
+// close ends the session at once.
+func (z *zooKeeper) close() {
 	if z.conn != nil {
 		z.conn.Close()
 	}
 }
 
-func (z *zooKeeper) Abandon() {
+// abandon is what a crash does: the session is left to time out.
+func (z *zooKeeper) abandon() {
 	z.dialer.kill()
-	z.Close()
+	z.close()
 }
 
 // mortalDialer makes connections that can all be cut, with none after them.
@@ -220,7 +209,7 @@ func (d *mortalDialer) kill() {
 	}
 }
 
-func (z *zooKeeper) Store() meta.Store { return z }
+var _ meta.Store = (*zooKeeper)(nil)
 
 func (z *zooKeeper) apps() string { return z.root + "/apps" }
 
