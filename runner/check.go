@@ -15,6 +15,7 @@ import (
 // check finds what is wrong with a row, as far as that can be known before the run.
 func (c *compiler) check(r *row) {
 	c.checkNotify(r)
+	c.rows = append(c.rows, r)
 	switch r.kind {
 	case taskRow:
 		c.checkArgs(r)

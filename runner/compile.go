@@ -73,6 +73,7 @@ type compiler struct {
 	handlers handlers            // every handler that the play can come to have
 	open     bool                // the play may get handlers that cannot be known before the run
 	started  bool                // the task of StartAt has been found, or none was given
+	rows     []*row              // every row that was checked
 	within   []*playbook.Content // includes being checked
 }
 
