@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/pegbook/pegbook/lab/pegasus"
+	"github.com/pegbook/pegbook/modules/pegasus/client"
+	"github.com/pegbook/pegbook/modules/pegasus/wire"
 )
 
 // lookWithin bounds each connection that Status makes.
@@ -30,6 +32,8 @@ type Report struct {
 	// ZooKeeper is the mode that it says it is in; "" when it does not answer.
 	ZooKeeper string       `json:"zookeeper,omitempty"`
 	Hosts     []HostReport `json:"hosts"`
+	// Cluster is the Pegasus cluster on the hosts; nil when no meta server leads.
+	Cluster *Cluster `json:"cluster,omitempty"`
 	// Strays are processes of the lab of which it is not known whose host they are on.
 	Strays []Process `json:"strays,omitempty"`
 }
@@ -51,6 +55,16 @@ type Process struct {
 	// package says.
 	Role    string `json:"role,omitempty"`
 	Version string `json:"version,omitempty"`
+}
+
+// Cluster is a Pegasus cluster as its leading meta server sees it.
+type Cluster struct {
+	Leader string `json:"leader"`
+	// Alive are the replica servers that are heard.
+	Alive  int `json:"alive"`
+	Tables int `json:"tables"`
+	// Missing is what keeps the cluster from being healthy, one thing an entry.
+	Missing []string `json:"missing,omitempty"`
 }
 
 // ErrNoLab is a folder without a lab.
@@ -79,6 +93,7 @@ func Status(ctx context.Context, dir string) (*Report, error) {
 		return nil, err
 	}
 	var wg sync.WaitGroup
+	wg.Go(func() { r.Cluster = cluster(ctx, state) })
 	wg.Go(func() { r.ZooKeeper = zookeeperMode(ctx, state.ZooKeeper) })
 	for i, h := range state.Hosts {
 		r.Hosts[i] = HostReport{Host: h, Processes: on(h.Name, list)}
@@ -123,6 +138,51 @@ func dial(ctx context.Context, addr string) (net.Conn, error) {
 		return nil, err
 	}
 	return c, c.SetDeadline(time.Now().Add(lookWithin))
+}
+
+// The ports that the shipped playbooks give the servers when nothing else is said.
+const (
+	metaPort    = "34601"
+	replicaPort = "34801"
+)
+
+// cluster asks the cluster on the lab's hosts how it is; nil when none answers within a moment.
+func cluster(ctx context.Context, s *State) *Cluster {
+	ctx, cancel := context.WithTimeout(ctx, 2*lookWithin)
+	defer cancel()
+	var metas []string
+	var replicas []wire.Address
+	for _, h := range s.Hosts {
+		switch h.Group {
+		case "meta_server":
+			metas = append(metas, net.JoinHostPort(h.IP, metaPort))
+		case "replica_server":
+			if addr, err := wire.ParseAddress(net.JoinHostPort(h.IP, replicaPort)); err == nil {
+				replicas = append(replicas, addr)
+			}
+		}
+	}
+	dialer := net.Dialer{Timeout: lookWithin}
+	c, err := client.New(dialer.DialContext, metas, client.Options{AnswerTimeout: lookWithin, LeaderTimeout: lookWithin})
+	if err != nil {
+		return nil
+	}
+	defer c.Close()
+	leader, err := c.Leader(ctx)
+	if err != nil {
+		return nil
+	}
+	view, err := c.View(ctx)
+	if err != nil {
+		return nil
+	}
+	report := &Cluster{Leader: leader, Tables: len(view.Tables), Missing: view.Missing(replicas, false)}
+	for _, n := range view.Nodes {
+		if n.Status == wire.NodeAlive {
+			report.Alive++
+		}
+	}
+	return report
 }
 
 // answers is whether an SSH server sends its greeting.
