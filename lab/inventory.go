@@ -3,8 +3,11 @@ package lab
 import (
 	"bytes"
 	_ "embed" // for the template
+	"math"
+	"strconv"
 	"strings"
 	"text/template"
+	"time"
 )
 
 //go:embed inventory.tmpl
@@ -25,9 +28,14 @@ func inventory(s *State, dir string) ([]byte, error) {
 		Hosts []Host
 	}
 	data := struct {
-		Dir, SSHPort, ZooKeeper, PackageName string
-		Groups                               []group
-	}{Dir: dir, ZooKeeper: s.ZooKeeper, PackageName: release("{{ .lab_version }}").name() + ".tar.gz"}
+		Dir, SSHPort, ZooKeeper, PackageName, Scale string
+		Round                                       time.Duration // of the meta server's balancer
+		MetaInterval                                int           // seconds between two meta servers' restarts
+		Groups                                      []group
+	}{
+		Dir: dir, ZooKeeper: s.ZooKeeper, PackageName: release("{{ .lab_version }}").name() + ".tar.gz", Scale: scale(s),
+		Round: time.Duration(10 * s.Scale * float64(time.Second)), MetaInterval: int(math.Ceil(30 * s.Scale)),
+	}
 	for _, h := range s.Hosts {
 		if n := len(data.Groups); n == 0 || data.Groups[n-1].Name != h.Group {
 			data.Groups = append(data.Groups, group{Name: h.Group})
@@ -40,3 +48,5 @@ func inventory(s *State, dir string) ([]byte, error) {
 	err = t.Execute(&out, data)
 	return out.Bytes(), err
 }
+
+func scale(s *State) string { return strconv.FormatFloat(s.Scale, 'g', -1, 64) }

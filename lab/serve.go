@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"strconv"
 	"syscall"
 
 	"golang.org/x/sync/errgroup"
@@ -89,7 +88,7 @@ func listen(ctx context.Context, dir string, log *slog.Logger) ([]func(context.C
 func environment(s *State, h Host) []string {
 	return []string{
 		envDir + "=" + s.Dir, envHost + "=" + h.Name,
-		"PEGASUS_SIM_ADDRESS=" + h.IP, "PEGASUS_SIM_SCALE=" + strconv.FormatFloat(s.Scale, 'g', -1, 64),
+		"PEGASUS_SIM_ADDRESS=" + h.IP, "PEGASUS_SIM_SCALE=" + scale(s),
 	}
 }
 

@@ -99,8 +99,10 @@ func furnish(state *State, o Options) error {
 	}
 	var known strings.Builder
 	for _, h := range state.Hosts {
-		if err := os.MkdirAll(h.Home, 0o700); err != nil {
-			return err
+		for _, disk := range disks() {
+			if err := os.MkdirAll(filepath.Join(h.Home, disk), 0o700); err != nil {
+				return err
+			}
 		}
 		key, err := sshhost.OpenKey(hostKey(state, h))
 		if err != nil {
@@ -114,6 +116,9 @@ func furnish(state *State, o Options) error {
 	}
 	return errors.Join(writeFile(state.KnownHosts, []byte(known.String())), writeFile(state.Inventory, text), state.write())
 }
+
+// disks are folders of every host that stand for mounted disks.
+func disks() []string { return []string{"ssd1", "ssd2", "ssd3"} }
 
 // hostKey is beside the host's folder, not in it: a playbook may empty that.
 func hostKey(s *State, h Host) string { return filepath.Join(s.Dir, "hosts", h.Name+".hostkey") }
