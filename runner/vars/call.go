@@ -1,6 +1,8 @@
 package vars
 
 import (
+	"maps"
+	"slices"
 	"strings"
 	"text/template/parse"
 
@@ -12,16 +14,18 @@ func (c *compiler) call(id *parse.IdentifierNode, args []argument, lenient bool)
 	off := int(id.Pos)
 	fn := c.lib[id.Ident]
 	if fn == nil {
-		c.unknownFunction(off, id.Ident)
+		c.unknownFunction(off, id.Ident, len(args) > 0)
+		c.compileAll(args, true) // for their own problems
 		return constant{}
 	}
 	if len(args) < fn.min || fn.max >= 0 && len(args) > fn.max {
 		c.problem(off, "usage: "+fn.Usage, "%s takes %s, not %d", fn.Name, fn.arity(), len(args))
+		c.compileAll(args, true)
 		return constant{}
 	}
 	switch fn.form {
 	case formAnd, formOr:
-		return c.logic(fn.form, args)
+		return c.logic(off, fn.form, args)
 	case formDefault:
 		value := args[1].compile(true)
 		c.conditional++
@@ -29,9 +33,9 @@ func (c *compiler) call(id *parse.IdentifierNode, args []argument, lenient bool)
 		c.conditional--
 		return defaultExpression{value: value, fallback: fallback}
 	case formCoalesce:
-		return coalesceExpression{c.compileAll(args, true)}
+		return coalesceExpression{c.compileAll(args, true), off}
 	case formEmpty:
-		return emptyExpression{args[0].compile(true)}
+		return emptyExpression{args[0].compile(true), off}
 	case formDefined:
 		return c.defined(args[0])
 	case formIndex:
@@ -61,8 +65,8 @@ func (c *compiler) compileAll(args []argument, lenient bool) []expression {
 	return out
 }
 
-func (c *compiler) logic(form functionForm, args []argument) expression {
-	e := logicExpression{or: form == formOr}
+func (c *compiler) logic(off int, form functionForm, args []argument) expression {
+	e := logicExpression{or: form == formOr, off: off}
 	for i, a := range args {
 		if i == 1 {
 			c.conditional++
@@ -92,14 +96,14 @@ func (c *compiler) defined(a argument) expression {
 			return constant{}
 		}
 		c.guarded = append(c.guarded, path)
-		c.prog.refs = append(c.prog.refs, Ref{Path: path, At: c.prog.position(a.off), Optional: true, Conditional: c.conditional > 0})
+		c.prog.refs = append(c.prog.refs, use{path, a.off, true, c.conditional > 0})
 		return definedExpression{fieldExpression{base: scopeExpression{}, path: path, off: a.off, lenient: true}}
 	}
 	if isAccess(node) {
 		before := len(c.prog.refs)
 		e := definedExpression{a.compile(true)}
 		for _, r := range c.prog.refs[before:] {
-			c.guarded = append(c.guarded, r.Path)
+			c.guarded = append(c.guarded, r.path)
 		}
 		return e
 	}
@@ -131,17 +135,14 @@ func splitPath(text string) []string {
 	return path
 }
 
-// unknownFunction explains a word that is no function: most often a variable without its dot.
-func (c *compiler) unknownFunction(off int, name string) {
-	names := make([]string, 0, len(c.lib))
-	for n := range c.lib {
-		names = append(names, n)
-	}
+// unknownFunction explains a word that is no function: most often a variable without its dot, unless it
+// is given arguments.
+func (c *compiler) unknownFunction(off int, name string, called bool) {
 	hint := "a variable is written ." + name
 	if instead, ok := refusedFunctions()[name]; ok {
 		hint = instead
-	} else if near := diag.Nearest(name, names); near != "" {
-		hint = "did you mean " + near + "? A variable is written ." + name
+	} else if near := diag.Nearest(name, slices.Sorted(maps.Keys(c.lib))); called && near != "" {
+		hint += "; the nearest function is " + near
 	}
 	c.problem(off, hint, "no function is called %q", name)
 }

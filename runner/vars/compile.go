@@ -2,6 +2,7 @@ package vars
 
 import (
 	"fmt"
+	"maps"
 	"regexp"
 	"slices"
 	"strconv"
@@ -54,7 +55,7 @@ func compileWith(lib map[string]*function, src *source, delims [2]string, proble
 		}
 	}
 	c.mainTree(trees[""])
-	for _, name := range sortedTrees(trees) {
+	for _, name := range slices.Sorted(maps.Keys(trees)) {
 		if name != "" {
 			p.named[name] = c.routine(trees[name])
 		}
@@ -64,15 +65,6 @@ func compileWith(lib map[string]*function, src *source, delims [2]string, proble
 	}
 	c.markGuarded()
 	return p
-}
-
-func sortedTrees(trees map[string]*parse.Tree) []string {
-	names := make([]string, 0, len(trees))
-	for name := range trees {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	return names
 }
 
 func parseTrees(text string, delims [2]string) (trees map[string]*parse.Tree, err error) {
@@ -142,10 +134,7 @@ func (c *compiler) statement(n parse.Node) statement {
 		return c.rangeStatement(n)
 	case *parse.TemplateNode:
 		if _, ok := c.prog.named[n.Name]; !ok {
-			names := make([]string, 0, len(c.prog.named))
-			for name := range c.prog.named {
-				names = append(names, name)
-			}
+			names := slices.Sorted(maps.Keys(c.prog.named))
 			c.problem(int(n.Pos), diag.DidYouMean(n.Name, names), "no template is defined as %q", n.Name)
 			return nil
 		}
@@ -164,7 +153,7 @@ func (c *compiler) statement(n parse.Node) statement {
 
 func (c *compiler) branch(n *parse.BranchNode, with bool) statement {
 	mark := len(c.names)
-	s := ifStatement{cond: c.pipe(n.Pipe, false), with: with}
+	s := ifStatement{cond: c.pipe(n.Pipe, false), off: int(n.Pipe.Pos), with: with}
 	c.conditional++
 	dot := c.dotIsScope
 	if with {
@@ -328,28 +317,37 @@ func (c *compiler) variable(n *parse.VariableNode, lenient bool) expression {
 
 func (c *compiler) fields(base expression, path []string, off int, lenient, scope bool) expression {
 	if scope {
-		c.prog.refs = append(c.prog.refs, Ref{Path: path, At: c.prog.position(off), Optional: lenient, Conditional: c.conditional > 0})
+		c.prog.refs = append(c.prog.refs, use{path, off, lenient, c.conditional > 0})
 	}
 	return fieldExpression{base: base, path: path, off: off, lenient: lenient}
 }
 
 func (c *compiler) numberLiteral(n *parse.NumberNode) expression {
 	switch {
+	case strings.HasPrefix(n.Text, "'"):
+		c.problem(int(n.Pos), "texts stand in double quotes: \"text\"", "%s is no text", n.Text)
+	case n.IsFloat && isFloatText(n.Text):
+		return constant{n.Float64}
 	case n.IsInt:
 		return constant{n.Int64}
-	case n.IsFloat:
-		return constant{n.Float64}
+	default:
+		c.problem(int(n.Pos), "", "the number %s cannot be held", n.Text)
 	}
-	c.problem(int(n.Pos), "", "the number %s is too large", n.Text)
 	return constant{}
+}
+
+// isFloatText says whether a number is written with a point or an exponent, as opposed to 5 and 0x1E.
+func isFloatText(text string) bool {
+	hex := strings.Contains(strings.ToLower(text), "0x")
+	return hex && strings.ContainsAny(text, "pP") || !hex && strings.ContainsAny(text, ".eEpP")
 }
 
 // markGuarded makes optional every reference whose path, or a part of it, the same text asks about.
 func (c *compiler) markGuarded() {
 	for i, r := range c.prog.refs {
 		for _, g := range c.guarded {
-			if len(g) <= len(r.Path) && slices.Equal(g, r.Path[:len(g)]) {
-				c.prog.refs[i].Optional = true
+			if len(g) <= len(r.path) && slices.Equal(g, r.path[:len(g)]) {
+				c.prog.refs[i].optional = true
 			}
 		}
 	}
@@ -367,6 +365,9 @@ func syntaxProblem(src *source, delims [2]string, err error) (at diag.Position, 
 		line, _ = strconv.Atoi(m[1])
 	}
 	off := culprit(src.text, delims, line)
+	if strings.Contains(problem, "unexpected EOF") {
+		off = unclosed(src.text, delims)
+	}
 	if src.shift > 0 && strings.Contains(src.text[src.shift:len(src.text)-len(bareEnd)], "{{") {
 		hint = "this is an expression already: write it without {{ }}"
 	} else {
@@ -385,7 +386,7 @@ func syntaxHint(problem string) string {
 		return `comparisons are functions: eq .a "b", ne .a "b", gt .n 3`
 	case strings.Contains(problem, "undefined variable"):
 		return "$ names stand for what {{ $name := … }} declares; a variable of the host is written .name"
-	case strings.Contains(problem, `"["`):
+	case strings.Contains(problem, `'['`):
 		return `elements are taken with index: index .list 0, index .map "key"`
 	}
 	return "templates are Go templates: {{ .name }}, {{ function .name 1 }}"
@@ -415,4 +416,33 @@ func culprit(text string, delims [2]string, line int) int {
 	for last += len(delims[0]); last < len(text) && (isSpace(text[last]) || text[last] == '-'); last++ {
 	}
 	return min(last, len(text))
+}
+
+// unclosed is the first byte inside the last action that opens a body which no end closes.
+func unclosed(text string, delims [2]string) int {
+	var open []int
+	for at := 0; ; {
+		i := strings.Index(text[at:], delims[0])
+		if i < 0 {
+			break
+		}
+		at += i + len(delims[0])
+		for at < len(text) && (isSpace(text[at]) || text[at] == '-') {
+			at++
+		}
+		word := text[at:]
+		if end := strings.IndexFunc(word, func(r rune) bool { return r < 'a' || r > 'z' }); end >= 0 {
+			word = word[:end]
+		}
+		switch word {
+		case "if", "range", "with", "block", "define":
+			open = append(open, at)
+		case "end":
+			open = open[:max(0, len(open)-1)]
+		}
+	}
+	if len(open) == 0 {
+		return 0
+	}
+	return open[len(open)-1]
 }

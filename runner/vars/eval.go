@@ -39,6 +39,7 @@ func (e setExpression) eval(f *frame) (any, error) {
 // logicExpression is and, or: the first argument that decides, or the last one.
 type logicExpression struct {
 	or   bool
+	off  int
 	args []expression
 }
 
@@ -47,7 +48,11 @@ func (e logicExpression) eval(f *frame) (v any, err error) {
 		if v, err = a.eval(f); err != nil {
 			return nil, err
 		}
-		if truth(v) == e.or {
+		yes, err := f.decide(v, e.off)
+		if err != nil {
+			return nil, err
+		}
+		if yes == e.or {
 			return v, nil
 		}
 	}
@@ -64,23 +69,36 @@ func (e defaultExpression) eval(f *frame) (any, error) {
 	return e.fallback.eval(f)
 }
 
-type coalesceExpression struct{ args []expression }
+type coalesceExpression struct {
+	args []expression
+	off  int
+}
 
 func (e coalesceExpression) eval(f *frame) (any, error) {
 	for _, a := range e.args {
 		v, err := a.eval(f)
-		if err != nil || !isUndefined(v) && truth(v) {
+		if err != nil {
+			return nil, err
+		}
+		if yes, err := f.decide(v, e.off); yes || err != nil {
 			return v, err
 		}
 	}
 	return nil, nil
 }
 
-type emptyExpression struct{ arg expression }
+type emptyExpression struct {
+	arg expression
+	off int
+}
 
 func (e emptyExpression) eval(f *frame) (any, error) {
 	v, err := e.arg.eval(f)
-	return isUndefined(v) || !truth(v), err
+	if err != nil {
+		return nil, err
+	}
+	yes, err := f.decide(v, e.off)
+	return !yes, err
 }
 
 type definedExpression struct{ arg expression }
@@ -126,12 +144,9 @@ func (e *callExpression) eval(f *frame) (any, error) {
 		if err != nil {
 			return nil, err
 		}
-		if !e.fn.lazy {
-			if v, err = f.known(v, e.offs[i]); err != nil {
-				return nil, err
-			}
+		if args[i], err = e.argument(f, v, e.offs[i]); err != nil {
+			return nil, err
 		}
-		args[i] = v
 	}
 	v, err := e.fn.call(&call{frame: f, off: e.off}, args)
 	if err == nil {
@@ -141,6 +156,18 @@ func (e *callExpression) eval(f *frame) (any, error) {
 		return undefined{}, nil
 	}
 	return nil, e.failure(f, err)
+}
+
+// argument makes a value fit to be given to the function.
+func (e *callExpression) argument(f *frame, v any, off int) (any, error) {
+	if _, isUnknown := v.(*unknown); e.fn.lazy || e.fn.carries && isUnknown {
+		return v, nil
+	}
+	v, err := f.known(v, off)
+	if err == nil && !e.fn.carries && hasUnknown(v) {
+		return nil, f.partly(off)
+	}
+	return v, err
 }
 
 // failure places a function's error, unless it is about another template and has a place.
@@ -174,6 +201,18 @@ func (f *frame) known(v any, off int) (any, error) {
 		return nil, f.fail(off, nil, "give omit as the whole value, or as the fallback of default", "omit is no value to compute with")
 	}
 	return v, nil
+}
+
+func (f *frame) partly(off int) error {
+	return f.fail(off, ErrUnknown, "", "a part of the value is "+unknownText)
+}
+
+// decide is truth for a condition: a value of which nothing is known decides nothing.
+func (f *frame) decide(v any, off int) (bool, error) {
+	if u, ok := v.(*unknown); ok && len(u.fields) == 0 {
+		return false, f.fail(off, ErrUnknown, "", "the value is "+unknownText)
+	}
+	return truth(v), nil
 }
 
 // truth is Go templates' truth: false are false, 0, "", null and what is empty.

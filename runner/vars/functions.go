@@ -34,7 +34,10 @@ type function struct {
 	min, max int // arguments; max -1 is any number
 	// lazy functions take hostvars and unknown values as they are.
 	lazy bool
-	call func(c *call, args []any) (any, error)
+	// carries is set for functions that pass values on without looking into them, so that these may hold
+	// parts that check mode does not know.
+	carries bool
+	call    func(c *call, args []any) (any, error)
 }
 
 // functionForm singles out the functions whose arguments may be undefined or are not all evaluated.
@@ -106,13 +109,13 @@ var library = sync.OnceValue(func() map[string]*function {
 
 func (row tableRow) addTo(lib map[string]*function) {
 	name := firstWord(row.usage)
-	fn := newFunction(name, row.fn)
+	fn := *newFunction(name, row.fn)
 	fn.Function = Function{Name: name, Usage: row.usage, Doc: row.doc}
 	for _, other := range append([]string{name}, row.also...) {
 		if lib[other] != nil {
 			panic("vars: two functions are called " + other)
 		}
-		f := *fn
+		f := fn
 		if other != name {
 			f.Function = Function{Name: other, Usage: other + row.usage[len(name):], Doc: "The same as " + name + "."}
 		}
@@ -137,6 +140,13 @@ func newFunction(name string, fn any) *function {
 		panic("vars: give the number of arguments of " + name)
 	}
 	return adapt(name, reflect.ValueOf(fn))
+}
+
+// carrying marks a function that passes values on without looking into them.
+func carrying(fn any) *function {
+	f := newFunction("carrying", fn)
+	f.carries = true
+	return f
 }
 
 // raw makes a function that takes its arguments unconverted.
@@ -175,7 +185,7 @@ func adapt(name string, fn reflect.Value) *function {
 		for i, a := range args {
 			v, err := takes[min(i, len(takes)-1)](a)
 			if err != nil {
-				return nil, &argumentError{index: i, problem: err.Error()}
+				return nil, &argumentError{index: i, problem: err.Error(), cause: err}
 			}
 			in[i] = v
 		}
@@ -233,6 +243,9 @@ func takerOf(name string, t reflect.Type) taker {
 
 func kindTaker[T any](want, hint string) taker {
 	return func(v any) (reflect.Value, error) {
+		if _, ok := v.(*unknown); ok {
+			return reflect.Value{}, ErrUnknown
+		}
 		if _, ok := v.(T); !ok {
 			return reflect.Value{}, fmt.Errorf("wants %s, not %s%s", want, describe(v), hint)
 		}

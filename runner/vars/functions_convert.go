@@ -17,12 +17,12 @@ import (
 func convertTable() []tableRow {
 	return []tableRow{
 		{"bool VALUE", "The texts yes true on 1, no false off 0, and 1 and 0, as a boolean.", toBool, nil},
-		{"toString VALUE", "The value as text.", raw(1, 1, func(_ *call, a []any) (any, error) { return knownText(a[0], textOf) }), nil},
-		{"toYAML VALUE", "The value as YAML, keys sorted, without a line break at the end.", raw(1, 1, func(_ *call, a []any) (any, error) { return toYAML(a[0]) }), []string{"toYaml"}},
+		{"toString VALUE", "The value as text.", textOf, nil},
+		{"toYAML VALUE", "The value as YAML, keys sorted, without a line break at the end.", toYAML, []string{"toYaml"}},
 		{"fromYAML TEXT", "The value of a YAML text.", fromYAML, []string{"fromYaml"}},
-		{"toJson VALUE", "The value as JSON on one line, < > & escaped.", raw(1, 1, func(_ *call, a []any) (any, error) { return knownText(a[0], escapedJSON) }), []string{"mustToJson"}},
-		{"toRawJson VALUE", "The value as JSON on one line.", raw(1, 1, func(_ *call, a []any) (any, error) { return knownText(a[0], rawJSON) }), []string{"mustToRawJson"}},
-		{"toPrettyJson VALUE", "The value as JSON on several lines.", raw(1, 1, func(_ *call, a []any) (any, error) { return knownText(a[0], prettyJSON) }), []string{"mustToPrettyJson"}},
+		{"toJson VALUE", "The value as JSON on one line, < > & escaped.", escapedJSON, []string{"mustToJson"}},
+		{"toRawJson VALUE", "The value as JSON on one line.", rawJSON, []string{"mustToRawJson"}},
+		{"toPrettyJson VALUE", "The value as JSON on several lines.", prettyJSON, []string{"mustToPrettyJson"}},
 		{"fromJson TEXT", "The value of a JSON text.", fromJSONText, []string{"mustFromJson"}},
 		{"b64enc TEXT", "In base 64.", func(t string) string { return base64.StdEncoding.EncodeToString([]byte(t)) }, nil},
 		{"b64dec TEXT", "Read from base 64.", func(t string) (string, error) { b, err := base64.StdEncoding.DecodeString(t); return string(b), err }, nil},
@@ -52,14 +52,6 @@ func toBool(v any) (bool, error) {
 	return false, fmt.Errorf("%s is neither yes nor no", describe(v))
 }
 
-// knownText prints a value, unless check mode does not know all of it.
-func knownText(v any, show func(any) string) (any, error) {
-	if hasUnknown(v) {
-		return nil, ErrUnknown
-	}
-	return show(v), nil
-}
-
 func rawJSON(v any) string { return string(appendJSON(nil, v)) }
 
 func escapedJSON(v any) string {
@@ -81,15 +73,12 @@ func fromJSONText(text string) (any, error) {
 	return d, err
 }
 
-func toYAML(v any) (any, error) {
-	if hasUnknown(v) {
-		return nil, ErrUnknown
-	}
+func toYAML(v any) (string, error) {
 	var b bytes.Buffer
 	enc := yaml.NewEncoder(&b)
 	enc.SetIndent(2)
 	if err := enc.Encode(v); err != nil {
-		return nil, err
+		return "", err
 	}
 	return strings.TrimSuffix(b.String(), "\n"), nil
 }

@@ -9,23 +9,23 @@ import (
 // listTable is functions over lists. A list is never changed: each gives a new one.
 func listTable() []tableRow {
 	return []tableRow{
-		{"list VALUE…", "A list of the values.", func(v ...any) []any { return v }, []string{"tuple"}},
+		{"list VALUE…", "A list of the values.", carrying(func(v ...any) []any { return v }), []string{"tuple"}},
 		{"len VALUE", "The number of elements, entries or bytes.", lazily(1, 1, length), nil},
 		{"index VALUE KEY…", "An element of a list (from 0) or an entry of a mapping; further keys go deeper.", special(formIndex, 2, -1), nil},
-		{"slice LIST [START [END]]", "The elements, or bytes of a text, from START up to END.", sliceOf, []string{"mustSlice"}},
-		{"first LIST", "The first element; null when there is none.", func(l []any) any { return at(l, 0) }, []string{"mustFirst"}},
-		{"last LIST", "The last element; null when there is none.", func(l []any) any { return at(l, len(l)-1) }, []string{"mustLast"}},
-		{"rest LIST", "All but the first.", func(l []any) []any { return l[min(1, len(l)):] }, []string{"mustRest"}},
-		{"initial LIST", "All but the last.", func(l []any) []any { return l[:max(0, len(l)-1)] }, []string{"mustInitial"}},
-		{"append LIST VALUE", "The list with one more element.", func(l []any, v any) []any { return append(slices.Clone(l), v) }, []string{"push", "mustAppend", "mustPush"}},
-		{"prepend LIST VALUE", "The list with one more element in front.", func(l []any, v any) []any { return append([]any{v}, l...) }, []string{"mustPrepend"}},
-		{"concat LIST…", "One list of all elements.", concat, nil},
-		{"reverse LIST", "Backwards.", reverse, []string{"mustReverse"}},
+		{"slice LIST [START [END]]", "The elements, or bytes of a text, from START up to END.", carrying(sliceOf), []string{"mustSlice"}},
+		{"first LIST", "The first element; null when there is none.", carrying(func(l []any) any { return at(l, 0) }), []string{"mustFirst"}},
+		{"last LIST", "The last element; null when there is none.", carrying(func(l []any) any { return at(l, len(l)-1) }), []string{"mustLast"}},
+		{"rest LIST", "All but the first.", carrying(func(l []any) []any { return l[min(1, len(l)):] }), []string{"mustRest"}},
+		{"initial LIST", "All but the last.", carrying(func(l []any) []any { return l[:max(0, len(l)-1)] }), []string{"mustInitial"}},
+		{"append LIST VALUE", "The list with one more element.", carrying(func(l []any, v any) []any { return append(slices.Clone(l), v) }), []string{"push", "mustAppend", "mustPush"}},
+		{"prepend LIST VALUE", "The list with one more element in front.", carrying(func(l []any, v any) []any { return append([]any{v}, l...) }), []string{"mustPrepend"}},
+		{"concat LIST…", "One list of all elements.", carrying(concat), nil},
+		{"reverse LIST", "Backwards.", carrying(reverse), []string{"mustReverse"}},
 		{"uniq LIST", "Every element once, the first time it comes.", uniq, []string{"mustUniq"}},
 		{"without LIST VALUE…", "The list without the values.", func(l []any, v ...any) []any { return filter(l, func(e any) bool { return !has(e, v) }) }, []string{"mustWithout"}},
 		{"compact LIST", "The list without empty elements.", func(l []any) []any { return filter(l, truth) }, []string{"mustCompact"}},
 		{"has VALUE LIST", "Whether the value is in the list.", has, []string{"mustHas"}},
-		{"chunk SIZE LIST", "A list of lists of at most SIZE elements.", chunk, []string{"mustChunk"}},
+		{"chunk SIZE LIST", "A list of lists of at most SIZE elements.", carrying(chunk), []string{"mustChunk"}},
 		{"join SEPARATOR LIST", "The elements as text with a separator between; null is left out.", join, nil},
 		{"sortAlpha LIST", "The elements as text, sorted.", sortAlpha, nil},
 		{"toStrings LIST", "Every element as text; null is left out.", func(l []any) []string { return texts(filter(l, notNull)) }, nil},
@@ -58,6 +58,8 @@ func at(list []any, i int) any {
 func sliceOf(v any, bounds ...int) (any, error) {
 	size := 0
 	switch v := v.(type) {
+	case *unknown:
+		return nil, ErrUnknown
 	case []any:
 		size = len(v)
 	case string:
@@ -85,6 +87,9 @@ func concat(lists ...any) (any, error) {
 	out := []any{}
 	for i, l := range lists {
 		list, ok := l.([]any)
+		if kindOf(l) == "unknown" {
+			return nil, ErrUnknown
+		}
 		if !ok {
 			return nil, &argumentError{index: i, problem: "wants a list, not " + describe(l)}
 		}
@@ -139,9 +144,6 @@ func chunk(size int, l []any) (any, error) {
 func join(separator string, v any) (string, error) {
 	switch v := v.(type) {
 	case []any:
-		if hasUnknown(v) {
-			return "", ErrUnknown
-		}
 		return strings.Join(texts(filter(v, notNull)), separator), nil
 	case map[string]any:
 		return "", &argumentError{index: 1, problem: "wants a list, not a mapping; take its keys or values"}

@@ -40,7 +40,7 @@ func logicTable() []tableRow {
 }
 
 func not(v any) (any, error) {
-	if _, ok := v.(*unknown); ok {
+	if u, ok := v.(*unknown); ok && len(u.fields) == 0 {
 		return nil, ErrUnknown
 	}
 	return !truth(v), nil

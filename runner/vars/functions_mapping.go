@@ -10,20 +10,20 @@ import (
 // mappingTable is functions over mappings. A mapping is never changed: each gives a new one.
 func mappingTable() []tableRow {
 	return []tableRow{
-		{"dict KEY VALUE…", "A mapping of the pairs.", dict, nil},
+		{"dict KEY VALUE…", "A mapping of the pairs.", carrying(dict), nil},
 		{"get MAPPING KEY", "An entry, or \"\" when there is none; index makes that an error.", lazily(2, 2, get), nil},
 		{"hasKey MAPPING KEY", "Whether there is such an entry.", lazily(2, 2, hasKey), nil},
 		{"keys MAPPING…", "The keys, sorted.", lazily(1, -1, keys), nil},
-		{"values MAPPING", "The values, in the order of the keys.", func(m map[string]any) []any { return pluckKeys(m, sortedKeys(m)) }, nil},
-		{"pluck KEY MAPPING…", "The entry of each mapping that has one, as a list.", pluck, nil},
-		{"pick MAPPING KEY…", "The mapping with these keys only.", pick, nil},
-		{"omit MAPPING KEY…", "The mapping without these keys; the variable .omit is another thing.", omit, nil},
-		{"set MAPPING KEY VALUE", "A copy of the mapping with the entry set; the mapping itself stays.", set, nil},
-		{"unset MAPPING KEY", "A copy of the mapping without the entry; the mapping itself stays.", func(m map[string]any, key string) map[string]any { return omit(m, key) }, nil},
-		{"merge MAPPING…", "One mapping; the first that has an entry wins, mappings in it are merged too.", mergeFirst, []string{"mustMerge"}},
-		{"mergeOverwrite MAPPING…", "One mapping; the last that has an entry wins, mappings in it are merged too.", mergeLast, []string{"mustMergeOverwrite"}},
-		{"dig KEY… FALLBACK MAPPING", "An entry deep inside, or the fallback when some key is missing.", dig, nil},
-		{"deepCopy VALUE", "The value itself, as values never change.", func(v any) any { return v }, []string{"mustDeepCopy"}},
+		{"values MAPPING", "The values, in the order of the keys.", carrying(func(m map[string]any) []any { return pluckKeys(m, sortedKeys(m)) }), nil},
+		{"pluck KEY MAPPING…", "The entry of each mapping that has one, as a list.", carrying(pluck), nil},
+		{"pick MAPPING KEY…", "The mapping with these keys only.", carrying(pick), nil},
+		{"omit MAPPING KEY…", "The mapping without these keys; the variable .omit is another thing.", carrying(omit), nil},
+		{"set MAPPING KEY VALUE", "A copy of the mapping with the entry set; the mapping itself stays.", carrying(set), nil},
+		{"unset MAPPING KEY", "A copy of the mapping without the entry; the mapping itself stays.", carrying(func(m map[string]any, key string) map[string]any { return omit(m, key) }), nil},
+		{"merge MAPPING…", "One mapping; the first that has an entry wins, mappings in it are merged too.", carrying(mergeFirst), []string{"mustMerge"}},
+		{"mergeOverwrite MAPPING…", "One mapping; the last that has an entry wins, mappings in it are merged too.", carrying(mergeLast), []string{"mustMergeOverwrite"}},
+		{"dig KEY… FALLBACK MAPPING", "An entry deep inside, or the fallback when some key is missing.", carrying(dig), nil},
+		{"deepCopy VALUE", "The value itself, as values never change.", carrying(func(v any) any { return v }), []string{"mustDeepCopy"}},
 	}
 }
 
@@ -32,6 +32,9 @@ func dict(v ...any) (any, error) {
 	for i := 0; i < len(v); i += 2 {
 		if i+1 == len(v) {
 			return nil, &argumentError{index: i, problem: fmt.Sprintf("the key %q has no value", textOf(v[i]))}
+		}
+		if hasUnknown(v[i]) {
+			return nil, ErrUnknown
 		}
 		out[textOf(v[i])] = v[i+1]
 	}
@@ -164,6 +167,9 @@ func dig(v ...any) (any, error) {
 	}
 	path, fallback, at := v[:len(v)-2], v[len(v)-2], v[len(v)-1]
 	for _, key := range path {
+		if hasUnknown(key) || kindOf(at) == "unknown" {
+			return nil, ErrUnknown
+		}
 		m, ok := at.(map[string]any)
 		if !ok {
 			return nil, fmt.Errorf("%s is no mapping to look for %q in", describe(at), textOf(key))

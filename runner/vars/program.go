@@ -13,7 +13,7 @@ type program struct {
 	single expression
 	named  map[string]*routine
 	slots  int
-	refs   []Ref
+	refs   []use
 	// lib is what compiles templates that this one looks up.
 	lib map[string]*function
 }
@@ -70,6 +70,26 @@ func (p *program) run(s *Scope, t *trail) (any, error) {
 		return nil, err
 	}
 	return string(f.out), nil
+}
+
+// use is a Ref whose place is not worked out yet.
+type use struct {
+	path                  []string
+	off                   int
+	optional, conditional bool
+}
+
+// references gives the variables that the program uses with their places.
+func (p *program) references() []Ref {
+	if len(p.refs) == 0 {
+		return nil
+	}
+	place := p.src.placer()
+	out := make([]Ref, len(p.refs))
+	for i, u := range p.refs {
+		out[i] = Ref{Path: u.path, At: place(u.off), Optional: u.optional, Conditional: u.conditional}
+	}
+	return out
 }
 
 // position is where a byte of the program's text is written.

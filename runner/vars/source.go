@@ -40,11 +40,31 @@ func scalarForm(style yaml.Style) form {
 	return formPlain
 }
 
-// maxSource is the size up to which a file is read again to place an error in it.
-const maxSource = 16 << 20
+// maxSource is the size up to which a file is read again to place an error in it; maxRefSource that for
+// every template of it, when all references are listed.
+const (
+	maxSource    = 16 << 20
+	maxRefSource = 256 << 10
+)
 
 // position is where a byte of the text is written.
 func (s *source) position(off int) diag.Position {
+	if s.form == formText || s.at.Line == 0 {
+		return s.positionIn("", off)
+	}
+	return s.positionIn(s.file(maxSource), off)
+}
+
+// placer is position for many bytes: the file is read once.
+func (s *source) placer() func(off int) diag.Position {
+	file := ""
+	if s.form != formText && s.at.Line > 0 {
+		file = s.file(maxRefSource)
+	}
+	return func(off int) diag.Position { return s.positionIn(file, off) }
+}
+
+func (s *source) positionIn(file string, off int) diag.Position {
 	if s.at.Line == 0 {
 		return s.at
 	}
@@ -53,8 +73,10 @@ func (s *source) position(off int) diag.Position {
 	if s.form == formText {
 		return advance(s.at, text[:off])
 	}
-	if p, ok := s.placed(text, off); ok {
-		return p
+	if file != "" {
+		if p, ok := align(file, s.at, text, off); ok {
+			return p
+		}
 	}
 	return s.guessed(text[:off])
 }
@@ -73,17 +95,17 @@ func (s *source) guessed(before string) diag.Position {
 	return advance(at, before)
 }
 
-// placed finds the byte in the YAML file itself, because a scalar does not say how it was quoted,
-// indented and folded. It gives up when the file cannot be read or has changed.
-func (s *source) placed(value string, off int) (diag.Position, bool) {
-	if info, err := os.Stat(s.at.File); err != nil || !info.Mode().IsRegular() || info.Size() > maxSource {
-		return diag.Position{}, false
+// file is the YAML file itself, because a scalar does not say how it was quoted, indented and folded. It
+// is "" when the file is too large or cannot be read; then, and when it has changed, places are guessed.
+func (s *source) file(limit int64) string {
+	if info, err := os.Stat(s.at.File); err != nil || !info.Mode().IsRegular() || info.Size() > limit {
+		return ""
 	}
 	raw, err := os.ReadFile(s.at.File)
 	if err != nil {
-		return diag.Position{}, false
+		return ""
 	}
-	return align(string(raw), s.at, value, off)
+	return string(raw)
 }
 
 // expression is the action around a byte of the text, for messages.

@@ -48,7 +48,7 @@ func (s printStatement) run(f *frame) error {
 		return err
 	}
 	if hasUnknown(v) {
-		return f.fail(s.off, ErrUnknown, "", "a part of the value is "+unknownText)
+		return f.partly(s.off)
 	}
 	f.out = append(f.out, textOf(v)...)
 	return f.bounded(s.off)
@@ -73,6 +73,7 @@ func (s quietStatement) run(f *frame) error {
 // ifStatement is if and with.
 type ifStatement struct {
 	cond            expression
+	off             int
 	with            bool
 	then, otherwise []statement
 }
@@ -82,7 +83,11 @@ func (s ifStatement) run(f *frame) error {
 	if err != nil {
 		return err
 	}
-	if !truth(v) {
+	yes, err := f.decide(v, s.off)
+	if err != nil {
+		return err
+	}
+	if !yes {
 		return runAll(f, s.otherwise)
 	}
 	if s.with {

@@ -42,4 +42,4 @@ func (t *Template) render(s *Scope, tr *trail) (string, error) {
 }
 
 // Refs are the variables that the template uses.
-func (t *Template) Refs() []Ref { return t.prog.refs }
+func (t *Template) Refs() []Ref { return t.prog.references() }

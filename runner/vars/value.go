@@ -144,7 +144,7 @@ func (v Value) Refs() []Ref {
 		return nil
 	}
 	if v.n.prog != nil {
-		return v.n.prog.refs
+		return v.n.prog.references()
 	}
 	var refs []Ref
 	for _, item := range v.n.items {
