@@ -5,7 +5,6 @@ import (
 
 	"gopkg.in/yaml.v3"
 
-	"github.com/pegbook/pegbook/runner/vars"
 )
 
 // includeTasks reads include_tasks: file, or {file, apply}.
@@ -63,6 +62,7 @@ func (r *reader) roleArgs(e entry, inc *Include, dynamic bool, p *place) {
 		"tasks_from": &inc.TasksFrom, "vars_from": &inc.VarsFrom, "defaults_from": &inc.DefaultsFrom,
 		"handlers_from": &inc.HandlersFrom,
 	}
+	what := moduleName(e.name())
 	known := []string{"name", "tasks_from", "vars_from", "defaults_from", "handlers_from", "allow_duplicates"}
 	if dynamic {
 		known = append(known, "public", "apply")
@@ -80,7 +80,7 @@ func (r *reader) roleArgs(e entry, inc *Include, dynamic bool, p *place) {
 		case e.name() == "apply" && dynamic:
 			r.apply(e, inc, p)
 		default:
-			r.unknownKey(e, p, moduleName(e.name()), known)
+			r.unknownKey(e, p, what, known)
 		}
 	}
 }
@@ -172,12 +172,4 @@ func (r *reader) roleContent(use roleUse, p *place) *Content {
 		Handlers: q.found.handlers,
 		Role:     role,
 	}
-}
-
-// values merges files of variables, the later over the earlier.
-func over(low, high *vars.Values) *vars.Values {
-	if low == nil {
-		return high
-	}
-	return low.Over(high)
 }

@@ -32,13 +32,13 @@ type Play struct {
 	ID    string
 	Needs []string
 
-	Serial    vars.Value // a batch size, percentage, or list of these
-	Order     string     // inventory (also ""), sorted, reverse_sorted, reverse_inventory, shuffle
-	Strategy  string     // linear (also ""), free, host_pinned
-	Facts     *bool      // gather_facts; nil is the default, true
+	Serial   vars.Value // a batch size, percentage, or list of these
+	Order    string     // inventory (also ""), sorted, reverse_sorted, reverse_inventory, shuffle
+	Strategy string     // linear (also ""), free, host_pinned
+	Facts    *bool      // gather_facts; nil is the default, true
 	// GatherSubset is what is asked of setup when facts are gathered.
 	GatherSubset vars.Value
-	VarsFiles []VarsFile
+	VarsFiles    []VarsFile
 	// MaxFailPercentage, where set, is a number or "49%".
 	MaxFailPercentage vars.Value
 	ForceHandlers     bool
@@ -209,7 +209,7 @@ type Role struct {
 	Name string
 	Path string
 	// Parents are the roles that brought it in, nearest first.
-	Parents []*Role
+	Parents  []*Role
 	Defaults *vars.Values
 	// Vars are those of the role's folder; vars: of a role entry are its block's.
 	Vars *vars.Values

@@ -75,8 +75,11 @@ func (r *reader) roleKeywords(n *yaml.Node, b *Block, p *place) *vars.Values {
 		if k, known := r.known[e.name()]; known && k.on&onRole != 0 {
 			return false
 		}
-		if near := diag.Nearest(e.name(), r.namesOn(onRole)); near != "" {
-			r.problems.Warn(p.at(e.key), diag.DidYouMean(e.name(), []string{near}), "%q is a parameter of the role, not a keyword", e.name())
+		if _, known := r.known[e.name()]; known {
+			r.problems.Warn(p.at(e.key), "", "%q is a parameter of the role here, not a keyword", e.name())
+		}
+		if k, known := r.known[e.name()+"s"]; known && k.on&onRole != 0 {
+			r.problems.Warn(p.at(e.key), diag.DidYouMean(e.name(), []string{e.name() + "s"}), "%q is a parameter of the role here, not a keyword", e.name())
 		}
 		params.Content = append(params.Content, e.key, e.value)
 		return true
@@ -295,10 +298,10 @@ func (r *reader) folderValues(dir string) *vars.Values {
 		switch ext := filepath.Ext(name); {
 		case strings.HasPrefix(name, ".") || strings.HasSuffix(name, "~"):
 		case strings.HasSuffix(name, "/"):
-			out = over(out, r.folderValues(path))
+			out = out.Over(r.folderValues(path))
 		case ext == "" || ext == ".yml" || ext == ".yaml" || ext == ".json":
 			if text, err := r.files.ReadFile(path); err == nil {
-				out = over(out, r.valuesOf(text, path))
+				out = out.Over(r.valuesOf(text, path))
 			}
 		}
 	}

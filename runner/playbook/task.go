@@ -236,7 +236,7 @@ func keyValues(n *yaml.Node) *yaml.Node {
 			return n
 		}
 		scalar := func(text string) *yaml.Node {
-			return &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: text, Line: n.Line, Column: n.Column}
+			return &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Style: yaml.DoubleQuotedStyle, Value: text, Line: n.Line, Column: n.Column}
 		}
 		out.Content = append(out.Content, scalar(name), scalar(unquote(value)))
 	}

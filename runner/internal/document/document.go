@@ -17,8 +17,8 @@ import (
 // maxNodes bounds what aliases can blow a small file up to.
 const maxNodes = 2_000_000
 
-// Parse gives the root of a YAML or JSON text; nil when the text is empty or broken, the latter with at
-// least one problem. Shared parts (aliases) are shared nodes: treat the result as read-only.
+// Parse gives the root of a YAML or JSON text; nil when the text is empty or is no YAML, the latter with at
+// least one problem. What can be read in spite of a problem is given, so that others are found. Shared parts (aliases) are shared nodes: treat the result as read-only.
 func Parse(text []byte, file string, problems *diag.List) *yaml.Node {
 	doc, err := decode(text)
 	if err != nil {
@@ -30,7 +30,7 @@ func Parse(text []byte, file string, problems *diag.List) *yaml.Node {
 	}
 	x := expander{file: file, problems: problems, sizes: map[*yaml.Node]int{}}
 	root := x.expand(doc.Content[0])
-	if x.failed {
+	if x.total > maxNodes {
 		return nil
 	}
 	if root.Kind == yaml.ScalarNode && root.Tag == "!!null" {
@@ -71,14 +71,12 @@ type expander struct {
 	file     string
 	problems *diag.List
 	// sizes holds how many values a node with an anchor stands for; -1 while it is being expanded.
-	sizes  map[*yaml.Node]int
-	total  int
-	failed bool
+	sizes map[*yaml.Node]int
+	total int
 }
 
 func (x *expander) fail(n *yaml.Node, hint, format string, args ...any) {
 	x.problems.Add(x.at(n), hint, format, args...)
-	x.failed = true
 }
 
 func (x *expander) at(n *yaml.Node) diag.Position {
@@ -114,8 +112,9 @@ func (x *expander) alias(n *yaml.Node) *yaml.Node {
 		x.fail(n, "", "*%s stands inside the value that it repeats", n.Value)
 		return &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!null", Line: n.Line, Column: n.Column}
 	}
+	before := x.total
 	x.total += size
-	if x.total > maxNodes && !x.failed {
+	if x.total > maxNodes && before <= maxNodes {
 		x.fail(n, "", "aliases blow this file up to more than %d values", maxNodes)
 	}
 	return n.Alias
@@ -129,7 +128,7 @@ func (x *expander) mapping(n *yaml.Node) {
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		key, value := x.expand(n.Content[i]), x.expand(n.Content[i+1])
 		if key.Kind != yaml.ScalarNode {
-			x.badKey(key)
+			x.badKey(n, key)
 			continue
 		}
 		if key.Tag == "!!merge" {
@@ -150,9 +149,9 @@ func (x *expander) mapping(n *yaml.Node) {
 }
 
 // badKey reports a mapping or list in place of a key, which nearly always is a template without quotes.
-func (x *expander) badKey(key *yaml.Node) {
-	if key.Kind == yaml.MappingNode && key.Style == yaml.FlowStyle {
-		x.fail(key, `put quotes around a value that begins with {{: "{{ .name }}"`, "a template without quotes is read as a mapping")
+func (x *expander) badKey(n, key *yaml.Node) {
+	if key.Kind == yaml.MappingNode && n.Style&yaml.FlowStyle != 0 {
+		x.fail(n, `put quotes around a value that begins with {{: "{{ .name }}"`, "a template without quotes is read as a mapping")
 		return
 	}
 	x.fail(key, "", "a key must be text, not a list or a mapping")
