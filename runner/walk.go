@@ -316,7 +316,7 @@ func (st *step) shownItem(res *result, noLog bool) event.Item {
 		res.noLog = true
 	}
 	it := st.shown(res)
-	it.Item = mask(res.item.JSON(), res.secrets)
+	it.Item = mask(shortItem(res.item).JSON(), res.secrets)
 	if res.noLog {
 		it.Item = []byte(`"` + hidden + `"`)
 	} else {
@@ -325,6 +325,20 @@ func (st *step) shownItem(res *result, noLog bool) event.Item {
 	it.Status, it.Ignored, it.Attempts = res.status, res.failed() && res.ignored, res.attempts
 	it.DelegatedTo, it.TookMS = res.delegatedTo, milliseconds(res.took)
 	return it
+}
+
+// shortItem is an item as shown: of an item that is itself the result of a loop's item, that item is
+// enough.
+func shortItem(d vars.Data) vars.Data {
+	name, ok := d.Get("ansible_loop_var")
+	if !ok {
+		return d
+	}
+	of, ok := d.Get(name.Text())
+	if !ok {
+		return d
+	}
+	return vars.Of(map[string]vars.Data{"result_of": of})
 }
 
 // shown is what may be shown of a result.
@@ -365,15 +379,11 @@ func (st *step) count(rescued bool) {
 		c.Skipped++
 	case res.status == event.Unknown:
 		c.Unknown++
-	case res.status == event.Unreachable:
-		c.Unreachable++
-		if res.ignored {
-			c.OK++
-			c.Ignored++
-		}
 	case res.failed() && res.ignored:
 		c.OK++
 		c.Ignored++
+	case res.status == event.Unreachable:
+		c.Unreachable++
 	case rescued:
 		c.Rescued++
 	case res.failed():
