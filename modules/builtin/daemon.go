@@ -2,11 +2,13 @@ package builtin
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"io/fs"
+	"maps"
 	"path"
+	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -14,278 +16,388 @@ import (
 	"github.com/pegbook/pegbook/modules"
 )
 
-// Daemon keeps a long-running program of a host in a state.
+// Daemon runs a long-running program.
 func Daemon() *modules.Module {
-	return modules.Define("daemon", `Start, stop and restart a long-running program
+	return modules.Define("daemon", `Keep a long-running program started, stopped or up to date
 
-For programs that stay in the foreground and know nothing of being a service. Where systemd is PID 1 and the
-task acts as root, the program becomes the unit NAME.service. Elsewhere it is started in a session of its
-own that outlives the connection, and known by its process id together with its start time, so that no
-other process is ever taken for it.
+Where systemd is PID 1 and the task acts as root, the program is a unit whose file this module writes.
+Elsewhere it is started in a session of its own, and run_dir keeps its pid file and what is known about
+it: a process counts as this daemon only while its pid, start time and boot are the recorded ones, so a
+number that the kernel has given to another process is never taken for it, and never signalled.
 
-started starts it when it does not run; a running one is left alone, whatever changed. converged also
-restarts one that was started with another exec, environment, limits or identity. restarted always restarts
-it. stopped sends stop_signal and waits until it is gone; after stop_timeout it fails, or kills it when kill is set.
+started starts it when it does not run, and leaves it alone when it does. restarted always restarts.
+converged starts it, or restarts it when identity is another than when it was started: give it what a
+running process must be in step with, such as the package's version and the configuration's checksum.
+stopped sends stop_signal and waits; a process that is still there after stop_timeout fails the task, or
+is killed where kill says so.
 
-A program that does not stay up for stay_up fails the task, with the last lines of its log.
+A program that ends within wait has failed to start; the error holds the end of its log.
 
-    - name: meta server runs
+    - name: replica server
       daemon:
-        name: pegasus-meta
-        exec: [./pegasus_server, config.ini, -app_list, meta]
-        chdir: /home/work/pegasus/current/bin
-        environment: {LD_LIBRARY_PATH: /home/work/pegasus/current/bin}
-        log: /home/work/app/pegasus/meta/result
-        run_dir: /home/work/pegasus/run
-
-Registered: running, pid, previous_pid, manager (systemd or detached).`, proposeDaemon)
+        name: pegasus-replica
+        exec: [./pegasus_server, config.ini, -app_list, replica]
+        chdir: /home/work/app/pegasus/current/bin
+        run_dir: /home/work/app/pegasus/run
+        environment:
+          LD_LIBRARY_PATH: /home/work/app/pegasus/current/bin
+        limits: {nofile: "65536", core: unlimited}
+        state: converged
+        identity: "{{ .package.version }} {{ .config.checksum }}"`, proposeDaemon)
 }
 
 type daemonArgs struct {
-	Name        string            `arg:"name,required" doc:"name of the daemon on its host: letters, digits, - and _"`
-	State       string            `arg:"state" default:"started" choices:"started,stopped,restarted,converged" doc:"what it should be"`
-	Exec        []string          `arg:"exec" doc:"program and arguments; a program without a leading / is relative to chdir. Not needed for stopped"`
-	Chdir       string            `arg:"chdir,path" doc:"folder it runs in; / when not given"`
-	Environment map[string]string `arg:"environment" doc:"variables added to its environment"`
-	Log         string            `arg:"log,path" doc:"file that its output is appended to; nowhere when not given"`
-	Nofile      int               `arg:"nofile" doc:"limit of open files; 0 leaves the system's"`
-	Core        bool              `arg:"core" doc:"whether it may leave core files of any size"`
-	User        string            `arg:"user" doc:"user that a systemd unit runs as; a detached daemon runs as the task's user"`
-	Manager     string            `arg:"manager" default:"auto" choices:"auto,systemd,detached" doc:"what keeps it; auto is systemd for root where systemd is PID 1"`
-	RunDir      string            `arg:"run_dir,path" default:"/var/lib/pegbook" doc:"folder for what is known about the daemon; a user who is not root needs one to write to"`
-	Identity    string            `arg:"identity" doc:"text that stands for what it runs, such as a version and a checksum; see converged"`
-	StopSignal  string            `arg:"stop_signal" default:"TERM" doc:"signal that ends it"`
-	StopTimeout time.Duration     `arg:"stop_timeout" default:"60" doc:"how long it may take to end"`
-	Kill        bool              `arg:"kill" doc:"whether it is killed (SIGKILL) after stop_timeout; without it the task fails"`
-	StayUp      time.Duration     `arg:"stay_up" default:"1" doc:"how long it must run to count as started"`
+	Name        string            `arg:"name,required" doc:"the daemon's name, of its unit and of its files in run_dir"`
+	State       string            `arg:"state" default:"started" choices:"started,stopped,restarted,converged" doc:"what should be, or what should happen"`
+	Exec        []string          `arg:"exec" doc:"the program and its arguments; a relative program lies in chdir; not needed to stop"`
+	Chdir       string            `arg:"chdir,path" doc:"the folder it runs in"`
+	RunDir      string            `arg:"run_dir,path,required" doc:"folder of NAME.pid, NAME.json and the link NAME.proc; made when it is not there"`
+	Log         string            `arg:"log,path" doc:"file that its output is added to; NAME.log in run_dir when not given"`
+	Environment map[string]string `arg:"environment" doc:"added to its environment; under systemd it stands in the unit's file, so no secrets there"`
+	Limits      map[string]string `arg:"limits" doc:"limits by name: nofile, core, memlock, stack; a number or unlimited"`
+	User        string            `arg:"user" doc:"user of the unit; without systemd use become_user"`
+	Identity    string            `arg:"identity" doc:"what the running process is in step with, for converged"`
+	StopSignal  string            `arg:"stop_signal" default:"TERM" doc:"what asks it to stop"`
+	StopTimeout time.Duration     `arg:"stop_timeout" default:"30" doc:"how long it may take to stop"`
+	Kill        bool              `arg:"kill" doc:"whether it is killed after stop_timeout, instead of failing the task"`
+	Wait        time.Duration     `arg:"wait" default:"2" doc:"how long it must stay up to count as started"`
+	Manager     string            `arg:"manager" default:"auto" choices:"auto,systemd,detached" doc:"who looks after the process"`
+	Enabled     *bool             `arg:"enabled" doc:"whether it starts with the machine; only under systemd"`
 }
 
-// daemonState is what a daemon task registers.
+// daemonState is what daemon registers.
 type daemonState struct {
 	Name        string `json:"name"`
+	State       string `json:"state"` // running or stopped
 	Manager     string `json:"manager"`
-	Running     bool   `json:"running"`
-	PID         int    `json:"pid,omitempty"`
-	PreviousPID int    `json:"previous_pid,omitempty"`
+	PID         int    `json:"pid"`
+	StartedAt   string `json:"started_at,omitempty"`
+	PreviousPID int    `json:"previous_pid"`
+	Identity    string `json:"identity"`
+	Log         string `json:"log"`
 }
 
-// daemon is one task's view of its daemon.
+// record is what is kept about a started process, in run_dir/NAME.json.
+type record struct {
+	PID       int      `json:"pid"`
+	Start     uint64   `json:"start"` // clock ticks after boot, as in /proc/PID/stat
+	Boot      string   `json:"boot"`
+	Exe       string   `json:"exe"`
+	Argv      []string `json:"argv"`
+	Identity  string   `json:"identity"`
+	StartedAt string   `json:"started_at"`
+}
+
+// daemon is one daemon at work.
 type daemon struct {
-	args    daemonArgs
-	program string // absolute path of exec's program
-	// identity is a digest of everything that converged compares.
-	identity string
-	found    daemonFound
+	daemonArgs
+	manager manager
+	note    func(string, ...any)
+	out     *daemonState
 }
 
-// daemonFound is how things stand on the host.
-type daemonFound struct {
-	systemd  bool
-	running  bool
-	pid      int
-	start    string // start time in the kernel's ticks: with pid it names one process for ever
-	identity string
-	unit     string // the unit file's content
-	enabled  bool
+// manager is who starts and stops the process.
+type manager interface {
+	// start starts the program, which does not run, and gives its process id.
+	start(ctx context.Context, host modules.Host, d *daemon) (pid int, err error)
+	// stop ends the process and returns when it is gone.
+	stop(ctx context.Context, host modules.Host, d *daemon, p process) error
 }
 
 func proposeDaemon(ctx context.Context, call *modules.Call, args daemonArgs) (*modules.Proposal, error) {
-	d, err := newDaemon(args)
+	if err := args.check(); err != nil {
+		return nil, err
+	}
+	if args.Log == "" {
+		args.Log = args.file("log")
+	}
+	d := &daemon{daemonArgs: args, note: call.Note}
+	seen, err := d.look(ctx, call.Host)
 	if err != nil {
 		return nil, err
 	}
-	if err := d.look(ctx, call.Host); err != nil {
-		return nil, err
+	d.out = &daemonState{Name: args.Name, Log: args.Log, Manager: "detached", PID: seen.pid, PreviousPID: seen.pid,
+		Identity: seen.identity, StartedAt: seen.record.StartedAt, State: stateName(seen.running)}
+	p := &modules.Proposal{Output: d.out}
+	var sd *systemdManager
+	if args.Manager == "systemd" || args.Manager == "auto" && seen.systemd {
+		d.out.Manager = "systemd"
+		if sd, err = newSystemdManager(ctx, call.Host, d, &seen); err != nil {
+			return nil, err
+		}
+		d.manager = sd
+	} else {
+		if args.User != "" {
+			return nil, &modules.ArgumentError{Arg: "user", Problem: "user is for units of systemd, which does not look after this daemon", Hint: "use become_user"}
+		}
+		d.manager = detached{}
 	}
-	return d.proposal(call), nil
-}
-
-func newDaemon(args daemonArgs) (*daemon, error) {
-	d := &daemon{args: args}
-	for _, r := range args.Name {
-		if !strings.ContainsRune("-_@.", r) && (r < '0' || r > '9') && (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') {
-			return nil, &modules.ArgumentError{Arg: "name", Problem: fmt.Sprintf("name is %q", args.Name), Hint: "use letters, digits, - and _"}
+	// Only now: systemd knows better than the record whether its unit runs.
+	seen.predict(call.Host, d)
+	d.out.PID, d.out.PreviousPID, d.out.Identity, d.out.State = seen.pid, seen.pid, seen.identity, stateName(seen.running)
+	steps := d.decide(seen, p)
+	if sd != nil {
+		sd.propose(call.Host, p)
+	}
+	if len(p.Diff) == 0 {
+		return p, nil
+	}
+	if steps.start {
+		if err := seen.startable(args); err != nil {
+			return nil, err
 		}
 	}
-	if d.args.Chdir == "" {
-		d.args.Chdir = "/"
-	}
-	if args.State == "stopped" {
-		return d, nil
-	}
-	if len(args.Exec) == 0 {
-		return nil, &modules.ArgumentError{Arg: "exec", Problem: "exec is missing", Hint: "say which program is to run, with its arguments"}
-	}
-	d.program = args.Exec[0]
-	if !path.IsAbs(d.program) {
-		d.program = path.Join(d.args.Chdir, d.program)
-	}
-	definition, err := json.Marshal([]any{args.Identity, args.Exec, args.Chdir, args.Environment, args.Nofile, args.Core, args.User, args.Log})
-	if err != nil {
-		return nil, err
-	}
-	sum := sha256.Sum256(definition)
-	d.identity = hex.EncodeToString(sum[:])
-	return d, nil
+	d.predicts(p, steps, seen)
+	p.Do = func(ctx context.Context, host modules.Host) error { return d.do(ctx, host, seen.process, steps, sd) }
+	return p, nil
 }
 
-func (d *daemon) file(ending string) string { return path.Join(d.args.RunDir, d.args.Name+ending) }
-func (d *daemon) unitName() string          { return d.args.Name + ".service" }
-func (d *daemon) unitFile() string          { return "/etc/systemd/system/" + d.unitName() }
+func stateName(running bool) string {
+	if running {
+		return "running"
+	}
+	return "stopped"
+}
 
-// look reads everything in one round trip; a unit's state, which only systemd knows, is asked for at
-// the same time.
-func (d *daemon) look(ctx context.Context, host modules.Host) error {
-	const stat, content = 16 << 10, 64 << 10
-	queries := []modules.Query{
-		{Path: "/run/systemd/system"},
-		{Path: "/proc/self", Follow: true},
-		{Path: d.file(".identity"), Content: stat},
-		{Path: d.file(".stat"), Content: stat},
-		{Path: d.file(".proc") + "/stat", Content: stat},
-		{Path: "/proc/sys/kernel/random/boot_id", Content: stat},
-		{Path: d.unitFile(), Content: content},
-		{Path: "/etc/systemd/system/multi-user.target.wants/" + d.unitName()},
+// file is one of the daemon's files in run_dir.
+func (a daemonArgs) file(suffix string) string { return path.Join(a.RunDir, a.Name+"."+suffix) }
+
+// key is where check mode remembers something about the daemon.
+func (a daemonArgs) key(what string) string { return "daemon/" + a.RunDir + "/" + a.Name + "/" + what }
+
+// limitLetters are the letters that ulimit knows limits by, and limitNames systemd's names.
+func limitLetters() map[string]string {
+	return map[string]string{"nofile": "n", "core": "c", "memlock": "l", "stack": "s"}
+}
+
+func (a daemonArgs) check() error {
+	if !regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._@-]*$`).MatchString(a.Name) {
+		return &modules.ArgumentError{Arg: "name", Problem: fmt.Sprintf("name is %q", a.Name), Hint: "use letters, digits and . _ @ -"}
 	}
-	if d.program != "" {
-		queries = append(queries, modules.Query{Path: d.program, Follow: true})
+	if a.State != "stopped" && (len(a.Exec) == 0 || a.Exec[0] == "") {
+		return &modules.ArgumentError{Arg: "exec", Problem: "exec is missing", Hint: "write the program and its arguments as a list"}
 	}
-	files, err := host.Look(ctx, queries...)
-	if err != nil {
-		return err
+	if a.State == "converged" && a.Identity == "" {
+		return &modules.ArgumentError{Arg: "identity", Problem: "state: converged needs an identity", Hint: "give what the process must be in step with"}
 	}
-	if d.program != "" && files[8].Kind != modules.Regular {
-		return fmt.Errorf("%s is not there (%s); install it first", d.program, files[8].Kind)
+	if !regexp.MustCompile(`^[A-Z0-9]+$`).MatchString(strings.TrimPrefix(a.StopSignal, "SIG")) {
+		return &modules.ArgumentError{Arg: "stop_signal", Problem: fmt.Sprintf("stop_signal is %q", a.StopSignal), Hint: "write a name such as TERM"}
 	}
-	f := &d.found
-	switch d.args.Manager {
-	case "systemd":
-		f.systemd = true
-	case "auto":
-		f.systemd = files[0].Kind == modules.Directory && files[1].UID == 0
+	letters := limitLetters()
+	for _, name := range slices.Sorted(maps.Keys(a.Limits)) {
+		if letters[name] == "" {
+			return &modules.ArgumentError{Arg: "limits", Problem: fmt.Sprintf("there is no limit %q", name),
+				Hint: "the limits are " + strings.Join(slices.Sorted(maps.Keys(letters)), ", ")}
+		}
+		if !regexp.MustCompile(`^(\d+|unlimited)$`).MatchString(a.Limits[name]) {
+			return &modules.ArgumentError{Arg: "limits", Problem: fmt.Sprintf("limit %s is %q", name, a.Limits[name]), Hint: "write a number or unlimited"}
+		}
 	}
-	f.identity = strings.TrimSpace(string(files[2].Content))
-	f.unit, f.enabled = string(files[6].Content), files[7].Kind == modules.Symlink
-	if unit, ok := host.Predicted(d.key() + "/unit"); ok {
-		f.unit, f.enabled = unit, true
-	}
-	if predicted, ok := host.Predicted(d.key()); ok {
-		f.running, f.identity, f.pid = predicted != "", predicted, 0 // whose id nobody can know
-		return nil
-	}
-	if f.systemd {
-		return d.lookUnit(ctx, host)
-	}
-	f.pid, f.start, f.running = d.alive(string(files[3].Content), string(files[4].Content), strings.TrimSpace(string(files[5].Content)))
 	return nil
 }
 
-func (d *daemon) key() string { return "daemon/" + d.args.Name }
-
-// alive compares what was written down at the start with the process that has the id now. A process id
-// is used again; together with the start time and the boot it is not.
-func (d *daemon) alive(recorded, now, boot string) (pid int, start string, ok bool) {
-	line, bootThen, _ := strings.Cut(strings.TrimSpace(recorded), "\n")
-	pid, start, _, known := procStat(line)
-	_, startNow, state, runs := procStat(now)
-	ok = known && runs && start == startNow && bootThen == boot && state != "Z" && state != "X"
-	return pid, start, ok
+// steps is what Do has to do.
+type steps struct {
+	stop, start bool
 }
 
-// procStat reads /proc/PID/stat: id, start time in ticks since boot (field 22) and state (field 3). The
-// program's name stands in brackets and may hold anything.
-func procStat(line string) (pid int, start, state string, ok bool) {
-	open, end := strings.IndexByte(line, '('), strings.LastIndexByte(line, ')')
-	if open < 0 || end < open {
-		return 0, "", "", false
+// decide compares what is with what should be.
+func (d *daemon) decide(s sight, p *modules.Proposal) steps {
+	differs := func(note string) { p.Diff = append(p.Diff, modules.Diff{Subject: d.Name, Note: note}) }
+	switch {
+	case d.State == "stopped" && s.running:
+		differs(fmt.Sprintf("is stopped, pid %d", s.pid))
+		return steps{stop: true}
+	case d.State == "stopped":
+		return steps{}
+	case !s.running:
+		differs("is started")
+		return steps{start: true}
+	case d.State == "restarted":
+		differs(fmt.Sprintf("is restarted, pid %d", s.pid))
+		return steps{stop: true, start: true}
+	case d.State == "converged" && s.identity != d.Identity:
+		p.Diff = append(p.Diff, modules.Diff{Subject: d.Name, Before: s.identity, After: d.Identity,
+			Note: fmt.Sprintf("is restarted, pid %d, because its identity differs", s.pid)})
+		return steps{stop: true, start: true}
 	}
-	pid, err := strconv.Atoi(strings.TrimSpace(line[:open]))
-	fields := strings.Fields(line[end+1:])
-	if err != nil || len(fields) < 20 {
-		return 0, "", "", false
-	}
-	return pid, fields[19], fields[0], true
+	return steps{}
 }
 
-func (d *daemon) proposal(call *modules.Call) *modules.Proposal {
-	f := d.found
-	out := &daemonState{Name: d.args.Name, Running: f.running, PID: f.pid, Manager: "detached"}
-	if f.systemd {
-		out.Manager = "systemd"
-	}
-	if !f.running {
-		out.PID = 0
-	}
-	p := &modules.Proposal{Output: out}
-	if f.systemd && d.args.State != "stopped" {
-		p.Diff = append(p.Diff, d.unitDiff()...)
-	}
-	stop, start := d.steps()
+// predicts says what check mode remembers in place of running Do.
+func (d *daemon) predicts(p *modules.Proposal, s steps, seen sight) {
+	p.Predicts = map[string]string{}
 	switch {
-	case stop && start:
-		p.Diff = append(p.Diff, d.note("is restarted"))
-	case stop:
-		p.Diff = append(p.Diff, d.note("is stopped"))
-	case start:
-		p.Diff = append(p.Diff, d.note("is started"))
+	case s.start:
+		p.Predicts[d.key("state")] = "running"
+		p.Predicts[d.key("identity")] = d.Identity
+	case s.stop:
+		p.Predicts[d.key("state")] = "stopped"
+	default:
+		p.Predicts[d.key("state")] = stateName(seen.running)
+		p.Predicts[d.key("identity")] = seen.identity
 	}
-	if len(p.Diff) == 0 {
-		return p
-	}
-	p.Predicts = map[string]string{d.key(): d.identity}
-	switch {
-	case d.args.State == "stopped":
-		p.Predicts[d.key()] = ""
-	case !stop && !start:
-		p.Predicts[d.key()] = f.identity
-	}
-	if f.systemd && d.args.State != "stopped" {
-		p.Predicts[d.key()+"/unit"] = d.unit()
-	}
-	p.Do = func(ctx context.Context, host modules.Host) error {
-		if f.running {
-			out.PreviousPID = f.pid
+	if d.out.Manager == "systemd" {
+		active := map[string]string{"running": "active", "stopped": "inactive"}[p.Predicts[d.key("state")]]
+		p.Predicts["systemd/"+d.Name+".service/active"] = active
+		if d.State != "stopped" {
+			p.Predicts[d.key("unit")] = d.unitText()
 		}
-		manage := d.detached
-		if f.systemd {
-			manage = d.underSystemd
+	}
+}
+
+func (d *daemon) do(ctx context.Context, host modules.Host, old process, s steps, sd *systemdManager) error {
+	if sd != nil {
+		if err := sd.prepare(ctx, host); err != nil {
+			return err
 		}
-		pid, err := manage(ctx, call, host, stop, start)
-		out.Running, out.PID = pid != 0, pid
+	}
+	if s.stop {
+		d.note("stops %s, pid %d", d.Name, old.pid)
+		if err := d.manager.stop(ctx, host, d, old); err != nil {
+			return err
+		}
+		d.out.PID, d.out.State, d.out.Identity, d.out.StartedAt = 0, "stopped", "", ""
+		if !s.start {
+			return host.Apply(ctx, modules.Change{Kind: modules.Remove, Path: d.file("json")},
+				modules.Change{Kind: modules.Remove, Path: d.file("proc")}, modules.Change{Kind: modules.Remove, Path: d.file("pid")})
+		}
+	}
+	if s.start {
+		return d.start(ctx, host)
+	}
+	return nil
+}
+
+// start starts the program, writes down which process it is, and watches it for a while.
+func (d *daemon) start(ctx context.Context, host modules.Host) error {
+	logged, err := d.makeRoom(ctx, host)
+	if err != nil {
 		return err
 	}
-	return p
+	d.note("starts %s", d.Name)
+	pid, err := d.manager.start(ctx, host, d)
+	if err != nil {
+		return d.explain(ctx, host, logged, err)
+	}
+	p, boot, err := lookProcess(ctx, host, pid)
+	if err == nil && !p.alive {
+		err = errEnded
+	}
+	if err == nil {
+		err = d.write(ctx, host, p, boot)
+	}
+	if err == nil {
+		err = d.watch(ctx, host, p)
+	}
+	if err != nil {
+		return d.explain(ctx, host, logged, err)
+	}
+	return nil
 }
 
-func (d *daemon) note(text string) modules.Diff {
-	return modules.Diff{Subject: "daemon " + d.args.Name, Note: text}
+// makeRoom makes the folders that are needed and gives the log's length.
+func (d *daemon) makeRoom(ctx context.Context, host modules.Host) (int64, error) {
+	err := host.Apply(ctx, modules.Change{Kind: modules.MakeDirectory, Path: d.RunDir},
+		modules.Change{Kind: modules.MakeDirectory, Path: path.Dir(d.Log)})
+	if err != nil {
+		return 0, err
+	}
+	files, err := host.Look(ctx, modules.Query{Path: d.Log, Follow: true})
+	if err != nil {
+		return 0, err
+	}
+	return files[0].Size, nil
 }
 
-// steps says what is to be done: stop it, start it, both, or neither.
-func (d *daemon) steps() (stop, start bool) {
-	running := d.found.running
-	switch d.args.State {
-	case "stopped":
-		return running, false
-	case "restarted":
-		return running, true
-	case "converged":
-		if running && d.found.identity != d.identity {
-			return true, true
+// write keeps the record of a process that has just been started.
+func (d *daemon) write(ctx context.Context, host modules.Host, p process, boot string) error {
+	r := record{PID: p.pid, Start: p.start, Boot: boot, Exe: p.exe, Argv: d.Exec, Identity: d.Identity,
+		StartedAt: time.Now().UTC().Format(time.RFC3339)}
+	raw, err := json.MarshalIndent(r, "", "  ")
+	if err != nil {
+		return err
+	}
+	d.out.PID, d.out.State, d.out.Identity, d.out.StartedAt = p.pid, "running", d.Identity, r.StartedAt
+	pid := strconv.Itoa(p.pid)
+	return host.Apply(ctx,
+		modules.Change{Kind: modules.MakeLink, Path: d.file("proc"), Target: "/proc/" + pid},
+		modules.Change{Kind: modules.WriteFile, Path: d.file("pid"), Content: modules.Bytes(d.file("pid"), []byte(pid+"\n"))},
+		modules.Change{Kind: modules.WriteFile, Path: d.file("json"), Content: modules.Bytes(d.file("json"), append(raw, '\n'))})
+}
+
+// watch sees that the process stays up.
+func (d *daemon) watch(ctx context.Context, host modules.Host, started process) error {
+	until := time.Now().Add(d.Wait)
+	for {
+		left := time.Until(until)
+		if left > 0 {
+			if err := sleep(ctx, min(left, max(d.Wait/8, 100*time.Millisecond))); err != nil {
+				return err
+			}
+		}
+		p, _, err := lookProcess(ctx, host, started.pid)
+		if err != nil {
+			return err
+		}
+		if !p.alive || p.start != started.start {
+			return errEnded
+		}
+		if left <= 0 {
+			return nil
+		}
+		d.note("watches %s, pid %d, for another %s", d.Name, p.pid, left.Round(time.Second))
+	}
+}
+
+// maxTail bounds how much of a log is read to explain a failure, and maxTailLines how much is shown.
+const (
+	maxTail      = 64 << 10
+	maxTailLines = 20
+)
+
+// explain adds what a program has logged since it was started to why it failed.
+func (d *daemon) explain(ctx context.Context, host modules.Host, from int64, cause error) error {
+	if ctx.Err() != nil {
+		return cause
+	}
+	out, err := host.Run(ctx, modules.Command{ReadOnly: true, MaxOutput: maxTail,
+		Argv: []string{"tail", "-c", fmt.Sprintf("+%d", from+1), d.Log}})
+	if err != nil {
+		return &ServiceError{Name: d.Name, Err: cause}
+	}
+	said := lines(strings.TrimSpace(string(out.Stdout)))
+	if len(said) > maxTailLines {
+		said = said[len(said)-maxTailLines:]
+	}
+	return &ServiceError{Name: d.Name, Log: strings.Join(said, "\n"), Err: fmt.Errorf("%w; its log is %s", cause, d.Log)}
+}
+
+// startable finds what would keep the program from starting, before anything is stopped for it.
+func (s sight) startable(a daemonArgs) error {
+	if a.Chdir != "" && s.chdir.Kind != modules.Directory {
+		return &modules.FileError{Op: "start " + a.Name + " in", Path: a.Chdir, Kind: fs.ErrNotExist, Text: "there is no such folder; install the package first"}
+	}
+	if program := a.program(); program != "" {
+		switch {
+		case s.program.Kind == modules.Missing:
+			return &modules.FileError{Op: "start " + a.Name + " with", Path: program, Kind: fs.ErrNotExist, Text: "there is no such program; install the package first"}
+		case s.program.Kind != modules.Regular || s.program.Mode&0o111 == 0:
+			return &modules.FileError{Op: "start " + a.Name + " with", Path: program, Kind: fs.ErrPermission, Text: "this is no program; its mode has no x"}
 		}
 	}
-	return false, !running
+	return nil
 }
 
-// tail gives the last lines of the daemon's log, for the message about a start that failed.
-func (d *daemon) tail(ctx context.Context, host modules.Host) string {
-	if d.args.Log == "" {
-		return "it has no log; give log: to see why"
+// program is the program's absolute path; empty where PATH decides.
+func (a daemonArgs) program() string {
+	switch {
+	case len(a.Exec) == 0 || !strings.Contains(a.Exec[0], "/"):
+		return ""
+	case path.IsAbs(a.Exec[0]):
+		return a.Exec[0]
+	case a.Chdir == "":
+		return ""
 	}
-	out, err := host.Run(ctx, modules.Command{Argv: []string{"tail", "-n", "15", d.args.Log}, ReadOnly: true})
-	text := strings.TrimSpace(string(out.Stdout))
-	if err != nil || text == "" {
-		return d.args.Log + " is empty"
-	}
-	return "the end of " + d.args.Log + ":\n" + text
+	return path.Join(a.Chdir, a.Exec[0])
 }

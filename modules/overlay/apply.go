@@ -12,7 +12,7 @@ import (
 )
 
 // apply makes one change in the layer. Like a host it refuses what cannot be, with the same errors.
-func (o *Overlay) apply(ctx context.Context, c modules.Change) error {
+func (o *view) apply(ctx context.Context, c modules.Change) error {
 	switch c.Kind {
 	case modules.WriteFile:
 		if c.Content == nil {
@@ -41,7 +41,7 @@ func (o *Overlay) apply(ctx context.Context, c modules.Change) error {
 
 // target resolves where a new file goes: its folder must be there. A link at the path itself is not
 // followed, as a rename over it would not.
-func (o *Overlay) target(ctx context.Context, op, p string) (place, modules.File, error) {
+func (o *view) target(ctx context.Context, op, p string) (place, modules.File, error) {
 	at, err := o.resolve(ctx, p, false)
 	if err != nil {
 		return place{}, modules.File{}, err
@@ -63,7 +63,7 @@ func (o *Overlay) target(ctx context.Context, op, p string) (place, modules.File
 
 // write puts a regular file at a path. n says where its content is; size and attributes come from c
 // and from what was there.
-func (o *Overlay) write(ctx context.Context, p string, n *node, c modules.Change) error {
+func (o *view) write(ctx context.Context, p string, n *node, c modules.Change) error {
 	at, old, err := o.target(ctx, string(c.Kind), p)
 	if err != nil {
 		return err
@@ -94,7 +94,7 @@ func (o *Overlay) write(ctx context.Context, p string, n *node, c modules.Change
 }
 
 // backup keeps a file that is about to be replaced.
-func (o *Overlay) backup(at place, old modules.File) error {
+func (o *view) backup(at place, old modules.File) error {
 	n := &node{origin: at.under}
 	if at.node != nil {
 		*n = *at.node
@@ -106,7 +106,7 @@ func (o *Overlay) backup(at place, old modules.File) error {
 	return nil
 }
 
-func (o *Overlay) copyFile(ctx context.Context, c modules.Change) error {
+func (o *view) copyFile(ctx context.Context, c modules.Change) error {
 	from, err := o.resolve(ctx, c.Path, true)
 	if err != nil {
 		return err
@@ -127,7 +127,7 @@ func (o *Overlay) copyFile(ctx context.Context, c modules.Change) error {
 	return o.write(ctx, c.Target, n, c)
 }
 
-func (o *Overlay) makeDirectory(ctx context.Context, c modules.Change) error {
+func (o *view) makeDirectory(ctx context.Context, c modules.Change) error {
 	at, err := o.resolve(ctx, c.Path, true)
 	if err != nil {
 		return err
@@ -156,7 +156,7 @@ func (o *Overlay) makeDirectory(ctx context.Context, c modules.Change) error {
 	return o.change(ctx, o.layer.at(at.path), c.Attributes)
 }
 
-func (o *Overlay) makeLink(ctx context.Context, c modules.Change) error {
+func (o *view) makeLink(ctx context.Context, c modules.Change) error {
 	at, old, err := o.target(ctx, "link", c.Path)
 	if err != nil {
 		return err
@@ -178,7 +178,7 @@ func (o *Overlay) makeLink(ctx context.Context, c modules.Change) error {
 	return nil
 }
 
-func (o *Overlay) setAttributes(ctx context.Context, c modules.Change) error {
+func (o *view) setAttributes(ctx context.Context, c modules.Change) error {
 	at, err := o.resolve(ctx, c.Path, true)
 	if err != nil {
 		return err
@@ -203,7 +203,7 @@ func (o *Overlay) setAttributes(ctx context.Context, c modules.Change) error {
 // control node's memory over somebody's data folder.
 const maxTree = 200_000
 
-func (o *Overlay) changeBelow(ctx context.Context, dir string, a modules.Attributes) error {
+func (o *view) changeBelow(ctx context.Context, dir string, a modules.Attributes) error {
 	level := []string{dir}
 	for count := 0; len(level) > 0; {
 		var next []string
@@ -233,7 +233,7 @@ func (o *Overlay) changeBelow(ctx context.Context, dir string, a modules.Attribu
 }
 
 // change gives a place other attributes.
-func (o *Overlay) change(ctx context.Context, at place, a modules.Attributes) error {
+func (o *view) change(ctx context.Context, at place, a modules.Attributes) error {
 	f, err := o.stateOf(ctx, at)
 	if err != nil {
 		return err
@@ -241,7 +241,7 @@ func (o *Overlay) change(ctx context.Context, at place, a modules.Attributes) er
 	return o.changeFile(ctx, at, f, a)
 }
 
-func (o *Overlay) changeFile(ctx context.Context, at place, f modules.File, a modules.Attributes) error {
+func (o *view) changeFile(ctx context.Context, at place, f modules.File, a modules.Attributes) error {
 	if a == (modules.Attributes{}) {
 		return nil
 	}
@@ -258,7 +258,7 @@ func (o *Overlay) changeFile(ctx context.Context, at place, f modules.File, a mo
 	return nil
 }
 
-func (o *Overlay) remove(ctx context.Context, c modules.Change) error {
+func (o *view) remove(ctx context.Context, c modules.Change) error {
 	at, err := o.resolve(ctx, c.Path, false)
 	if err != nil {
 		return err
@@ -271,12 +271,12 @@ func (o *Overlay) remove(ctx context.Context, c modules.Change) error {
 }
 
 // hide makes a path and all below it missing.
-func (o *Overlay) hide(p string) {
+func (o *view) hide(p string) {
 	o.layer.drop(p)
 	o.layer[p] = &node{file: modules.File{Path: p, Kind: modules.Missing}}
 }
 
-func (o *Overlay) rename(ctx context.Context, c modules.Change) error {
+func (o *view) rename(ctx context.Context, c modules.Change) error {
 	from, err := o.resolve(ctx, c.Path, false)
 	if err != nil {
 		return err
@@ -321,7 +321,7 @@ func (o *Overlay) rename(ctx context.Context, c modules.Change) error {
 }
 
 // mayReplace holds rename(2)'s rules about what may stand at the target.
-func (o *Overlay) mayReplace(ctx context.Context, c modules.Change, f modules.File, to place, old modules.File) error {
+func (o *view) mayReplace(ctx context.Context, c modules.Change, f modules.File, to place, old modules.File) error {
 	refused := func(kind error, text string) error {
 		return &modules.FileError{Op: "rename", Path: c.Target, Kind: kind, Text: text}
 	}
@@ -346,7 +346,7 @@ func (o *Overlay) mayReplace(ctx context.Context, c modules.Change, f modules.Fi
 	return nil
 }
 
-func (o *Overlay) touch(ctx context.Context, c modules.Change) error {
+func (o *view) touch(ctx context.Context, c modules.Change) error {
 	at, err := o.resolve(ctx, c.Path, true)
 	if err != nil {
 		return err

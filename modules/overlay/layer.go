@@ -83,25 +83,8 @@ func (l layer) drop(dir string) {
 // known remembers what paths of the host are, as far as resolving needs it: nothing of a check-mode
 // run changes the host.
 type known struct {
-	mu    sync.Mutex // guards links and me
+	mu    sync.Mutex // guards links
 	links map[string]string
-	me    *modules.File
-}
-
-// user is who acts on the host; false: not asked yet.
-func (k *known) user() (modules.File, bool) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if k.me == nil {
-		return modules.File{}, false
-	}
-	return *k.me, true
-}
-
-func (k *known) setUser(f modules.File) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	k.me = &f
 }
 
 // get gives the target of a link, empty for anything else; false: not known yet.
@@ -128,7 +111,7 @@ func volatile(p string) bool { return strings.HasPrefix(p, "/proc/") }
 const maxLinks = 40
 
 // resolve follows the links in a path, and last of all the path itself where follow is set.
-func (o *Overlay) resolve(ctx context.Context, p string, follow bool) (place, error) {
+func (o *view) resolve(ctx context.Context, p string, follow bool) (place, error) {
 	if !path.IsAbs(p) {
 		return place{}, &modules.FileError{Op: "look", Path: p, Kind: fs.ErrInvalid, Text: "path is not absolute"}
 	}
@@ -153,7 +136,7 @@ func (o *Overlay) resolve(ctx context.Context, p string, follow bool) (place, er
 
 // step replaces the first link in p; an empty answer means that there is none. layered says that the
 // link was the layer's.
-func (o *Overlay) step(ctx context.Context, p string, follow bool) (next string, layered bool, err error) {
+func (o *view) step(ctx context.Context, p string, follow bool) (next string, layered bool, err error) {
 	if err := o.learn(ctx, prefixes(p, follow)); err != nil {
 		return "", false, err
 	}
@@ -189,7 +172,7 @@ func (k *known) forget(p string) {
 }
 
 // learn asks the host, once, which of some paths are links.
-func (o *Overlay) learn(ctx context.Context, paths []string) error {
+func (o *view) learn(ctx context.Context, paths []string) error {
 	var queries []modules.Query
 	for _, prefix := range paths {
 		at := o.layer.at(prefix)
@@ -232,7 +215,7 @@ func prefixes(p string, self bool) []string {
 }
 
 // stateOf is what a resolved place is, without sum, content and entries.
-func (o *Overlay) stateOf(ctx context.Context, at place) (modules.File, error) {
+func (o *view) stateOf(ctx context.Context, at place) (modules.File, error) {
 	switch {
 	case at.node != nil:
 		return at.node.file, nil

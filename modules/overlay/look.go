@@ -11,7 +11,7 @@ import (
 
 // look answers queries. What the layer does not touch goes to the host in one round trip, whatever the
 // number of queries.
-func (o *Overlay) look(ctx context.Context, queries []modules.Query) ([]modules.File, error) {
+func (o *view) look(ctx context.Context, queries []modules.Query) ([]modules.File, error) {
 	if len(o.layer) == 0 {
 		return o.under.Look(ctx, queries...)
 	}
@@ -65,7 +65,7 @@ func rename(f *modules.File, p string) {
 }
 
 // lookAt answers a query about a place that the layer has changed, or moved.
-func (o *Overlay) lookAt(ctx context.Context, at place, q modules.Query) (modules.File, error) {
+func (o *view) lookAt(ctx context.Context, at place, q modules.Query) (modules.File, error) {
 	if at.node == nil && at.under != "" && !q.List {
 		q.Path, q.Follow = at.under, false
 		files, err := o.under.Look(ctx, q)
@@ -97,7 +97,7 @@ func (o *Overlay) lookAt(ctx context.Context, at place, q modules.Query) (module
 }
 
 // fill adds a layered file's sum and content.
-func (o *Overlay) fill(ctx context.Context, f *modules.File, n *node, q modules.Query) error {
+func (o *view) fill(ctx context.Context, f *modules.File, n *node, q modules.Query) error {
 	if n.content == nil {
 		files, err := o.under.Look(ctx, modules.Query{Path: n.origin, Sum: q.Sum, Content: q.Content})
 		if err != nil {
@@ -134,7 +134,7 @@ func readAll(s modules.Source) ([]byte, error) {
 
 // fillDisk asks the host for the file system below the place: it answers for the nearest folder that
 // is there.
-func (o *Overlay) fillDisk(ctx context.Context, f *modules.File, at place) error {
+func (o *view) fillDisk(ctx context.Context, f *modules.File, at place) error {
 	files, err := o.under.Look(ctx, modules.Query{Path: at.path, Disk: true})
 	if err != nil {
 		return err
@@ -144,7 +144,7 @@ func (o *Overlay) fillDisk(ctx context.Context, f *modules.File, at place) error
 }
 
 // list gives a folder's entries: the host's, less what the layer hides, and the layer's.
-func (o *Overlay) list(ctx context.Context, at place) ([]modules.File, error) {
+func (o *view) list(ctx context.Context, at place) ([]modules.File, error) {
 	under := at.under
 	if at.node != nil {
 		under = at.node.origin

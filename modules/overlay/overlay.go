@@ -21,6 +21,7 @@ import (
 	"sync"
 
 	"github.com/pegbook/pegbook/modules"
+	"github.com/pegbook/pegbook/modules/archive"
 )
 
 // Shared is state predicted for all hosts of a run: keys that start with "cluster/". The zero value is
@@ -28,7 +29,7 @@ import (
 type Shared struct {
 	mu       sync.Mutex // guards state and archives
 	state    map[string]string
-	archives map[string][]member // by SHA-256: a package is read once a run, not once a host
+	archives map[string][]archive.Member // by SHA-256: a package is read once a run, not once a host
 }
 
 // clusterPrefix starts the keys that belong to all hosts.
@@ -75,11 +76,20 @@ func New(under modules.Host, shared *Shared) *Overlay {
 // Look is the host as Propose sees it: files of the layer over the host's, read-only commands run on
 // the host, Dial reaches the cluster. Apply and commands that are not ReadOnly are refused with
 // ErrUnpredicted: proposing changes nothing.
-func (o *Overlay) Look() modules.Host { return &view{Overlay: o} }
+func (o *Overlay) Look() modules.Host { return o.LookOver(o.under) }
 
 // Act is the host as Do sees it in check mode: Apply writes to the layer; a command with effects and
 // Dial are ErrUnpredicted.
-func (o *Overlay) Act() modules.Host { return &view{Overlay: o, acts: true} }
+func (o *Overlay) Act() modules.Host { return o.ActOver(o.under) }
+
+// LookOver is Look with the host as another user sees it: the layer is shared, what it does not hold is
+// read, and run, through under.
+func (o *Overlay) LookOver(under modules.Host) modules.Host { return &view{Overlay: o, under: under} }
+
+// ActOver is Act as LookOver is Look.
+func (o *Overlay) ActOver(under modules.Host) modules.Host {
+	return &view{Overlay: o, under: under, acts: true}
+}
 
 // Predict remembers what a proposal predicts.
 func (o *Overlay) Predict(state map[string]string) {
@@ -94,10 +104,14 @@ func (o *Overlay) Predict(state map[string]string) {
 	}
 }
 
-// view is one of an overlay's two faces.
+// view is one of an overlay's two faces, over the host as one user sees it.
 type view struct {
 	*Overlay
-	acts bool
+	under modules.Host
+	acts  bool
+
+	meMu sync.Mutex // guards me
+	me   *modules.File
 }
 
 var _ modules.Host = (*view)(nil)
@@ -162,7 +176,7 @@ func (v *view) Predicted(key string) (string, bool) {
 
 // commandDiffers says whether a command would see other files than the layer promises: its program,
 // its folder, or a path among its arguments exists in the layer only, or is different there.
-func (o *Overlay) commandDiffers(ctx context.Context, cmd modules.Command) (bool, error) {
+func (o *view) commandDiffers(ctx context.Context, cmd modules.Command) (bool, error) {
 	if len(o.layer) == 0 {
 		return false, nil
 	}

@@ -343,7 +343,9 @@ func TestLargeArchiveOnTheHostIsUnpredicted(t *testing.T) {
 
 func TestCommands(t *testing.T) {
 	host := machine()
-	host.OnRun = func(context.Context, modules.Command) (modules.Output, error) { return modules.Output{Stdout: []byte("ran")}, nil }
+	host.OnRun = func(context.Context, modules.Command) (modules.Output, error) {
+		return modules.Output{Stdout: []byte("ran")}, nil
+	}
 	o := overlay.New(host, nil)
 	err := o.Act().Apply(t.Context(), write("/srv/b/server", "new"), change(modules.MakeLink, "/srv/current", "b"), write("/etc/app.conf", "x"))
 	if err != nil {

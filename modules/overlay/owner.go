@@ -12,7 +12,7 @@ import (
 )
 
 // attribute sets mode and owner as a host would, looking names up on the host.
-func (o *Overlay) attribute(ctx context.Context, f *modules.File, a modules.Attributes) error {
+func (o *view) attribute(ctx context.Context, f *modules.File, a modules.Attributes) error {
 	if a.Mode != nil {
 		f.Mode = *a.Mode
 	}
@@ -35,17 +35,11 @@ func (o *Overlay) attribute(ctx context.Context, f *modules.File, a modules.Attr
 
 // own gives a new file to the user that acts on the host: the one whose process reads /proc/self, or
 // where there is no /proc the owner of the nearest folder.
-func (o *Overlay) own(ctx context.Context, f *modules.File) error {
-	me, ok := o.known.user()
-	if !ok {
-		files, err := o.under.Look(ctx, modules.Query{Path: "/proc/self", Follow: true})
-		if err != nil {
-			return err
-		}
-		me = files[0]
-		o.known.setUser(me)
+func (o *view) own(ctx context.Context, f *modules.File) error {
+	me, err := o.self(ctx)
+	if err != nil {
+		return err
 	}
-	var err error
 	for dir := f.Path; me.Kind == modules.Missing && dir != "/"; {
 		dir = path.Dir(dir)
 		if me, err = o.stateOf(ctx, o.layer.at(dir)); err != nil {
@@ -56,12 +50,27 @@ func (o *Overlay) own(ctx context.Context, f *modules.File) error {
 	return nil
 }
 
+// self is the folder of the process that acts on the host; it belongs to the user.
+func (o *view) self(ctx context.Context) (modules.File, error) {
+	o.meMu.Lock()
+	defer o.meMu.Unlock()
+	if o.me != nil {
+		return *o.me, nil
+	}
+	files, err := o.under.Look(ctx, modules.Query{Path: "/proc/self", Follow: true})
+	if err != nil {
+		return modules.File{}, err
+	}
+	o.me = &files[0]
+	return files[0], nil
+}
+
 // maxAccounts is how much of /etc/passwd and /etc/group is read.
 const maxAccounts = 4 << 20
 
 // account finds a user or group by name or number, in the host's files and then, for a directory
 // service, with getent.
-func (o *Overlay) account(ctx context.Context, database, who string) (name string, id int, err error) {
+func (o *view) account(ctx context.Context, database, who string) (name string, id int, err error) {
 	files, err := o.look(ctx, []modules.Query{{Path: "/etc/" + database, Follow: true, Content: maxAccounts}})
 	if err != nil {
 		return "", 0, err

@@ -1,0 +1,17 @@
+// Package builtin is the modules that pegbook comes with and that belong to no system of their own.
+//
+// The ones that Ansible has take Ansible's arguments and mean what Ansible means; where one refuses
+// something, its manual page says so. A module is one file; adding it to All is its whole registration.
+// A task that finds nothing to do costs one round trip, one that changes something two; a module that
+// needs more says why.
+package builtin
+
+import "github.com/pegbook/pegbook/modules"
+
+// All lists the modules, by name.
+func All() []*modules.Module {
+	return []*modules.Module{
+		Assert(), Command(), Copy(), Daemon(), Debug(), Fail(), File(), IncludeVars(), InstallPkg(), Pause(), Ping(),
+		RenderConfig(), Service(), SetFact(), Setup(), Shell(), Stat(), Systemd(), Template(), Unarchive(), WaitFor(),
+	}
+}
