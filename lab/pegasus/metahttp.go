@@ -43,9 +43,10 @@ func (m *metaRole) http(path string, query []param) (httpReply, bool) {
 		switch {
 		case q.key == "detail":
 			detail = true
-		case q.key == "name" && strings.HasPrefix(path, "/meta/app"), q.key == "name" && path == "/meta/backup_policy":
-		case strings.HasPrefix(path, "/meta/"):
-			return httpReply{400, ""}, true
+		case q.key != "name":
+			if _, known := m.calls()[path]; known {
+				return httpReply{400, ""}, true
+			}
 		}
 	}
 	switch path {

@@ -89,7 +89,7 @@ func (m *metaRole) lead(ctx context.Context, lost <-chan struct{}) error {
 	reign, end := context.WithCancel(ctx)
 	defer end()
 	state, err := meta.Open(reign, meta.Options{Config: m.p.config, Self: m.p.self, Store: m.keep,
-		Send: m.propose, Log: m.p.log.Line})
+		Send: m.propose, Log: m.p.log.Line, Now: time.Now})
 	if err != nil {
 		return err
 	}

@@ -247,7 +247,7 @@ func (s *State) Create(ctx context.Context, o CreateOptions) (id int32, code str
 		return t.ID, OK
 	}
 	s.lastID++
-	nt := newTable(s.lastID, o.Name, o.Partitions, o.Replicas, maps.Clone(o.Envs))
+	nt := s.newTable(s.lastID, o.Name, o.Partitions, o.Replicas, maps.Clone(o.Envs))
 	nt.Type, nt.Stateful = o.Type, o.Stateful
 	parts := emptyPartitions(nt)
 	if err := s.Store.Create(ctx, nt, parts); err != nil {
@@ -273,8 +273,8 @@ func (s *State) Drop(ctx context.Context, name string, ifPresent bool, reserve t
 		reserve = s.Config.HoldDropped
 	}
 	gone := t.snapshot()
-	gone.Status, gone.DroppedAt = Dropped, time.Now().Unix()
-	gone.Expire = time.Now().Add(reserve).Unix()
+	gone.Status, gone.DroppedAt = Dropped, s.Now().Unix()
+	gone.Expire = s.Now().Add(reserve).Unix()
 	return s.retire(ctx, t, gone)
 }
 
@@ -312,7 +312,7 @@ func (s *State) Recall(ctx context.Context, id int32, name string) (Table, strin
 		return Table{}, "ERR_APP_NOT_EXIST"
 	case t.Status != Dropped:
 		return Table{}, "ERR_APP_EXIST"
-	case t.Expire <= time.Now().Unix():
+	case t.Expire <= s.Now().Unix():
 		return Table{}, "ERR_APP_NOT_EXIST"
 	}
 	back := t.snapshot()
@@ -322,7 +322,7 @@ func (s *State) Recall(ctx context.Context, id int32, name string) (Table, strin
 	if s.byName(back.Name) != nil {
 		return Table{}, "ERR_INVALID_PARAMETERS"
 	}
-	back.Status, back.Expire, back.DroppedAt = Available, 0, 0
+	back.Status = Available // times stay, as in the real server
 	if err := s.Store.SetTable(ctx, back); err != nil {
 		return Table{}, "ERR_ZOOKEEPER_OPERATION"
 	}

@@ -61,13 +61,15 @@ type Store interface {
 // Logger takes one line of the server's log; level is one of D I W E F.
 type Logger func(level byte, place, format string, args ...any)
 
-// Options are what a State is made of. Send must not block.
+// Options are what a State is made of. Send must not block; Now is the clock of
+// tables' life, time.Now outside of tests.
 type Options struct {
 	Config *config.Config
 	Self   peer.Addr
 	Store  Store
 	Send   func(to peer.Addr, p peer.Proposal)
 	Log    Logger
+	Now    func() time.Time
 }
 
 // State is one leadership. Safe for concurrent use.
@@ -178,7 +180,7 @@ func (s *State) adoptNodes(c peer.Config) {
 
 func (s *State) createDefault(ctx context.Context, t config.Table) error {
 	s.lastID++
-	nt := newTable(s.lastID, t.Name, int32(t.Partitions), int32(t.Replicas), nil)
+	nt := s.newTable(s.lastID, t.Name, int32(t.Partitions), int32(t.Replicas), nil)
 	nt.Init = -1 // default tables have none
 	parts := emptyPartitions(nt)
 	if err := s.Store.Create(ctx, nt, parts); err != nil {
@@ -190,12 +192,12 @@ func (s *State) createDefault(ctx context.Context, t config.Table) error {
 	return nil
 }
 
-func newTable(id int32, name string, partitions, replicas int32, envs map[string]string) Table {
+func (s *State) newTable(id int32, name string, partitions, replicas int32, envs map[string]string) Table {
 	if envs == nil {
 		envs = map[string]string{}
 	}
 	return Table{Status: Available, Type: "pegasus", Name: name, ID: id, Partitions: partitions, Envs: envs,
-		Stateful: true, Replicas: replicas, Created: time.Now().Unix(), Init: partitions}
+		Stateful: true, Replicas: replicas, Created: s.Now().Unix(), Init: partitions}
 }
 
 func emptyPartitions(t Table) []peer.Config {

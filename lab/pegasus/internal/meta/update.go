@@ -2,7 +2,6 @@ package meta
 
 import (
 	"context"
-	"time"
 
 	"github.com/pegbook/pegbook/lab/pegasus/internal/peer"
 )
@@ -108,7 +107,7 @@ func (s *State) ConfigSync(q peer.ConfigSync) peer.ConfigSyncReply {
 		}
 	}
 	for _, r := range q.Stored {
-		if t := s.tables[r.PID.App]; t == nil || t.Status == Dropped && t.Expire <= time.Now().Unix() {
+		if t := s.tables[r.PID.App]; t == nil || t.Status == Dropped && t.Expire <= s.Now().Unix() {
 			reply.Garbage = append(reply.Garbage, r.PID)
 		}
 	}
