@@ -149,8 +149,8 @@ type layeredHost struct {
 	as   modules.Host
 }
 
-func (l *layeredHost) look() modules.Host              { return l.over.Look() }
-func (l *layeredHost) act() modules.Host               { return l.over.Act() }
+func (l *layeredHost) look() modules.Host              { return l.over.LookOver(l.as) }
+func (l *layeredHost) act() modules.Host               { return l.over.ActOver(l.as) }
 func (l *layeredHost) predict(state map[string]string) { l.over.Predict(state) }
 
 // overlayOf gives the layer above a host, which stays for the run, as seen by the user that this task
@@ -188,7 +188,7 @@ func (r *run) stateOf(in *inventory.Host) *host {
 	defer r.mu.Unlock()
 	h := r.hosts[in.Name]
 	if h == nil {
-		h = &host{Host: in}
+		h = &host{Host: in, moves: &r.moves}
 		r.hosts[in.Name] = h
 	}
 	return h

@@ -131,8 +131,12 @@ func (d ConnectionDefaults) address(h *inventory.Host, scope *vars.Scope, k *key
 		a.KeyFiles = []string{key}
 	}
 	sshArgs(&a, l.text("ansible_ssh_common_args")+" "+l.text("ansible_ssh_extra_args")+" "+l.text("ansible_ssh_args"))
+	if jump := l.text("ansible_ssh_proxy_jump"); jump != "" {
+		a.JumpHosts = strings.Split(jump, ",")
+	}
+	accept := l.text("ansible_host_key_accept_new")
 	check := l.text("ansible_ssh_host_key_checking", "ansible_host_key_checking")
-	a.AcceptNewHostKeys = a.AcceptNewHostKeys || d.AcceptNewHostKeys || check != "" && !l.flag(check, "ansible_host_key_checking")
+	a.AcceptNewHostKeys = a.AcceptNewHostKeys || d.AcceptNewHostKeys || l.flag(accept, "ansible_host_key_accept_new") || check != "" && !l.flag(check, "ansible_host_key_checking")
 	b := d.become(l)
 	return a, b, l.err
 }

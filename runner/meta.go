@@ -25,7 +25,7 @@ func (rr *rowRun) meta(ctx context.Context) *graph.Graph[node] {
 	case "end_batch":
 		rr.forEach(first, func(*player) { *rr.lane.ended = true })
 	case "end_host":
-		rr.forEach(rr.who, func(p *player) { p.ended = true })
+		rr.forEach(rr.who, func(p *player) { p.end() })
 	case "clear_host_errors":
 		rr.forEach(first, func(*player) { rr.clearErrors() })
 	case "clear_facts":
@@ -64,11 +64,11 @@ func (rr *rowRun) forEach(who []*player, f func(*player)) {
 func (rr *rowRun) clearErrors() {
 	for _, p := range rr.lane.playRun.players {
 		if p.lost == lostFailed || p.lost == lostStopped {
-			p.ended = true
+			p.end()
 		}
 	}
 	for _, h := range rr.r.known() {
-		h.lost = notLost
+		h.lose(notLost)
 	}
 }
 

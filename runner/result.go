@@ -24,6 +24,7 @@ type result struct {
 	// opaque: what fields would hold cannot be known in check mode.
 	opaque      bool
 	diff        []modules.Diff
+	sides       bool // show both sides of the diff
 	attempts    int
 	item        vars.Data
 	looped      bool // the result of an item

@@ -52,6 +52,7 @@ type run struct {
 	reason  string              // why, for people
 	refused bool                // a confirmation or gate was refused
 	failed  bool                // a play failed that could not even begin
+	moves   int                 // counts hosts that leave or come back
 	inside  map[*player]*rowRun // where players of the running batches are
 
 	mu       sync.Mutex // guards the maps below
@@ -205,7 +206,7 @@ func (b *batchRun) unfold(_ context.Context, r *run) *graph.Graph[node] {
 		return nil
 	}
 	hosts := b.pr.batches[b.number-1]
-	whole := &lane{playRun: b.pr, batch: b.number}
+	whole := &lane{playRun: b.pr, batch: b.number, lists: &lists{}}
 	before := 0
 	for _, h := range hosts {
 		p := &player{host: r.stateOf(h)}
@@ -264,9 +265,9 @@ type lane struct {
 	players   []*player
 	all       []*player // of the batch
 	addresses []string
-	lists     *lists // as last made
-	ended     *bool  // meta: end_batch; shared by the lanes of a batch
-	free      bool   // hosts do not wait for one another
+	lists     *lists
+	ended     *bool // meta: end_batch; shared by the lanes of a batch
+	free      bool  // hosts do not wait for one another
 }
 
 // unroll adds the rows of a play, as its strategy orders them, and gives the last nodes.

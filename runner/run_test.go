@@ -7,9 +7,11 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -486,4 +488,37 @@ func TestSetRefusesTwoOfOneName(t *testing.T) {
 	assert.Panics(t, func() { NewSet(append(all, all[0])...) })
 	names := testModules().Names()
 	assert.True(t, slices.IsSorted(names))
+}
+
+// TestManyHostsStaySmall is the bound of 1,000 hosts and 20 tasks on a small control node: at most 1 ms of
+// CPU a host and task, and not much memory beyond the hosts' own.
+func TestManyHostsStaySmall(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes seconds")
+	}
+	var tasks strings.Builder
+	for i := range 20 {
+		fmt.Fprintf(&tasks, "    - {name: t%d, say: \"{{ .inventory_hostname }} {{ .n }}\", register: r, when: eq .n %d}\n", i, 5)
+	}
+	var peak uint64
+	sample := sinkFunc(func(rec event.Record) {
+		if rec.Seq%5000 == 0 {
+			var m runtime.MemStats
+			runtime.GC()
+			runtime.ReadMemStats(&m)
+			peak = max(peak, m.HeapAlloc)
+		}
+	})
+	plan, problems := compileFiles(t, "-- hosts.yml --\nall: {hosts: {\"h[0001:1000]\": }, vars: {n: 5}}\n-- site.yml --\n- hosts: all\n  gather_facts: false\n  tasks:\n"+tasks.String(), nil)
+	require.NoError(t, problems.Err())
+	var before, after syscall.Rusage
+	require.NoError(t, syscall.Getrusage(syscall.RUSAGE_SELF, &before))
+	out, err := plan.Run(t.Context(), Options{Connect: &machines{}, Events: sample})
+	require.NoError(t, err)
+	require.NoError(t, syscall.Getrusage(syscall.RUSAGE_SELF, &after))
+	assert.Len(t, out.Recap, 1000)
+	cpu := time.Duration(after.Utime.Nano() + after.Stime.Nano() - before.Utime.Nano() - before.Stime.Nano())
+	t.Logf("%s of CPU, %s a host and task, heap at most %d MiB", cpu, cpu/20000, peak>>20)
+	assert.Less(t, cpu/20000, time.Millisecond)
+	assert.Less(t, peak, uint64(100<<20))
 }

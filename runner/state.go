@@ -16,6 +16,7 @@ type host struct {
 	lost   loss
 	counts event.Counts
 	seen   bool // has had a result
+	moves  *int // of the run: counts hosts that leave or come back
 
 	mu      sync.Mutex // guards the fields below
 	facts   *vars.Values
@@ -37,6 +38,12 @@ const (
 	lostStopped      // it was stopped because of others; counts as neither
 	lostUnreachable
 )
+
+// lose takes the host out of the run, or with notLost back into it.
+func (h *host) lose(as loss) {
+	h.lost = as
+	*h.moves++
+}
 
 // setVars sets variables of the host, over those of the same names.
 func (h *host) setVars(layer vars.Layer, vs *vars.Values) {
@@ -72,6 +79,12 @@ type player struct {
 	notified map[*handler]bool
 	dropped  bool // a forced handler failed: no more handlers
 	as       loss // what the failure that is passing outwards makes of the host
+}
+
+// end takes the player out of the play.
+func (p *player) end() {
+	p.ended = true
+	*p.moves++
 }
 
 // state is where a player stands with a block.
@@ -140,7 +153,7 @@ func (p *player) fail(s *section, as loss) {
 			return
 		}
 	}
-	p.lost = as
+	p.lose(as)
 }
 
 // leave ends a block for the player; a failure that is still there passes on outwards.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -46,14 +47,25 @@ type step struct {
 func (st *step) work(ctx context.Context) {
 	start := time.Now()
 	st.r.stream.Emit(event.TaskStarted{Play: st.lane.play.name, Batch: st.lane.batch, Task: st.name, Host: st.p.Name, Handler: st.row.handler != nil})
-	if st.row.task.Loop.IsZero() {
-		st.res = st.once(ctx, st.scope(st.p.host), nil)
-	} else {
-		st.res = st.loop(ctx)
-	}
+	st.res = st.safely(ctx)
 	st.res.took = time.Since(start)
 	st.notifications()
 	st.register(st.res)
+}
+
+// safely does the step; a module's panic fails the task, so that the run can still end in good order on
+// all hosts.
+func (st *step) safely(ctx context.Context) (res *result) {
+	defer func() {
+		if bug := recover(); bug != nil {
+			res = &result{}
+			res.fail(fmt.Errorf("bug in %s: %v\n%s", firstOf(st.row.task.Module, "the runner"), bug, debug.Stack()))
+		}
+	}()
+	if st.row.task.Loop.IsZero() {
+		return st.once(ctx, st.scope(st.p.host), nil)
+	}
+	return st.loop(ctx)
 }
 
 // register stores the result and what the task learned on its host. Items of a loop have stored theirs.
@@ -397,7 +409,7 @@ func environment(k *keys, s *vars.Scope) (map[string]string, error) {
 
 // attempt does the task once and judges the outcome.
 func (st *step) attempt(ctx context.Context, s *vars.Scope, x *prepared, res *result) {
-	*res = result{status: event.OK, noLog: res.noLog, looped: res.looped, item: res.item, delegatedTo: x.delegatedTo, secrets: x.secrets, attempts: res.attempts}
+	*res = result{status: event.OK, noLog: res.noLog, looped: res.looped, item: res.item, delegatedTo: x.delegatedTo, secrets: x.secrets, sides: x.diff, attempts: res.attempts}
 	if x.timeout > 0 {
 		var stop context.CancelFunc
 		ctx, stop = context.WithTimeoutCause(ctx, x.timeout, fmt.Errorf("task %q took longer than its timeout of %s", st.name, x.timeout))
@@ -437,9 +449,15 @@ func (st *step) propose(ctx context.Context, s *vars.Scope, x *prepared, res *re
 		res.status = event.Changed
 	}
 	err = st.do(ctx, x, over, proposal)
-	st.absorb(x, proposal, res)
+	var gone *modules.UnreachableError
+	if !errors.As(err, &gone) { // else the output is of something that did not happen
+		st.absorb(x, proposal, res)
+	}
 	switch {
 	case err == nil:
+	case x.check && proposal.Waits:
+		res.status, res.changed, res.opaque = event.Unknown, false, true
+		res.msg = firstOf(res.msg, "waits for what is not so yet")
 	case x.check && errors.Is(err, modules.ErrUnpredicted):
 		st.unpredicted(res)
 	default:
@@ -457,11 +475,12 @@ func (st *step) do(ctx context.Context, x *prepared, over *layeredHost, p *modul
 		return nil
 	case !x.check:
 		return p.Do(ctx, x.host)
+	case p.Waits:
+		over.predict(p.Predicts)
+		return modules.ErrUnpredicted
 	case p.Predicts != nil:
 		over.predict(p.Predicts)
 		return nil
-	case p.Waits:
-		return modules.ErrUnpredicted
 	case p.Do == nil:
 		return nil
 	}

@@ -7,7 +7,6 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/pegbook/pegbook/modules"
 	"github.com/pegbook/pegbook/runner/diag"
 	"github.com/pegbook/pegbook/runner/event"
 	"github.com/pegbook/pegbook/runner/internal/graph"
@@ -92,9 +91,13 @@ func (rr *rowRun) title() string {
 	return roleName(rr.row.frame.role, name)
 }
 
-// hostLists are the magic lists of the play's and the batch's hosts that are still there.
+// hostLists are the magic lists of the play's and the batch's hosts that are still there. They are made
+// anew when a host has left or come back.
 func (l *lane) hostLists(r *run) *vars.Values {
-	var play, batch []string
+	if l.lists.vars != nil && l.lists.moves == r.moves {
+		return l.lists.vars
+	}
+	play, batch := []string{}, []string{}
 	for _, in := range l.playRun.all {
 		p := l.playRun.players[in.Name]
 		if h := r.stateOf(in); h.lost == notLost && (p == nil || !p.ended) {
@@ -106,21 +109,16 @@ func (l *lane) hostLists(r *run) *vars.Values {
 			batch = append(batch, p.Name)
 		}
 	}
-	if l.lists != nil && slices.Equal(l.lists.play, play) && slices.Equal(l.lists.batch, batch) {
-		return l.lists.vars
-	}
-	l.lists = &lists{play, batch, vars.ValuesOf(map[string]vars.Data{
-		"ansible_play_hosts": vars.Of(append([]string{}, play...)),
-		"ansible_play_batch": vars.Of(append([]string{}, batch...)),
-		"play_hosts":         vars.Of(append([]string{}, batch...)),
-	})}
+	hosts := vars.Of(batch)
+	l.lists.moves = r.moves
+	l.lists.vars = vars.ValuesOf(map[string]vars.Data{"ansible_play_hosts": vars.Of(play), "ansible_play_batch": hosts, "play_hosts": hosts})
 	return l.lists.vars
 }
 
-// lists are the magic lists as last made.
+// lists are the magic lists as last made; the lanes of a batch share them.
 type lists struct {
-	play, batch []string
-	vars        *vars.Values
+	moves int
+	vars  *vars.Values
 }
 
 // steps gives a step for every host; with run_once for the first, and throttled where that is asked.
@@ -209,7 +207,8 @@ func (st *step) settle() {
 	st.tell(rescued)
 	st.count(rescued)
 	if res.status == event.Unreachable && !res.ignored {
-		st.p.lost, st.failed = lostUnreachable, true
+		st.p.lose(lostUnreachable)
+		st.failed = true
 		st.fatal = st.fatal || res.fatal
 		return
 	}
@@ -346,14 +345,7 @@ func (st *step) shown(res *result) event.Item {
 	if res.noLog {
 		return event.Item{Msg: hidden, Result: []byte(censored)}
 	}
-	sides := st.r.opts.Diff
-	if v := st.row.keys.nearest(func(k *playbook.Keywords) vars.Value { return k.Diff }); !v.IsZero() {
-		if d, ok := v.Static(); ok {
-			on, err := modules.ParseBool(d.Text())
-			sides = err == nil && on
-		}
-	}
-	it := event.Item{Msg: maskText(res.msg, res.secrets), Diff: shownDiff(res.diff, sides, res.secrets)}
+	it := event.Item{Msg: maskText(res.msg, res.secrets), Diff: shownDiff(res.diff, res.sides, res.secrets)}
 	if res.items == nil {
 		it.Result = mask(res.data().JSON(), res.secrets)
 	} else {
@@ -447,7 +439,7 @@ func (l *lane) guard(r *run, w *row) {
 	}
 	if percent := float64(lost) / float64(len(l.all)) * 100; percent > limit {
 		for _, p := range l.all {
-			p.ended = true
+			p.end()
 		}
 		l.over = true
 		r.end(fmt.Sprintf("play %s: %d of the batch's %d hosts are lost, more than max_fail_percentage %s", l.name, lost, len(l.all), d.Text()))
