@@ -1,0 +1,101 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/pegbook/pegbook/runner"
+)
+
+func newGraphCmd(a *app) *cobra.Command {
+	var o selectOptions
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "graph PLAYBOOK...",
+		Short: "Show plays, batches and steps of a run before it happens",
+		Args:  cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			plan, err := a.compile(cmd.Context(), o, args)
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				return writeJSON(a.out, plan.Graph())
+			}
+			a.writeGraph(plan.Graph())
+			return nil
+		},
+	}
+	o.flags(cmd)
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print as JSON")
+	return cmd
+}
+
+func (a *app) writeGraph(plays []runner.PlayGraph) {
+	for i, p := range plays {
+		fmt.Fprintf(a.out, "%d. play %s  (%s, %d hosts)\n", i+1, p.Play, p.Strategy, len(p.Hosts))
+		for n, batch := range p.Batches {
+			if len(p.Batches) > 1 {
+				fmt.Fprintf(a.out, "   batch %d of %d: %s\n", n+1, len(p.Batches), strings.Join(batch, " "))
+			}
+		}
+		if len(p.Batches) == 1 {
+			fmt.Fprintf(a.out, "   hosts: %s\n", strings.Join(p.Batches[0], " "))
+		}
+		a.writeRows(p.Rows, 1)
+		if len(p.Handlers) > 0 {
+			fmt.Fprintf(a.out, "   handlers: %s\n", strings.Join(p.Handlers, ", "))
+		}
+	}
+}
+
+func (a *app) writeRows(rows []runner.RowNode, depth int) {
+	for _, r := range rows {
+		indent := strings.Repeat("  ", depth+r.Depth)
+		section := ""
+		if r.Section != "" && r.Section != "body" {
+			section = r.Section + ": "
+		}
+		switch r.Kind {
+		case "flush":
+			fmt.Fprintf(a.out, " %s(notified handlers)\n", indent)
+		case "parallel":
+			fmt.Fprintf(a.out, " %sside by side:\n", indent)
+			for _, side := range r.Sides {
+				a.writeRows(side, depth+1)
+			}
+		default:
+			fmt.Fprintf(a.out, " %s- %s%s%s\n", indent, section, r.Name, moduleNote(r))
+		}
+	}
+}
+
+func moduleNote(r runner.RowNode) string {
+	what := r.Module
+	if r.Kind != "task" {
+		what = r.Kind
+	}
+	if what == "" || what == r.Name {
+		return ""
+	}
+	return "  [" + what + "]"
+}
+
+// list prints what --list-hosts, --list-tasks and --list-tags ask for.
+func (a *app) list(plan *runner.Plan, what string) error {
+	switch what {
+	case "hosts":
+		for _, host := range plan.Hosts() {
+			fmt.Fprintln(a.out, host)
+		}
+	case "tags":
+		for _, tag := range plan.Tags() {
+			fmt.Fprintln(a.out, tag)
+		}
+	case "tasks":
+		a.writeGraph(plan.Graph())
+	}
+	return nil
+}

@@ -1,0 +1,102 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/pegbook/pegbook/runner/diag"
+	"github.com/pegbook/pegbook/runner/render"
+)
+
+// version is set by the linker (make build).
+var version = "dev"
+
+// streams are where a verb reads and writes. Answers go to out, talk to err.
+type streams struct {
+	in  io.Reader
+	out io.Writer
+	err io.Writer
+}
+
+// terminal is the file behind a stream when that is a terminal.
+func terminal(stream any) (*os.File, bool) {
+	f, ok := stream.(*os.File)
+	return f, ok && term.IsTerminal(int(f.Fd()))
+}
+
+// color says whether to colour what goes to a stream: only a terminal, and not where NO_COLOR is set.
+func color(stream any) bool {
+	_, ok := terminal(stream)
+	return ok && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
+}
+
+// app is what verbs share: streams and interrupts.
+type app struct {
+	streams
+	interrupts <-chan os.Signal
+}
+
+// run is the whole program but for the process: tests and scripts call it.
+func run(ctx context.Context, args []string, s streams, interrupts <-chan os.Signal) int {
+	a := &app{streams: s, interrupts: interrupts}
+	root := newRootCmd(a)
+	root.SetArgs(args)
+	root.SetIn(s.in)
+	root.SetOut(s.out)
+	root.SetErr(s.err)
+	return a.outcome(root.ExecuteContext(ctx))
+}
+
+func newRootCmd(a *app) *cobra.Command {
+	root := &cobra.Command{
+		Use:   "pegbook",
+		Short: "Run playbooks on Pegasus, StarRocks, Druid and ZooKeeper clusters",
+		Long: `pegbook carries out YAML playbooks on the hosts of an inventory, over SSH.
+
+  pegbook run playbooks/rolling-update.yml -i prod.yml --check --diff
+  pegbook run playbooks/rolling-update.yml -i prod.yml`,
+		Version:       version,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args:          cobra.NoArgs,
+		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	root.SetVersionTemplate("pegbook {{.Version}}\n")
+	root.AddCommand(
+		newRunCmd(a),
+		newGraphCmd(a),
+		newInventoryCmd(a),
+		newModulesCmd(a),
+		newFunctionsCmd(a),
+		newLabCmd(a),
+	)
+	return root
+}
+
+// exitError ends the program with a code and nothing more to say.
+type exitError int
+
+func (e exitError) Error() string { return fmt.Sprintf("exit code %d", int(e)) }
+
+// outcome is the only place where an error becomes text and an exit code.
+func (a *app) outcome(err error) int {
+	var exit exitError
+	var problems diag.List
+	switch {
+	case err == nil:
+		return 0
+	case errors.As(err, &exit):
+		return int(exit)
+	case errors.As(err, &problems):
+		render.Diagnostics(a.err, problems, color(a.err))
+	default:
+		fmt.Fprintf(a.err, "pegbook: %v\n", err)
+	}
+	return 1
+}

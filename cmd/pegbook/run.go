@@ -1,0 +1,342 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/pegbook/pegbook/modules"
+	"github.com/pegbook/pegbook/runner"
+	"github.com/pegbook/pegbook/runner/connect"
+	"github.com/pegbook/pegbook/runner/diag"
+	"github.com/pegbook/pegbook/runner/event"
+	"github.com/pegbook/pegbook/runner/inventory"
+	"github.com/pegbook/pegbook/runner/playbook"
+	"github.com/pegbook/pegbook/runner/render"
+	"github.com/pegbook/pegbook/runner/vars"
+)
+
+// selectOptions are the flags that decide what a plan holds; run and graph share them.
+type selectOptions struct {
+	inventory []string
+	limit     []string
+	extra     []string
+	tags      []string
+	skipTags  []string
+	startAt   string
+	rolesPath []string
+
+	defaults               runner.ConnectionDefaults
+	askPass, askBecomePass bool
+	forceHandlers          bool
+}
+
+func (o *selectOptions) flags(cmd *cobra.Command) {
+	f := cmd.Flags()
+	addInventoryFlag(cmd, &o.inventory)
+	f.StringArrayVarP(&o.limit, "limit", "l", nil, "only hosts that this pattern selects; @file reads patterns from a file")
+	f.StringArrayVarP(&o.extra, "extra-vars", "e", nil, "variables above all others: k=v, a YAML or JSON mapping, or @file")
+	f.StringSliceVarP(&o.tags, "tags", "t", nil, "only tasks with one of these tags")
+	f.StringSliceVar(&o.skipTags, "skip-tags", nil, "no tasks with one of these tags")
+	f.StringVar(&o.startAt, "start-at-task", "", "pass over every task before the one of this name")
+	f.StringArrayVar(&o.rolesPath, "roles-path", nil, "more folders to find roles in (default $PEGBOOK_ROLES_PATH)")
+}
+
+func (o *selectOptions) connectionFlags(cmd *cobra.Command) {
+	f := cmd.Flags()
+	f.StringVarP(&o.defaults.User, "user", "u", "", "connect as this user")
+	f.StringVar(&o.defaults.KeyFile, "private-key", "", "connect with this key file")
+	f.StringVarP(&o.defaults.Connection, "connection", "c", "", "how to connect: ssh or local")
+	f.BoolVarP(&o.defaults.Become, "become", "b", false, "act as another user (sudo)")
+	f.StringVar(&o.defaults.BecomeUser, "become-user", "", "the user to become (default root)")
+	f.StringVar(&o.defaults.BecomeMethod, "become-method", "", "sudo, su or doas")
+	f.BoolVarP(&o.askPass, "ask-pass", "k", false, "ask for the connection password")
+	f.BoolVarP(&o.askBecomePass, "ask-become-pass", "K", false, "ask for the password of become")
+	f.BoolVar(&o.forceHandlers, "force-handlers", false, "run handlers even if a task failed")
+}
+
+// runOptions are the flags of run.
+type runOptions struct {
+	selectOptions
+	check, diff   bool
+	forks         int
+	asJSON        bool
+	verbosity     int
+	yes           bool
+	confirm       string
+	list          string
+}
+
+func newRunCmd(a *app) *cobra.Command {
+	var o runOptions
+	cmd := &cobra.Command{
+		Use:   "run PLAYBOOK...",
+		Short: "Carry out a playbook, or show what it would do (--check)",
+		Example: `  pegbook run playbooks/rolling-update.yml -i prod.yml --check --diff
+  pegbook run playbooks/rolling-update.yml -i prod.yml -e package_version=2.5.0`,
+		Args: cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error { return a.runPlaybooks(cmd.Context(), o, args) },
+	}
+	o.flags(cmd)
+	o.connectionFlags(cmd)
+	f := cmd.Flags()
+	f.BoolVarP(&o.check, "check", "C", false, "change nothing; say what would change")
+	f.BoolVarP(&o.diff, "diff", "D", false, "show what changes in files")
+	f.IntVarP(&o.forks, "forks", "f", 0, "how many hosts are worked on at a time (default 50)")
+	f.BoolVar(&o.asJSON, "json", false, "one JSON object a line on stdout instead of text")
+	f.CountVarP(&o.verbosity, "verbose", "v", "show more; may be repeated")
+	f.BoolVarP(&o.yes, "yes", "y", false, "answer yes where a gate asks")
+	f.StringVar(&o.confirm, "confirm", "", "the value that a play which destroys something asks for")
+	f.BoolVar(&o.defaults.AcceptNewHostKeys, "accept-new-host-keys", false, "remember the key of a host that is in no known_hosts file; a changed key is refused always")
+	f.StringVar(&o.list, "list", "", "run nothing; list hosts, tasks or tags")
+	for _, what := range []string{"hosts", "tasks", "tags"} {
+		f.BoolFunc("list-"+what, "run nothing; list the "+what, func(string) error { o.list = what; return nil })
+	}
+	f.MarkHidden("list") //nolint:errcheck // it exists: the line above made it
+	return cmd
+}
+
+// compile reads playbooks and inventory and makes a plan. Nothing is contacted.
+func (a *app) compile(ctx context.Context, o selectOptions, paths []string) (*runner.Plan, error) {
+	extra, err := o.extraVars()
+	if err != nil {
+		return nil, err
+	}
+	var problems diag.List
+	inv, found := loadFor(o.inventory, paths[0])
+	problems.Append(found)
+	rolesPath := o.rolesPath
+	if env := os.Getenv("PEGBOOK_ROLES_PATH"); env != "" && len(rolesPath) == 0 {
+		rolesPath = filepath.SplitList(env)
+	}
+	files := playbook.Options{RolesPath: rolesPath, Extra: extra}
+	var books []*playbook.Playbook
+	for _, path := range paths {
+		book, found := playbook.Parse(path, files)
+		problems.Append(found)
+		books = append(books, book)
+	}
+	problems.Sort()
+	if err := a.warned(problems); err != nil {
+		return nil, err
+	}
+	plan, found := runner.Compile(runner.Inputs{
+		Playbooks: books, Inventory: inv, Sources: o.inventory, Modules: moduleSet(),
+		Limit: o.limit, Tags: o.tags, SkipTags: o.skipTags, StartAt: o.startAt, Extra: extra, Files: files,
+		Defaults: o.defaults, ForceHandlers: o.forceHandlers,
+	})
+	found.Sort()
+	if err := a.warned(found); err != nil {
+		return nil, err
+	}
+	return plan, ctx.Err()
+}
+
+func loadFor(sources []string, playbookPath string) (*inventory.Inventory, diag.List) {
+	if env := os.Getenv("PEGBOOK_INVENTORY"); env != "" && len(sources) == 0 {
+		sources = strings.Split(env, ",")
+	}
+	return inventory.Load(inventory.Options{Sources: sources, PlaybookDir: filepath.Dir(playbookPath)})
+}
+
+func (o *selectOptions) extraVars() (*vars.Values, error) {
+	var all *vars.Values
+	var problems diag.List
+	for _, arg := range o.extra {
+		values, found := vars.ParseExtra(arg)
+		problems.Append(found)
+		all = all.Over(values)
+	}
+	return all, problems.Err()
+}
+
+func (a *app) runPlaybooks(ctx context.Context, o runOptions, paths []string) error {
+	if err := a.askPasswords(ctx, &o.selectOptions); err != nil {
+		return err
+	}
+	plan, err := a.compile(ctx, o.selectOptions, paths)
+	if err != nil {
+		return a.jsonProblem(o.asJSON, err)
+	}
+	if o.list != "" {
+		return a.list(plan, o.list)
+	}
+	sink, finish := a.sink(o)
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	drain := a.watchInterrupts(stop)
+
+	pool := connect.NewPool(connect.Options{Ask: a.ask()})
+	outcome, err := plan.Run(ctx, runner.Options{
+		Connect: pool, Events: sink, Check: o.check, Diff: o.diff, Forks: o.forks, Verbosity: o.verbosity,
+		Drain: drain, Confirm: a.confirm(o), Approve: a.approve(o), RunID: runID(time.Now()),
+	})
+	err = errors.Join(err, pool.Close(), finish())
+	if err != nil {
+		return err
+	}
+	if code := outcome.ExitCode(); code != 0 {
+		return exitError(code)
+	}
+	return nil
+}
+
+// runID names a run so that names sort by time and two started at once differ.
+func runID(now time.Time) string {
+	return fmt.Sprintf("%s-%d", now.UTC().Format("20060102-150405"), os.Getpid())
+}
+
+// jsonProblem reports what keeps a run from starting as events, too, under --json.
+func (a *app) jsonProblem(asJSON bool, err error) error {
+	var problems diag.List
+	if !asJSON || !errors.As(err, &problems) {
+		return err
+	}
+	stream := event.NewStream(event.NewLines(a.out), time.Now)
+	for _, d := range problems {
+		stream.Emit(event.Problem{Diagnostic: d})
+	}
+	return err
+}
+
+// sink is where events go: JSON lines, the live view on a terminal, plain lines elsewhere.
+func (a *app) sink(o runOptions) (event.Sink, func() error) {
+	nothing := func() error { return nil }
+	if o.asJSON {
+		w := bufio.NewWriterSize(a.out, 64<<10)
+		return event.NewLines(flushing{w}), w.Flush
+	}
+	look := render.Options{Verbosity: o.verbosity, Diff: o.diff, Color: color(a.out)}
+	file, ok := terminal(a.out)
+	if !ok || os.Getenv("TERM") == "dumb" {
+		return render.NewPlain(a.out, look), nothing
+	}
+	live := render.NewLive(a.out, look, func() (int, int) {
+		width, height, err := term.GetSize(int(file.Fd()))
+		if err != nil {
+			return 80, 24
+		}
+		return width, height
+	})
+	return live, live.Close
+}
+
+// flushing writes each record through at once: whoever reads the pipe follows the run.
+type flushing struct{ w *bufio.Writer }
+
+func (f flushing) Write(b []byte) (int, error) {
+	n, err := f.w.Write(b)
+	if err != nil {
+		return n, err
+	}
+	return n, f.w.Flush()
+}
+
+// watchInterrupts makes the first interrupt end the run in good order (start nothing new) and the
+// second cancel the steps in flight.
+func (a *app) watchInterrupts(cancel context.CancelCauseFunc) <-chan struct{} {
+	drain := make(chan struct{})
+	go func() {
+		if _, ok := <-a.interrupts; !ok {
+			return
+		}
+		close(drain)
+		fmt.Fprintln(a.err, "\npegbook: interrupted; waiting for the steps in flight, nothing new is started (again: cancel them)")
+		if _, ok := <-a.interrupts; !ok {
+			return
+		}
+		cancel(errors.New("interrupted twice"))
+	}()
+	return drain
+}
+
+// ask reads secrets from the terminal; nil where there is none.
+func (a *app) ask() connect.Prompt {
+	file, ok := terminal(a.in)
+	if !ok {
+		return nil
+	}
+	return func(_ context.Context, question string) (string, error) {
+		fmt.Fprint(a.err, question+": ")
+		secret, err := term.ReadPassword(int(file.Fd()))
+		fmt.Fprintln(a.err)
+		return string(secret), err
+	}
+}
+
+// askPasswords asks for what -k and -K promise.
+func (a *app) askPasswords(ctx context.Context, o *selectOptions) error {
+	for _, p := range []struct {
+		wanted   bool
+		question string
+		to       *string
+	}{
+		{o.askPass, "Connection password", &o.defaults.Password},
+		{o.askBecomePass, "Password of become", &o.defaults.BecomePassword},
+	} {
+		if !p.wanted {
+			continue
+		}
+		ask := a.ask()
+		if ask == nil {
+			return fmt.Errorf("%s: there is no terminal to ask on", p.question)
+		}
+		secret, err := ask(ctx, p.question)
+		if err != nil {
+			return err
+		}
+		*p.to = secret
+	}
+	return nil
+}
+
+// confirm asks for the value that a destroying play names. --yes alone never answers it.
+func (a *app) confirm(o runOptions) func(ctx context.Context, message, value string) error {
+	return func(_ context.Context, message, value string) error {
+		given := o.confirm
+		if given == "" {
+			if _, ok := terminal(a.in); !ok {
+				return fmt.Errorf("%s\nThis must be confirmed: run it again with --confirm %s", message, value)
+			}
+			fmt.Fprintf(a.err, "%s\nType %q to go on: ", message, value)
+			line, err := bufio.NewReader(a.in).ReadString('\n')
+			if err != nil {
+				return err
+			}
+			given = strings.TrimSpace(line)
+		}
+		if given != value {
+			return fmt.Errorf("%q is not %q; nothing was done", given, value)
+		}
+		return nil
+	}
+}
+
+// approve asks for a gate's approval.
+func (a *app) approve(o runOptions) func(ctx context.Context, message string) error {
+	return func(_ context.Context, message string) error {
+		if o.yes {
+			return nil
+		}
+		if _, ok := terminal(a.in); !ok {
+			return fmt.Errorf("%s: needs approval, and there is neither a terminal nor --yes", message)
+		}
+		fmt.Fprintf(a.err, "%s\nGo on? [y/N] ", message)
+		line, err := bufio.NewReader(a.in).ReadString('\n')
+		if err != nil {
+			return err
+		}
+		if yes, err := modules.ParseBool(strings.TrimSpace(line)); err != nil || !yes {
+			return errors.New("not approved")
+		}
+		return nil
+	}
+}
