@@ -1,6 +1,7 @@
 package inventory
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"regexp"
@@ -62,7 +63,10 @@ func expand(name string) ([]string, error) {
 	m := oneRange.FindStringSubmatch(name)
 	if m == nil {
 		if name == "" {
-			return nil, fmt.Errorf("the name is empty")
+			return nil, errors.New("the name is empty")
+		}
+		if strings.ContainsAny(name, "[]") {
+			return nil, errors.New("a bracket is not closed")
 		}
 		return []string{name}, nil
 	}

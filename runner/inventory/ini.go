@@ -1,7 +1,9 @@
 package inventory
 
 import (
+	"maps"
 	"regexp"
+	"slices"
 	"strings"
 
 	"gopkg.in/yaml.v3"
@@ -59,17 +61,9 @@ func (s *sources) readINI(path, text string) {
 	}
 	for name, at := range r.promised {
 		if !defined[name] {
-			s.problems.Add(at, diag.DidYouMean(name, s.groupNames()), "variables for the group %q, which is not defined", name)
+			s.problems.Add(at, diag.DidYouMean(name, slices.Sorted(maps.Keys(defined))), "variables for the group %q, which is not defined", name)
 		}
 	}
-}
-
-func (s *sources) groupNames() []string {
-	var names []string
-	for _, g := range s.order {
-		names = append(names, g.name)
-	}
-	return names
 }
 
 // isHostLine recognises an address in brackets, such as [::1]:22, which is no section.
