@@ -143,3 +143,9 @@ func noEOF(err error) error {
 	}
 	return err
 }
+
+// NewAdminReply makes the empty result that a request will have.
+func NewAdminReply[R Reply](req AdminRequest[R]) R { return req.admin() }
+
+// NewDataReply makes the empty result that a request will have.
+func NewDataReply[R Reply](req DataRequest[R]) R { return req.data() }

@@ -1,0 +1,211 @@
+package pegasus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/pegbook/pegbook/modules"
+	"github.com/pegbook/pegbook/modules/pegasus/client"
+	"github.com/pegbook/pegbook/modules/pegasus/wire"
+)
+
+func closeModule() *modules.Module {
+	return modules.Define("close_replicas", `Close the inactive replicas of a drained Pegasus replica server
+
+What replica.kill_partition is for in a rolling update: a replica that is closed writes its memory to disk,
+so that the node starts quickly later. The task ends when the node itself counts no replica that is open,
+opening or closing (live counters over HTTP where the server has them), and has flushed its log.
+
+Nothing that serves is closed: while the meta server still counts a replica on the node, the task refuses
+(migrate_primaries and downgrade_secondaries come first), and a replica that its node still takes for a
+primary is waited for.
+
+    - close_replicas:
+        meta_servers: 10.0.0.1:34601,10.0.0.2:34601
+        node: 10.0.0.11:34801`, proposeClose)
+}
+
+// closeOutput is what was closed.
+type closeOutput struct {
+	Node    string   `json:"node"`
+	Closed  []string `json:"closed"`
+	Left    int      `json:"left"`
+	Seconds float64  `json:"seconds"`
+}
+
+func proposeClose(ctx context.Context, call *modules.Call, args drainArgs) (*modules.Proposal, error) {
+	s, err := open(call, call.Host, args.clusterArgs)
+	if err != nil {
+		return nil, err
+	}
+	defer s.Close()
+	v, err := s.view(ctx)
+	if err != nil {
+		return nil, err
+	}
+	node, err := findNode(v, args.Node)
+	if err != nil {
+		return nil, err
+	}
+	if err := drained(v, node); err != nil {
+		return nil, err
+	}
+	addr := node.Node.Address.String()
+	out := &closeOutput{Node: node.Node.String()}
+	held, err := s.Counts(ctx, addr)
+	if err != nil {
+		return nil, err
+	}
+	if closed, ok := s.predicted("closed/" + addr); held.None() || ok && closed == "yes" {
+		return &modules.Proposal{Output: out, Message: "no replica on " + out.Node}, nil
+	}
+	return &modules.Proposal{
+		Output:   out,
+		Diff:     []modules.Diff{{Subject: "replicas of " + out.Node, Note: held.String() + " → none"}},
+		Predicts: s.predictions("closed/"+addr, "yes"),
+		Do: func(ctx context.Context, host modules.Host) error {
+			return closeAll(ctx, call, host, args, out)
+		},
+	}, nil
+}
+
+// drained refuses a node that serves.
+func drained(v *client.View, node wire.NodeInfo) error {
+	primaries, secondaries := v.Holding(node.Node.Address)
+	if primaries+secondaries > 0 {
+		return fmt.Errorf("node %s still serves %d primaries and %d secondaries; drain it first with migrate_primaries and downgrade_secondaries",
+			node.Node, primaries, secondaries)
+	}
+	return nil
+}
+
+func closeAll(ctx context.Context, call *modules.Call, host modules.Host, args drainArgs, out *closeOutput) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, args.Timeout, timeoutCause(args.Timeout, "closing the replicas of "+args.Node))
+	defer cancel()
+	s, err := open(call, host, args.clusterArgs)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	started := time.Now()
+	defer func() { out.Seconds = time.Since(started).Round(100 * time.Millisecond).Seconds() }()
+	c := &closer{s: s, out: out, killed: map[wire.GPID]time.Time{}}
+	for {
+		held, err := c.round(ctx, args.Node)
+		switch {
+		case ctx.Err() != nil:
+			return fmt.Errorf("%w; it still has %s", context.Cause(ctx), held)
+		case err != nil:
+			return err
+		}
+		if out.Left = held.Serving + held.Opening + held.Closing; held.None() {
+			return s.flushLog(ctx, c.addr)
+		}
+		call.Note("waiting for %s to close its replicas: %s", args.Node, held)
+		if err := pause(ctx, time.Second); err != nil {
+			return fmt.Errorf("%w; it still has %s", err, held)
+		}
+	}
+}
+
+// closer closes a node's replicas, as often as it takes.
+type closer struct {
+	s      *session
+	out    *closeOutput
+	addr   string
+	killed map[wire.GPID]time.Time
+	// before is when the node had last counted when something was last closed; a snapshot from then
+	// proves nothing.
+	before time.Time
+}
+
+// killAgain is how long a replica has to close before it is told again.
+const killAgain = 15 * time.Second
+
+// round counts what the node has, and closes what nobody is served by.
+func (c *closer) round(ctx context.Context, name string) (held client.Held, err error) {
+	v, err := c.s.View(ctx)
+	if err != nil {
+		return held, err
+	}
+	node, err := findNode(v, name)
+	if err != nil {
+		return held, err
+	}
+	if err := drained(v, node); err != nil {
+		return held, err
+	}
+	c.addr = node.Node.Address.String()
+	if held, err = c.s.Counts(ctx, c.addr); err != nil {
+		return held, err
+	}
+	if held.None() && (held.At.IsZero() || held.At.After(c.before)) {
+		return held, nil
+	}
+	// The list also has replicas that are closed already, so it is the counts that end the work.
+	reply, err := client.Ask(ctx, c.s.Client, c.addr, 3, &wire.QueryReplicaRequest{Node: node.Node})
+	if err != nil {
+		return held, err
+	}
+	killed, err := c.kill(ctx, reply.Replicas)
+	if killed {
+		c.before = held.At
+	}
+	held.Serving = max(held.Serving, 1) // whatever was counted, it was before this
+	return held, err
+}
+
+// kill closes replicas that their node does not take for a primary.
+func (c *closer) kill(ctx context.Context, replicas []wire.ReplicaInfo) (any bool, err error) {
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(8)
+	for _, r := range replicas {
+		if r.Status == wire.ReplicaPrimary {
+			c.s.note("%s still takes itself for the primary of %s", c.addr, r.PID)
+			continue
+		}
+		if at, ok := c.killed[r.PID]; ok && time.Since(at) < killAgain {
+			continue
+		}
+		any = true
+		c.killed[r.PID] = time.Now()
+		if !slices.Contains(c.out.Closed, r.PID.String()) {
+			c.out.Closed = append(c.out.Closed, r.PID.String())
+		}
+		group.Go(func() error { return c.s.killPartition(ctx, c.addr, r.PID) })
+	}
+	return any, group.Wait()
+}
+
+// killPartition closes one replica; one that is gone is closed.
+func (s *session) killPartition(ctx context.Context, addr string, pid wire.GPID) error {
+	answer, err := s.Command(ctx, addr, "replica.kill_partition", itoa(int(pid.App)), itoa(int(pid.Index)))
+	if unsure(err) {
+		return nil // the next round sees what became of it
+	}
+	if err != nil {
+		return err
+	}
+	if text := strings.TrimSpace(answer.Text); text != "ERR_OK" && text != string(wire.ObjectNotFound) {
+		return &client.CommandError{Addr: addr, Command: "replica.kill_partition " + pid.String(), Text: text}
+	}
+	return nil
+}
+
+func (s *session) flushLog(ctx context.Context, addr string) error {
+	answer, err := s.Command(ctx, addr, "flush-log")
+	if err == nil && answer.Refused() {
+		err = &client.CommandError{Addr: addr, Command: "flush-log", Text: answer.Text}
+	}
+	var refused *client.CommandError
+	if errors.As(err, &refused) {
+		return nil // some builds have no such command; closing has flushed already
+	}
+	return err
+}

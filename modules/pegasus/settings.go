@@ -1,0 +1,244 @@
+package pegasus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/pegbook/pegbook/modules"
+	"github.com/pegbook/pegbook/modules/pegasus/client"
+	"github.com/pegbook/pegbook/modules/pegasus/wire"
+)
+
+func itoa(n int) string { return strconv.Itoa(n) }
+
+// Settings that the operations depend on.
+const (
+	settingDelay       = "meta.lb.assign_delay_ms"
+	settingMaxCount    = "meta.lb.add_secondary_max_count_for_one_node"
+	settingFlowControl = "meta.lb.add_secondary_enable_flow_control"
+)
+
+// defaultValue resets a setting to what the meta server's configuration says.
+const defaultValue = "DEFAULT"
+
+func settingsModule() *modules.Module {
+	return modules.Define("pegasus_settings", `Set the leading meta server's level and settings
+
+Sets the function level and settings of the balancer together, on the meta server that leads, and reads
+each one back. They live in that server's memory: after another one has taken over, run the task again.
+
+A setting is named as its remote command is, with or without "meta.lb." in front. The value DEFAULT goes
+back to the server's configuration; since nobody can ask for that value, such a task always counts as
+changed. The result has level_before and before (a mapping like settings), so that a later task can put
+back exactly what was there.
+
+    - pegasus_settings:
+        meta_servers: 10.0.0.1:34601,10.0.0.2:34601
+        level: steady
+        settings:
+          assign_delay_ms: 3600000
+          add_secondary_max_count_for_one_node: 0
+          add_secondary_enable_flow_control: true
+      register: found
+
+    - pegasus_settings:
+        meta_servers: 10.0.0.1:34601,10.0.0.2:34601
+        settings: {assign_delay_ms: DEFAULT}`, proposeSettings)
+}
+
+type settingsArgs struct {
+	clusterArgs
+	Level    string            `arg:"level" choices:"stopped,blind,freezed,steady,lively" doc:"function level to set; left alone when not given"`
+	Settings map[string]string `arg:"settings" doc:"settings to set, by name"`
+}
+
+// settingsOutput is what the leader had before, and has now.
+type settingsOutput struct {
+	Leader      string            `json:"leader"`
+	LevelBefore string            `json:"level_before"`
+	Before      map[string]string `json:"before"`
+	Level       string            `json:"level"`
+	Settings    map[string]string `json:"settings"`
+}
+
+// fullSetting is a setting's remote command.
+func fullSetting(name string) string {
+	if strings.HasPrefix(name, "meta.") {
+		return name
+	}
+	return "meta.lb." + name
+}
+
+func proposeSettings(ctx context.Context, call *modules.Call, args settingsArgs) (*modules.Proposal, error) {
+	if args.Level == "" && len(args.Settings) == 0 {
+		return nil, &modules.ArgumentError{Arg: "settings", Problem: "there is nothing to set", Hint: "give level, settings or both"}
+	}
+	s, err := open(call, call.Host, args.clusterArgs)
+	if err != nil {
+		return nil, err
+	}
+	defer s.Close()
+	out := &settingsOutput{Before: map[string]string{}, Settings: map[string]string{}}
+	p := &modules.Proposal{Output: out, Predicts: map[string]string{}}
+	if out.LevelBefore, err = s.level(ctx); err != nil {
+		return nil, err
+	}
+	out.Level = out.LevelBefore
+	if args.Level != "" && args.Level != out.LevelBefore {
+		p.Diff = append(p.Diff, modules.Diff{Subject: "function level", Note: out.LevelBefore + " → " + args.Level})
+		p.Predicts[s.prefix+"level"] = args.Level
+		out.Level = args.Level
+	}
+	for _, name := range slices.Sorted(maps.Keys(args.Settings)) {
+		command, want := fullSetting(name), args.Settings[name]
+		now, err := s.setting(ctx, command)
+		if errors.Is(err, modules.ErrUnpredicted) {
+			now, err = "unknown", nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		out.Before[command], out.Settings[command] = now, now
+		if now == want && want != defaultValue {
+			continue
+		}
+		p.Diff = append(p.Diff, modules.Diff{Subject: command, Note: now + " → " + want})
+		p.Predicts[s.prefix+"setting/"+command] = want
+		out.Settings[command] = want
+	}
+	if len(p.Diff) == 0 {
+		return p, nil
+	}
+	p.Do = func(ctx context.Context, host modules.Host) error { return applySettings(ctx, call, host, args, out) }
+	return p, nil
+}
+
+func applySettings(ctx context.Context, call *modules.Call, host modules.Host, args settingsArgs, out *settingsOutput) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, args.Timeout, errors.New("the settings were not all in force in time"))
+	defer cancel()
+	s, err := open(call, host, args.clusterArgs)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	want := map[string]string{}
+	for name, value := range args.Settings {
+		want[fullSetting(name)] = value
+	}
+	leader, err := s.enforce(ctx, args.Level, want, out.Settings)
+	out.Leader = leader
+	if args.Level != "" && err == nil {
+		out.Level = args.Level
+	}
+	return err
+}
+
+// enforce sets what is not so on the leader and reads it back, all on one and the same leader: one that
+// takes over in between has none of it, and everything starts again. got receives the values read.
+func (s *session) enforce(ctx context.Context, level string, want, got map[string]string) (leader string, err error) {
+	for {
+		if leader, err = s.Leader(ctx); err != nil {
+			return "", err
+		}
+		if err := s.enforceOnce(ctx, level, want, got); err != nil {
+			return leader, err
+		}
+		after, err := s.confirmLeader(ctx)
+		if err != nil || after == leader {
+			return leader, err
+		}
+		s.note("%s leads now, setting everything again", after)
+	}
+}
+
+// confirmLeader asks the cluster, not the memory, who leads.
+func (s *session) confirmLeader(ctx context.Context) (string, error) {
+	if _, err := s.ClusterInfo(ctx); err != nil {
+		return "", err
+	}
+	return s.Leader(ctx)
+}
+
+func (s *session) enforceOnce(ctx context.Context, level string, want, got map[string]string) error {
+	if l, ok := wire.ParseLevel(level); ok {
+		now, err := s.Level(ctx)
+		if err != nil {
+			return err
+		}
+		if now != l {
+			if err := s.SetLevel(ctx, l); err != nil {
+				return err
+			}
+			if now, err = s.Level(ctx); err != nil {
+				return err
+			} else if now != l {
+				return fmt.Errorf("the level is %s after it was set to %s; somebody else sets it too", now, l)
+			}
+		}
+	}
+	for _, command := range slices.Sorted(maps.Keys(want)) {
+		value, err := s.enforceSetting(ctx, command, want[command])
+		if err != nil {
+			return err
+		}
+		got[command] = value
+	}
+	return nil
+}
+
+// enforceSetting sets one setting and gives its value as read back.
+func (s *session) enforceSetting(ctx context.Context, command, want string) (string, error) {
+	now, err := s.Setting(ctx, command)
+	if err != nil || now == want {
+		return now, err
+	}
+	if err := s.SetSetting(ctx, command, want); err != nil {
+		return now, err
+	}
+	if now, err = s.Setting(ctx, command); err != nil {
+		return now, err
+	}
+	if want != defaultValue && now != want {
+		return now, fmt.Errorf("%s is %s after it was set to %s; somebody else sets it too", command, now, want)
+	}
+	return now, nil
+}
+
+// hold keeps settings in force while a step works: it sets them again when another meta server leads.
+type hold struct {
+	s      *session
+	level  string
+	want   map[string]string
+	leader string
+}
+
+// keep looks who leads and says whether that has changed, in which case everything queued is lost.
+func (h *hold) keep(ctx context.Context) (changed bool, err error) {
+	leader, err := h.s.Leader(ctx)
+	if err != nil || leader == h.leader {
+		return false, err
+	}
+	first := h.leader == ""
+	if !first {
+		h.s.note("%s leads now, setting everything again", leader)
+	}
+	h.leader, err = h.s.enforce(ctx, h.level, h.want, map[string]string{})
+	return !first, err
+}
+
+// timeoutCause is the error of a step that did not get done in time.
+func timeoutCause(d time.Duration, what string) error {
+	return fmt.Errorf("%s did not get done within %s", what, d)
+}
+
+// refusedParameters says whether a proposal was refused because the partition has one pending.
+func refusedParameters(err error) bool {
+	var refused *client.ServerError
+	return errors.As(err, &refused) && refused.Err == wire.InvalidParameters
+}
