@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/pegbook/pegbook/runner/diag"
+	"github.com/pegbook/pegbook/runner/internal/document"
 )
 
 // ParseExtra reads the argument of one -e: k=v pairs (shell quoting, strings), a YAML or JSON mapping, or @file.
@@ -23,7 +24,7 @@ func ParseExtra(arg string) (*Values, diag.List) {
 	}
 	text := strings.TrimSpace(arg)
 	if strings.HasPrefix(text, "{") || strings.HasPrefix(text, "[") || !strings.Contains(text, "=") && strings.Contains(text, ":") {
-		if n := parseYAML(at.File, []byte(arg), &problems); n != nil {
+		if n := document.Parse([]byte(arg), at.File, &problems); n != nil {
 			return ValuesFromNode(n, at.File, &problems), problems
 		}
 		return &Values{}, problems

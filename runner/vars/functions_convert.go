@@ -11,6 +11,7 @@ import (
 	"gopkg.in/yaml.v3"
 
 	"github.com/pegbook/pegbook/runner/diag"
+	"github.com/pegbook/pegbook/runner/internal/document"
 )
 
 // convertTable is conversions between types and to and from formats.
@@ -86,7 +87,7 @@ func toYAML(v any) (string, error) {
 // fromYAML reads text as data: what looks like a template in it stays text.
 func fromYAML(text string) (any, error) {
 	var problems diag.List
-	n := parseYAML("", []byte(text), &problems)
+	n := document.Parse([]byte(text), "", &problems)
 	if n == nil {
 		return nil, problems.Err()
 	}

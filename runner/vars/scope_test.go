@@ -217,6 +217,18 @@ func TestOver(t *testing.T) {
 	assert.False(t, ok)
 }
 
+func TestValuesAsOneMapping(t *testing.T) {
+	m := valuesOf(t, "b: '{{ .x }}'\na: [1]").Mapping()
+	require.Len(t, m.Fields(), 2)
+	assert.Equal(t, "b", m.Fields()[0].Name)
+	assert.Equal(t, `{"a":[1],"b":5}`, show(m.Resolve(scopeOf(t, "x: 5"))))
+	assert.True(t, m.Templated())
+	static := valuesOf(t, "a: 1").With("z", Value{}).Mapping()
+	assert.False(t, static.Templated())
+	assert.Equal(t, `{"a":1,"z":null}`, show(static.Resolve(NewScope(nil))))
+	assert.Equal(t, `{}`, show((*Values)(nil).Mapping().Resolve(NewScope(nil))))
+}
+
 func TestParseExtra(t *testing.T) {
 	dir := t.TempDir()
 	file := filepath.Join(dir, "more.yml")
@@ -259,30 +271,31 @@ func TestExtraProblems(t *testing.T) {
 		{`a='x`, `-e:1:1: a quote is not closed (write name=value pairs, a YAML or JSON mapping, or @file)`},
 		{`a={{ x`, `-e:1:1: a {{ is not closed (write name=value pairs, a YAML or JSON mapping, or @file)`},
 		{`[1]`, `-e:1:1: variables must be a mapping, not a list (write name: value lines)`},
-		{`{a: `, `-e:1: the YAML cannot be read: did not find expected node content`},
+		{`{a: `, `-e:1:1: a quote or bracket that opens here is not closed`},
 		{`@no-such-file`, `-e: no-such-file cannot be read: no such file or directory (give @ and the name of a YAML or JSON file)`},
 		{`x=1 a={{ nofunc }}`, `-e:1:10: no function is called "nofunc" (a variable is written .nofunc)`},
 	} {
 		_, problems := ParseExtra(c.arg)
 		require.Len(t, problems, 1, c.arg)
-		assert.Equal(t, c.want, problems[0].Error(), c.arg)
+		assert.True(t, strings.HasPrefix(problems[0].Error(), c.want), "%s: %v", c.arg, problems[0])
 	}
 }
 
 func TestReadFileProblems(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "v.yml")
 	for text, want := range map[string]string{
-		"a: [":                              "1: the YAML cannot be read: did not find expected node content",
-		"a: 1\nb:\n- {":                     "3: the YAML cannot be read: did not find expected node content",
+		"a: [":                              "1:1: a quote or bracket that opens here is not closed",
+		"a: 1\na: 2":                        "2:1: \"a\" stands twice in this mapping, first on line 1",
+		"a: 1\nb:\n- {":                     "3:1: a quote or bracket that opens here is not closed",
 		"$ANSIBLE_VAULT;1.1;AES256\n3131\n": "1:1: the file is encrypted with ansible-vault, which pegbook cannot read (" + vaultHint + ")",
-		"a: 1\n---\nb: 2\n":                 "2:1: only the first YAML document would count (keep one document in a file)",
+		"a: 1\n---\nb: 2\n":                 "2:1: a second document begins here",
 	} {
 		require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
 		var problems diag.List
 		_, err := ReadFile(path, &problems)
 		require.NoError(t, err)
 		require.Len(t, problems, 1, text)
-		assert.Equal(t, want, strings.TrimPrefix(problems[0].Error(), path+":"), text)
+		assert.True(t, strings.HasPrefix(strings.TrimPrefix(problems[0].Error(), path+":"), want), "%q: %v", text, problems[0])
 	}
 	require.NoError(t, os.WriteFile(path, []byte("# nothing\n"), 0o600))
 	var problems diag.List

@@ -5,12 +5,12 @@ import (
 	"os"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 
 	"gopkg.in/yaml.v3"
 
 	"github.com/pegbook/pegbook/runner/diag"
+	"github.com/pegbook/pegbook/runner/internal/document"
 )
 
 // Values are named variables, in the order they were written. The zero value is empty; nil is, too.
@@ -90,38 +90,11 @@ func ParseFile(path string, raw []byte, problems *diag.List) *Values {
 		problems.Add(diag.Position{File: path, Line: 1, Column: 1}, vaultHint, "the file is encrypted with ansible-vault, which pegbook cannot read")
 		return &Values{}
 	}
-	n := parseYAML(path, raw, problems)
+	n := document.Parse(raw, path, problems)
 	if n == nil {
 		return &Values{}
 	}
 	return InventoryValues(n, path, problems)
-}
-
-var yamlErrorLine = regexp.MustCompile(`^yaml: (?:line (\d+): )?`)
-
-// parseYAML gives the only document's top value; nil when there is none.
-func parseYAML(file string, raw []byte, problems *diag.List) *yaml.Node {
-	var doc yaml.Node
-	dec := yaml.NewDecoder(strings.NewReader(string(raw)))
-	err := dec.Decode(&doc)
-	if err != nil {
-		if err.Error() == "EOF" {
-			return nil
-		}
-		at := diag.Position{File: file}
-		problem := err.Error()
-		if m := yamlErrorLine.FindStringSubmatch(problem); m != nil {
-			problem = problem[len(m[0]):]
-			at.Line, _ = strconv.Atoi(m[1])
-		}
-		problems.Add(at, "", "the YAML cannot be read: %s", problem)
-		return nil
-	}
-	var more yaml.Node
-	if dec.Decode(&more) == nil {
-		problems.Add(diag.Position{File: file, Line: more.Line, Column: more.Column}, "keep one document in a file", "only the first YAML document would count")
-	}
-	return doc.Content[0]
 }
 
 // ValuesOf makes variables of data that is never expanded, in name order.
@@ -175,6 +148,9 @@ func (vs *Values) Len() int {
 
 // With gives a copy in which name has another value.
 func (vs *Values) With(name string, v Value) *Values {
+	if v.IsZero() {
+		v = Literal(Data{})
+	}
 	return vs.Over(newValues([]entry{{name, v}}))
 }
 

@@ -52,6 +52,9 @@ func (r *nodeReader) value(n *yaml.Node) Value {
 		return r.alias(n)
 	}
 	if n.Anchor != "" {
+		if v, ok := r.done[n]; ok && !v.IsZero() {
+			return v // package document has put the node itself in the alias's place
+		}
 		r.done[n] = Value{}
 	}
 	var v Value
