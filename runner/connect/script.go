@@ -19,19 +19,18 @@ import (
 //
 // A user without a home (a service's) has the cache in a folder of its own in /var/tmp. The folder is
 // entered before it is checked, and only relative names are used from then on: what was
-// checked is what is used.
+// checked is what is used. The umask is narrow in subshells only: the helper's commands inherit the user's.
 const script = `m=$1; q=$9; b=$8; ` +
 	`fail() { echo "${m}error $*"; exit 1; }; ` +
 	`if [ -r /proc/sys/kernel/arch ]; then read -r a </proc/sys/kernel/arch; else a=$(uname -m); fi; ` +
 	`case $a in x86_64|amd64) h=$2; z=$4; p=$6;; aarch64|arm64) h=$3; z=$5; p=$7;; *) fail arch "$a";; esac; ` +
-	`umask 077; ` +
 	`case $b in ` +
 	`"") if [ -d "${HOME:-/none}" ] && [ -w "$HOME" ]; then d=${XDG_CACHE_HOME:-$HOME/.cache}/pegbook; ` +
 	`else d=/var/tmp/pegbook-$(id -u); fi;; ` +
 	`"~") d=$HOME/pegbook;; ` +
 	`"~/"*) d=$HOME/${b#??}/pegbook;; ` +
 	`*) d=$b/pegbook-$(id -u);; esac; ` +
-	`if [ -d "$d" ]; then :; else e=$(mkdir -p "$d" 2>&1) || fail mkdir "$d" "$e"; fi; ` +
+	`if [ -d "$d" ]; then :; else e=$(umask 077; mkdir -p "$d" 2>&1) || fail mkdir "$d" "$e"; fi; ` +
 	`cd "$d" 2>/dev/null || fail enter "$d"; ` +
 	`l=$(LC_ALL=C ls -ldn . ..) || fail enter "$d"; ` +
 	`check() { [ -O . ] || fail owner "$d"; ` +
@@ -44,9 +43,9 @@ const script = `m=$1; q=$9; b=$8; ` +
 	`if [ -f $f ] && [ -O $f ] && right $f; then exec ./$f "$m" "$q"; fi; ` +
 	`t=.new-$$-$h; trap "rm -f $t" EXIT; ` +
 	`if command -v gzip >/dev/null 2>&1; then echo "${m}need gzip $a"; ` +
-	`e=$({ head -c $z | gzip -dc >$t; } 2>&1) || fail write "$d" "$e"; ` +
+	`e=$(umask 077; { head -c $z | gzip -dc >$t; } 2>&1) || fail write "$d" "$e"; ` +
 	`else echo "${m}need plain $a"; ` +
-	`e=$({ head -c $p >$t; } 2>&1) || fail write "$d" "$e"; fi; ` +
+	`e=$(umask 077; { head -c $p >$t; } 2>&1) || fail write "$d" "$e"; fi; ` +
 	`right $t || fail sum "$d"; ` +
 	`e=$({ chmod 700 $t && mv -f $t $f; } 2>&1) || fail write "$d" "$e"; ` +
 	`find . -type f -mtime +30 -exec rm -f {} + 2>/dev/null; ` +

@@ -3,11 +3,9 @@ package helper
 import (
 	"context"
 	"errors"
-	"io"
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"syscall"
 	"time"
 
@@ -24,6 +22,9 @@ const (
 	guardAfter = 30 * time.Millisecond
 )
 
+// errRunning is a process that has not ended yet.
+var errRunning = errors.New("still running")
+
 func (s *server) run(ctx context.Context, c *wire.Command, b *body) (*wire.Output, *wire.Error) {
 	if len(c.Argv) == 0 || c.Argv[0] == "" || c.Stream < 0 {
 		return nil, protocol("a command without a program")
@@ -32,27 +33,28 @@ func (s *server) run(ctx context.Context, c *wire.Command, b *body) (*wire.Outpu
 	if dir == "" {
 		dir = s.home()
 	}
-	if info, err := os.Stat(dir); err != nil {
-		return nil, refuse("change directory to", dir, err)
-	} else if !info.IsDir() {
-		return nil, refuse("change directory to", dir, syscall.ENOTDIR)
-	}
 	env := environment(c.Env, dir)
 	path, err := lookPath(c.Argv[0], env, dir)
 	if err != nil {
 		return nil, refuse("run", c.Argv[0], err)
 	}
-	attr := &os.ProcAttr{Dir: dir, Env: env, Sys: &syscall.SysProcAttr{Setsid: true}}
+	attr := &syscall.ProcAttr{Dir: dir, Env: env, Sys: &syscall.SysProcAttr{Setsid: true}}
 	var out *wire.Output
 	if c.Detach {
 		out, err = detach(path, c, attr)
 	} else {
 		out, err = s.attend(ctx, path, c, attr, b)
 	}
-	if err != nil {
-		return nil, refuse("run", c.Argv[0], err)
+	if err == nil {
+		return out, nil
 	}
-	return out, nil
+	// Starting a program says what went wrong and not with what: it may have been the directory.
+	if info, statErr := os.Stat(dir); statErr != nil {
+		return nil, refuse("change directory to", dir, statErr)
+	} else if !info.IsDir() {
+		return nil, refuse("change directory to", dir, syscall.ENOTDIR)
+	}
+	return nil, refuse("run", c.Argv[0], err)
 }
 
 // home is where commands run that name no directory.
@@ -109,7 +111,7 @@ func lookPath(name string, env []string, dir string) (string, error) {
 }
 
 // detach starts a command that stays when the helper goes.
-func detach(path string, c *wire.Command, attr *os.ProcAttr) (*wire.Output, error) {
+func detach(path string, c *wire.Command, attr *syscall.ProcAttr) (*wire.Output, error) {
 	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
 	if err != nil {
 		return nil, err
@@ -123,181 +125,69 @@ func detach(path string, c *wire.Command, attr *os.ProcAttr) (*wire.Output, erro
 		}
 		defer log.Close()
 	}
-	attr.Files = []*os.File{null, log, log}
+	attr.Files = []uintptr{null.Fd(), log.Fd(), log.Fd()}
 	started := time.Now()
-	process, err := os.StartProcess(path, c.Argv, attr)
+	pid, err := syscall.ForkExec(path, c.Argv, attr)
 	if err != nil {
 		return nil, err
 	}
-	// Nobody waits for its end, but while we live it would stay a zombie.
-	go func() { _, _ = process.Wait() }()
-	return &wire.Output{PID: process.Pid, Started: started.UnixNano(), Ended: time.Now().UnixNano()}, nil
+	// Nobody asks for its end, but while we live it would stay a zombie.
+	go func() { _, _ = wait(pid, 0) }()
+	return &wire.Output{PID: pid, Started: started.UnixNano(), Ended: time.Now().UnixNano()}, nil
 }
 
 // attend starts a command and stays with it to its end.
-func (s *server) attend(ctx context.Context, path string, c *wire.Command, attr *os.ProcAttr, b *body) (*wire.Output, error) {
+func (s *server) attend(ctx context.Context, path string, c *wire.Command, attr *syscall.ProcAttr, b *body) (*wire.Output, error) {
 	p, err := openPipes(c)
 	if err != nil {
 		return nil, err
 	}
 	defer p.close()
-	attr.Files = p.theirs[:]
+	attr.Files = p.theirs()
 	out := &wire.Output{Started: time.Now().UnixNano()}
-	process, err := os.StartProcess(path, c.Argv, attr)
+	pid, err := syscall.ForkExec(path, c.Argv, attr)
 	p.closeTheirs()
 	if err != nil {
 		return nil, err
 	}
-	forget := s.guard.watch(process.Pid)
-	p.serve(c, b)
-	state, err := await(ctx, process)
+	forget := s.guard.watch(pid)
+	defer forget()
+	ended := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		endSession(pid)
+		close(ended)
+	})
+	p.feed(c, b)
+	status, err := p.follow(ctx, pid)
 	out.Ended = time.Now().UnixNano()
-	forget()
-	p.drain()
+	if !stop() {
+		<-ended
+		return nil, ctx.Err()
+	}
 	if err != nil {
 		return nil, err
 	}
-	out.ExitCode = exitCode(state)
-	out.Stdout, out.Stderr = p.stdout.bytes(), p.stderr.bytes()
-	out.Truncated = p.stdout.truncated() || p.stderr.truncated()
+	// A signal that ended it counts as its number, negative.
+	if out.ExitCode = status.ExitStatus(); status.Signaled() {
+		out.ExitCode = -int(status.Signal())
+	}
+	out.Stdout, out.Stderr = p.kept[0].bytes(), p.kept[1].bytes()
+	out.Truncated = p.kept[0].truncated() || p.kept[1].truncated()
 	return out, nil
 }
 
-// await waits for a command's end, and brings it about when the request is cancelled.
-func await(ctx context.Context, process *os.Process) (*os.ProcessState, error) {
-	type end struct {
-		state *os.ProcessState
-		err   error
-	}
-	ended := make(chan end, 1)
-	go func() {
-		state, err := process.Wait()
-		ended <- end{state, err}
-	}()
-	select {
-	case e := <-ended:
-		return e.state, e.err
-	case <-ctx.Done():
-	}
-	endSession(process.Pid)
-	select {
-	case <-ended:
-	case <-time.After(grace):
-		// A setuid program that we may not signal: its input and output are closed, more we cannot do.
-	}
-	return nil, ctx.Err()
-}
-
-// exitCode is the code, or of a command that a signal ended the signal's number, negative.
-func exitCode(state *os.ProcessState) int {
-	if status, ok := state.Sys().(syscall.WaitStatus); ok && status.Signaled() {
-		return -int(status.Signal())
-	}
-	return state.ExitCode()
-}
-
-// pipes are a command's three streams: their ends and ours.
-type pipes struct {
-	theirs         [3]*os.File
-	stdin          *os.File
-	outs           [2]*os.File
-	stdout, stderr *ends
-	reading        sync.WaitGroup
-	done           chan struct{}
-}
-
-func openPipes(c *wire.Command) (*pipes, error) {
-	limit := c.MaxOutput
-	if limit <= 0 {
-		limit = defaultOutput
-	}
-	limit = min(limit, maxOutput)
-	p := &pipes{stdout: &ends{limit: limit}, stderr: &ends{limit: limit}, done: make(chan struct{})}
-	var err error
-	if len(c.Stdin) == 0 && !c.Streamed {
-		p.theirs[0], err = os.Open(os.DevNull)
-	} else {
-		p.theirs[0], p.stdin, err = os.Pipe()
-	}
-	for i := 0; i < 2 && err == nil; i++ {
-		p.outs[i], p.theirs[1+i], err = os.Pipe()
-	}
-	if err != nil {
-		p.close()
-		return nil, err
-	}
-	return p, nil
-}
-
-func (p *pipes) closeTheirs() {
-	for i, f := range p.theirs {
-		if f != nil {
-			f.Close()
-			p.theirs[i] = nil
-		}
-	}
-}
-
-func (p *pipes) close() {
-	p.closeTheirs()
-	for _, f := range []*os.File{p.stdin, p.outs[0], p.outs[1]} {
-		if f != nil {
-			f.Close()
-		}
-	}
-}
-
-// serve starts to feed and to read.
-func (p *pipes) serve(c *wire.Command, b *body) {
-	if p.stdin != nil {
-		go func() {
-			// A command may end without reading its input: that is its right.
-			if c.Streamed {
-				_, _ = io.Copy(p.stdin, b.reader(c.Stream))
-			} else {
-				_, _ = p.stdin.Write(c.Stdin)
-			}
-			p.stdin.Close()
-		}()
-	}
-	p.reading.Add(2)
-	go p.read(p.outs[0], p.stdout)
-	go p.read(p.outs[1], p.stderr)
-	go func() {
-		p.reading.Wait()
-		close(p.done)
-	}()
-}
-
-func (p *pipes) read(from *os.File, to *ends) {
-	defer p.reading.Done()
-	buffer := make([]byte, 8<<10)
+// wait is wait4, which signals interrupt.
+func wait(pid, options int) (status syscall.WaitStatus, err error) {
 	for {
-		n, err := from.Read(buffer)
-		to.write(buffer[:n])
-		if err != nil {
-			return
-		}
-		if n == len(buffer) && n < 64<<10 {
-			buffer = make([]byte, 64<<10)
-		}
-	}
-}
-
-// drain waits for what the command has written, and no longer than a moment for what others write.
-func (p *pipes) drain() {
-	if p.stdin != nil {
-		p.stdin.Close()
-	}
-	select {
-	case <-p.done:
-		return
-	case <-time.After(lingering):
-	}
-	for _, f := range p.outs {
-		if err := f.SetReadDeadline(time.Now()); errors.Is(err, os.ErrNoDeadline) {
-			return
+		got, err := syscall.Wait4(pid, &status, options, nil)
+		switch {
+		case err == syscall.EINTR: //nolint:errorlint // wait4 gives the number itself
+		case err != nil:
+			return status, err
+		case got == 0:
+			return status, errRunning
+		default:
+			return status, nil
 		}
 	}
-	<-p.done
 }

@@ -173,21 +173,3 @@ func (g *guard) close() {
 		g.tell.Close()
 	}
 }
-
-// umask reads the process's umask without changing it, which is all that umask(2) can do.
-func umask() uint32 {
-	status, err := os.ReadFile("/proc/self/status")
-	if err != nil {
-		return 0o022
-	}
-	_, rest, ok := bytes.Cut(status, []byte("\nUmask:"))
-	if !ok {
-		return 0o022
-	}
-	line, _, _ := bytes.Cut(rest, []byte("\n"))
-	mask, err := strconv.ParseUint(string(bytes.TrimSpace(line)), 8, 32)
-	if err != nil {
-		return 0o022
-	}
-	return uint32(mask)
-}

@@ -61,7 +61,13 @@ func replace(ctx context.Context, path string, c *wire.Change, who ids, content 
 	if err == nil && old.IsDir() {
 		return &wire.Error{Kind: wire.Exist, Op: verb(c.Kind), Path: path, Text: "a directory is in the way"}
 	}
-	file, temporary, err := createBeside(path)
+	// Nobody else may read it before it has the mode it should have; only the mode that everything gets
+	// is the kernel's to give, which knows the umask.
+	first := fs.FileMode(0o600)
+	if !c.HasMode && (old == nil || !old.Mode().IsRegular()) {
+		first = 0o644
+	}
+	file, temporary, err := createBeside(path, first)
 	if err != nil {
 		return err
 	}
@@ -91,11 +97,10 @@ func replace(ctx context.Context, path string, c *wire.Change, who ids, content 
 	return err
 }
 
-func createBeside(path string) (*os.File, string, error) {
+func createBeside(path string, mode fs.FileMode) (*os.File, string, error) {
 	for {
 		temporary := temporaryName(path)
-		// Nobody else may read it before it has the mode it should have.
-		file, err := os.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_EXCL|syscall.O_CLOEXEC, 0o600)
+		file, err := os.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_EXCL|syscall.O_CLOEXEC, mode)
 		if !errors.Is(err, fs.ErrExist) {
 			return file, temporary, err
 		}
@@ -108,14 +113,11 @@ func fill(file *os.File, content io.Reader, c *wire.Change, who ids, old os.File
 	if _, err := io.Copy(file, content); err != nil {
 		return err
 	}
-	mode := c.Mode & 0o7777
-	if !c.HasMode {
-		mode = 0o644 &^ umask()
-	}
+	mode, set := c.Mode&0o7777, c.HasMode
 	if old != nil && old.Mode().IsRegular() {
 		st := old.Sys().(*syscall.Stat_t)
-		if !c.HasMode {
-			mode = st.Mode & 0o7777
+		if !set {
+			mode, set = st.Mode&0o7777, true
 		}
 		keepOwner(file, who, st)
 	}
@@ -123,6 +125,9 @@ func fill(file *os.File, content io.Reader, c *wire.Change, who ids, old os.File
 		if err := file.Chown(who.uid, who.gid); err != nil {
 			return err
 		}
+	}
+	if !set {
+		return nil
 	}
 	return syscall.Fchmod(int(file.Fd()), mode)
 }
