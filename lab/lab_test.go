@@ -76,7 +76,7 @@ func TestUpStatusDown(t *testing.T) {
 	began := time.Now()
 	s, err := Up(t.Context(), o)
 	require.NoError(t, err)
-	require.Less(t, time.Since(began), 3*time.Second)
+	require.Less(t, time.Since(began), 10*time.Second, "it takes 0.3 s on an idle machine")
 	require.False(t, s.AlreadyUp)
 	require.Equal(t, []string{"meta1 127.0.50.101", "replica1 127.0.50.102", "replica2 127.0.50.103"}, hostNames(s))
 	for i, h := range s.Hosts {

@@ -289,7 +289,9 @@ func TestFaults(t *testing.T) {
 		began := time.Now()
 		_, _, err := c.SendRequest("keepalive@openssh.com", true, nil)
 		require.NoError(t, err)
-		require.InDelta(t, 0.065, time.Since(began).Seconds(), 0.02)
+		took := time.Since(began)
+		require.GreaterOrEqual(t, took, 60*time.Millisecond, "both ways")
+		require.Less(t, took, time.Second)
 	})
 }
 

@@ -53,30 +53,51 @@ func startStoppable(t *testing.T, o Options) (*Server, func()) {
 	return s, stop
 }
 
-// real runs Debian's ZooKeeper until the test ends; it is skipped where the package is not installed.
+// debian is the one real ZooKeeper of this test run; a JVM takes a second or two to start.
+var debian struct {
+	addr string
+	cmd  *exec.Cmd
+	dir  string
+}
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if debian.cmd != nil {
+		debian.cmd.Process.Kill()
+		debian.cmd.Wait()
+		os.RemoveAll(debian.dir)
+	}
+	os.Exit(code)
+}
+
+// real is the address of Debian's ZooKeeper, started when first asked for; the test is skipped where the
+// package is not installed.
 func real(t *testing.T) string {
 	t.Helper()
 	jar := "/usr/share/java/zookeeper.jar"
 	if _, err := os.Stat(jar); err != nil {
 		t.Skip("Debian's zookeeper is not installed; the recorded answers in testdata stand in for it")
 	}
+	if debian.cmd != nil {
+		return debian.addr
+	}
 	listener, err := net.Listen("tcp", "127.0.50.11:0")
 	require.NoError(t, err)
-	addr := listener.Addr().String()
+	debian.addr = listener.Addr().String()
 	listener.Close()
-	dir := t.TempDir()
-	_, port, _ := net.SplitHostPort(addr)
-	config := filepath.Join(dir, "zoo.cfg")
+	debian.dir, err = os.MkdirTemp("", "pegbook-zookeeper-")
+	require.NoError(t, err)
+	_, port, _ := net.SplitHostPort(debian.addr)
+	config := filepath.Join(debian.dir, "zoo.cfg")
 	require.NoError(t, os.WriteFile(config, fmt.Appendf(nil,
 		"tickTime=%d\ndataDir=%s/data\nclientPort=%s\nclientPortAddress=127.0.50.11\nadmin.enableServer=false\n4lw.commands.whitelist=*\n",
-		tick.Milliseconds(), dir, port), 0o600))
-	cmd := exec.Command("java", "-Xmx128m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Dzookeeper.jmx.log4j.disable=true",
+		tick.Milliseconds(), debian.dir, port), 0o600))
+	debian.cmd = exec.Command("java", "-Xmx128m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Dzookeeper.jmx.log4j.disable=true",
 		"-cp", jar, "org.apache.zookeeper.server.ZooKeeperServerMain", config)
-	cmd.Dir = dir
-	require.NoError(t, cmd.Start())
-	t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
-	require.Eventually(t, func() bool { return ask(addr, "ruok") == "imok" }, 30*time.Second, 50*time.Millisecond)
-	return addr
+	debian.cmd.Dir = debian.dir
+	require.NoError(t, debian.cmd.Start())
+	require.Eventually(t, func() bool { return ask(debian.addr, "ruok") == "imok" }, 60*time.Second, 50*time.Millisecond)
+	return debian.addr
 }
 
 func ask(addr, word string) string {
