@@ -139,22 +139,3 @@ func (c *confirmation) unfold(context.Context, *run) *graph.Graph[node] {
 	}
 	return nil
 }
-
-// approve asks for a gate's approval, once for all hosts of the row.
-func (st *step) approve(ctx context.Context, s *vars.Scope) error {
-	if st.row.task.Gate.IsZero() || st.r.opts.Check {
-		return nil
-	}
-	st.gate.Do(func() {
-		d, err := st.row.task.Gate.Resolve(s)
-		switch {
-		case err != nil:
-			st.gateErr = err
-		case st.r.opts.Approve == nil:
-			st.gateErr = fmt.Errorf("%s: needs approval, and nobody can be asked", d.Text())
-		default:
-			st.gateErr = st.r.opts.Approve(ctx, d.Text())
-		}
-	})
-	return st.gateErr
-}

@@ -117,7 +117,7 @@ func (c *compiler) checkRefs(r *row, n *names) {
 
 func (c *compiler) refsOf(r *row) []vars.Ref {
 	t := r.task
-	refs := slices.Concat(t.Loop.Refs(), t.Retries.Refs(), t.Delay.Refs(), t.Gate.Refs())
+	refs := slices.Concat(t.Loop.Refs(), t.Retries.Refs(), t.Delay.Refs())
 	for _, list := range [][]vars.Expr{t.Until, t.ChangedWhen, t.FailedWhen} {
 		for _, e := range list {
 			refs = append(refs, e.Refs()...)

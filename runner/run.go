@@ -31,8 +31,6 @@ type Options struct {
 	Drain <-chan struct{}
 	// Confirm asks to type value before a play destroys something; an error is a refusal. nil refuses.
 	Confirm func(ctx context.Context, message, value string) error
-	// Approve asks for a gate's approval; an error is a refusal. nil refuses.
-	Approve func(ctx context.Context, message string) error
 	// RunID names the run in its records.
 	RunID string
 	// Now is the clock of the records; nil is the system's.

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"runtime/debug"
-	"sync"
 	"time"
 
 	"github.com/pegbook/pegbook/modules"
@@ -30,9 +29,6 @@ type rowRun struct {
 	failed bool // somebody failed for good
 	fatal  bool // somebody failed under any_errors_fatal
 	ran    bool // a step did something
-
-	gate    sync.Once // guards gateErr
-	gateErr error
 }
 
 // step is a row on one host.
@@ -149,10 +145,6 @@ func (st *step) try(ctx context.Context, s *vars.Scope, res *result) {
 	if !ok {
 		res.status = event.Skipped
 		res.set("skip_reason", vars.Of("Conditional result was False"))
-		return
-	}
-	if err := st.approve(ctx, s); err != nil {
-		res.fail(err)
 		return
 	}
 	if st.row.kind == includeRow {

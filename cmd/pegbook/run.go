@@ -13,7 +13,6 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
-	"github.com/pegbook/pegbook/modules"
 	"github.com/pegbook/pegbook/runner"
 	"github.com/pegbook/pegbook/runner/connect"
 	"github.com/pegbook/pegbook/runner/diag"
@@ -66,13 +65,12 @@ func (o *selectOptions) connectionFlags(cmd *cobra.Command) {
 // runOptions are the flags of run.
 type runOptions struct {
 	selectOptions
-	check, diff   bool
-	forks         int
-	asJSON        bool
-	verbosity     int
-	yes           bool
-	confirm       string
-	list          string
+	check, diff bool
+	forks       int
+	asJSON      bool
+	verbosity   int
+	confirm     string
+	list        string
 }
 
 func newRunCmd(a *app) *cobra.Command {
@@ -93,7 +91,6 @@ func newRunCmd(a *app) *cobra.Command {
 	f.IntVarP(&o.forks, "forks", "f", 0, "how many hosts are worked on at a time (default 50)")
 	f.BoolVar(&o.asJSON, "json", false, "one JSON object a line on stdout instead of text")
 	f.CountVarP(&o.verbosity, "verbose", "v", "show more; may be repeated")
-	f.BoolVarP(&o.yes, "yes", "y", false, "answer yes where a gate asks")
 	f.StringVar(&o.confirm, "confirm", "", "the value that a play which destroys something asks for")
 	f.BoolVar(&o.defaults.AcceptNewHostKeys, "accept-new-host-keys", false, "remember the key of a host that is in no known_hosts file; a changed key is refused always")
 	f.StringVar(&o.list, "list", "", "run nothing; list hosts, tasks or tags")
@@ -177,7 +174,7 @@ func (a *app) runPlaybooks(ctx context.Context, o runOptions, paths []string) er
 	pool := connect.NewPool(connect.Options{Ask: a.ask()})
 	outcome, err := plan.Run(ctx, runner.Options{
 		Connect: pool, Events: sink, Check: o.check, Diff: o.diff, Forks: o.forks, Verbosity: o.verbosity,
-		Drain: drain, Confirm: a.confirm(o), Approve: a.approve(o), RunID: runID(time.Now()),
+		Drain: drain, Confirm: a.confirm(o), RunID: runID(time.Now()),
 	})
 	err = errors.Join(err, pool.Close(), finish())
 	if err != nil {
@@ -298,7 +295,7 @@ func (a *app) askPasswords(ctx context.Context, o *selectOptions) error {
 	return nil
 }
 
-// confirm asks for the value that a destroying play names. --yes alone never answers it.
+// confirm asks for the value that a destroying play names.
 func (a *app) confirm(o runOptions) func(ctx context.Context, message, value string) error {
 	return func(_ context.Context, message, value string) error {
 		given := o.confirm
@@ -315,27 +312,6 @@ func (a *app) confirm(o runOptions) func(ctx context.Context, message, value str
 		}
 		if given != value {
 			return fmt.Errorf("%q is not %q; nothing was done", given, value)
-		}
-		return nil
-	}
-}
-
-// approve asks for a gate's approval.
-func (a *app) approve(o runOptions) func(ctx context.Context, message string) error {
-	return func(_ context.Context, message string) error {
-		if o.yes {
-			return nil
-		}
-		if _, ok := terminal(a.in); !ok {
-			return fmt.Errorf("%s: needs approval, and there is neither a terminal nor --yes", message)
-		}
-		fmt.Fprintf(a.err, "%s\nGo on? [y/N] ", message)
-		line, err := bufio.NewReader(a.in).ReadString('\n')
-		if err != nil {
-			return err
-		}
-		if yes, err := modules.ParseBool(strings.TrimSpace(line)); err != nil || !yes {
-			return errors.New("not approved")
 		}
 		return nil
 	}
