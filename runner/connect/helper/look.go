@@ -60,6 +60,10 @@ func (s *server) lookAt(ctx context.Context, q wire.Query, room int) (wire.File,
 	default:
 		err = nil
 	}
+	if isMissing(err) {
+		// It vanished between two looks at it: a process that ends takes its /proc entries away one by one.
+		return wire.File{Path: q.Path, Kind: wire.Missing}, nil
+	}
 	return f, err
 }
 
