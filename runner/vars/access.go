@@ -37,7 +37,9 @@ type hostView struct{ scope *Scope }
 
 func (h hostView) keys() []string { return h.scope.written() }
 
-func (h hostView) field(name string, t *trail) (any, bool, error) { return h.scope.lookup(name, t) }
+func (h hostView) field(name string, t *trail) (any, bool, error) {
+	return h.scope.lookup(name, t.abroad())
+}
 
 // plain gives a value without lazy parts.
 func (f *frame) plain(v any) (any, error) {

@@ -160,10 +160,10 @@ func number(text string) (any, error) {
 }
 
 // JSON is the value as JSON; mappings in key order; unknown parts as the text "unknown in check mode".
-func (d Data) JSON() json.RawMessage { return appendJSON(nil, d.v) }
+func (d Data) JSON() json.RawMessage { return compact.append(nil, d.v) }
 
 // Text is the value as a template prints it: text as it is, numbers and booleans plainly, null as "",
-// lists and mappings as JSON.
+// lists and mappings as JSON with spaces: [1, 2].
 func (d Data) Text() string { return textOf(d.v) }
 
 // Kind is "null", "boolean", "integer", "float", "string", "list", "mapping" or "unknown".
@@ -302,7 +302,7 @@ func textOf(v any) string {
 			return unknownText
 		}
 	}
-	return string(appendJSON(nil, v))
+	return string(spaced.append(nil, v))
 }
 
 // formatFloat keeps the point of a whole float, as Python does: a variable "release: 2.0" is printed
@@ -318,7 +318,15 @@ func formatFloat(f float64) string {
 	return text + ".0"
 }
 
-func appendJSON(b []byte, v any) []byte {
+// jsonStyle is what stands between elements and behind keys.
+type jsonStyle struct{ comma, colon string }
+
+var (
+	compact = jsonStyle{",", ":"}
+	spaced  = jsonStyle{", ", ": "}
+)
+
+func (s jsonStyle) append(b []byte, v any) []byte {
 	switch v := v.(type) {
 	case nil:
 		return append(b, "null"...)
@@ -337,30 +345,30 @@ func appendJSON(b []byte, v any) []byte {
 		b = append(b, '[')
 		for i, e := range v {
 			if i > 0 {
-				b = append(b, ',')
+				b = append(b, s.comma...)
 			}
-			b = appendJSON(b, e)
+			b = s.append(b, e)
 		}
 		return append(b, ']')
 	case map[string]any:
-		return appendMapping(b, v)
+		return s.mapping(b, v)
 	case *unknown:
 		if len(v.fields) > 0 {
-			return appendMapping(b, v.fields)
+			return s.mapping(b, v.fields)
 		}
 		return appendQuoted(b, unknownText)
 	}
 	return append(b, "null"...) // omitted, where a caller did not remove it
 }
 
-func appendMapping(b []byte, m map[string]any) []byte {
+func (s jsonStyle) mapping(b []byte, m map[string]any) []byte {
 	b = append(b, '{')
 	for i, k := range sortedKeys(m) {
 		if i > 0 {
-			b = append(b, ',')
+			b = append(b, s.comma...)
 		}
-		b = append(appendQuoted(b, k), ':')
-		b = appendJSON(b, m[k])
+		b = append(appendQuoted(b, k), s.colon...)
+		b = s.append(b, m[k])
 	}
 	return append(b, '}')
 }

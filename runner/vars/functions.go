@@ -87,8 +87,8 @@ type argumentError struct {
 func (e *argumentError) Error() string { return e.problem }
 func (e *argumentError) Unwrap() error { return e.cause }
 
-// entry of the tables in functions_*.go: fn is a Go function of texts, numbers, lists ([]any), mappings
-// and any, with or without an error; or already a func(*call, []any) (any, error).
+// tableRow is a line of the tables in functions_*.go: fn is a Go function of texts, numbers, lists ([]any), mappings
+// and any, with or without an error; or a *function.
 type tableRow struct {
 	usage string // the first word is the name
 	doc   string
@@ -133,11 +133,8 @@ func firstWord(usage string) string {
 }
 
 func newFunction(name string, fn any) *function {
-	switch fn := fn.(type) {
-	case *function:
-		return fn
-	case func(*call, []any) (any, error):
-		panic("vars: give the number of arguments of " + name)
+	if f, ok := fn.(*function); ok {
+		return f
 	}
 	return adapt(name, reflect.ValueOf(fn))
 }

@@ -53,17 +53,17 @@ func toBool(v any) (bool, error) {
 	return false, fmt.Errorf("%s is neither yes nor no", describe(v))
 }
 
-func rawJSON(v any) string { return string(appendJSON(nil, v)) }
+func rawJSON(v any) string { return string(compact.append(nil, v)) }
 
 func escapedJSON(v any) string {
 	var b bytes.Buffer
-	json.HTMLEscape(&b, appendJSON(nil, v))
+	json.HTMLEscape(&b, compact.append(nil, v))
 	return b.String()
 }
 
 func prettyJSON(v any) string {
 	var b bytes.Buffer
-	if err := json.Indent(&b, appendJSON(nil, v), "", "  "); err != nil {
+	if err := json.Indent(&b, compact.append(nil, v), "", "  "); err != nil {
 		panic("vars: JSON of our own is malformed: " + err.Error())
 	}
 	return b.String()

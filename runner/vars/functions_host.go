@@ -61,6 +61,7 @@ var errNoWorld = errors.New("other hosts and files cannot be reached here")
 
 // world is what the scope can reach.
 func (c *call) world() (World, error) {
+	c.frame.trail.touch()
 	if w := c.frame.scope.world; w != nil {
 		return w, nil
 	}
@@ -84,7 +85,7 @@ func hostvar(c *call, args []any) (any, error) {
 	if !ok {
 		return nil, &argumentError{0, fmt.Sprintf("no host is called %q", host) + near(host, w.HostNames()), ErrUndefined}
 	}
-	v, ok, err := scope.lookup(name, c.frame.trail)
+	v, ok, err := scope.lookup(name, c.frame.trail.abroad())
 	if err == nil && !ok {
 		return nil, &argumentError{1, fmt.Sprintf("variable %q is not defined for host %s", name, host) + near(name, scope.Names()), ErrUndefined}
 	}
@@ -149,11 +150,7 @@ func lookupTemplate(c *call, args []any) (any, error) {
 // into marks that a template file is being rendered. File names contain what variable names cannot, so
 // the two do not meet.
 func (t *trail) into(file string) *trail {
-	next := &trail{name: "file " + file, before: t, depth: 1}
-	if t != nil {
-		next.depth = t.depth + 1
-	}
-	return next
+	return t.next(nil, "file "+file)
 }
 
 func (t *trail) rendering(file string) bool {

@@ -54,7 +54,7 @@ var functionCases = [][2]string{
 	{`wrap 3 "aa bb"`, `"aa\nbb"`}, {`wrapWith 3 "|" "aa bb"`, `"aa|bb"`}, {`indent 2 "a\nb"`, `"  a\n  b"`}, {`nindent 2 "a"`, `"\n  a"`},
 	{`indent 100000 "a"`, `error: expr:1:1: indent: 100000 spaces`},
 	{`quote "a" 5 .null`, `"\"a\" \"5\""`}, {`squote "a"`, `"'a'"`}, {`cat "a" 1 .null`, `"a 1"`}, {`print "a" 1 2 "b"`, `"a1 2b"`}, {`println 1 2`, `"1 2\n"`},
-	{`printf "%s:%d" "h" 80`, `"h:80"`}, {`printf "%03d" .five`, `"005"`}, {`printf "%v" .l`, `"[1,2,3]"`}, {`printf "%d" "x"`, `error: expr:1:1: printf: the format "%d" does not fit its values`},
+	{`printf "%s:%d" "h" 80`, `"h:80"`}, {`printf "%03d" .five`, `"005"`}, {`printf "%v" .l`, `"[1, 2, 3]"`}, {`printf "%d" "x"`, `error: expr:1:1: printf: the format "%d" does not fit its values`},
 	{`printf "100%%"`, `"100%"`}, {`printf "%d" .ratio`, `error: expr:1:1: printf: the format`},
 	{`html "<a>"`, `"&lt;a&gt;"`}, {`js "'"`, `"\\'"`}, {`urlquery "a b"`, `"a+b"`},
 	{`split "/" "a/b"`, `{"_0":"a","_1":"b"}`}, {`(split "/" "a/b")._1`, `"b"`}, {`splitn "/" 2 "a/b/c"`, `{"_0":"a","_1":"b/c"}`}, {`splitList "," "a,b"`, `["a","b"]`},

@@ -38,7 +38,7 @@ const (
 type World interface {
 	// HostScope is the scope in which another host's variables resolve (hostvars): inventory variables,
 	// facts, set_fact and register. False when there is no such host. It is asked for every use, so it
-	// should keep what it made while the host's variables stay the same.
+	// should keep what it made while that host's variables stay the same.
 	HostScope(host string) (*Scope, bool)
 	// HostNames are all hosts of the inventory, for ranging over hostvars.
 	HostNames() []string
@@ -136,12 +136,39 @@ func (s *Scope) value(name string) (Value, bool) {
 	return Value{}, false
 }
 
-// trail is the variables that are being resolved, innermost first. It finds cycles.
+// trail is the variables that are being resolved, innermost first. It finds cycles. A nil trail is its start.
 type trail struct {
 	scope  *Scope
-	name   string
+	name   string // "" where the way leads to another host
 	depth  int
 	before *trail
+	// foreign is set beyond the scope where the resolving began; volatile when more than the scope's own
+	// variables was used. A foreign scope outlives the task, other hosts' variables and files change: so
+	// what is both is not remembered.
+	foreign, volatile bool
+}
+
+func (t *trail) next(s *Scope, name string) *trail {
+	n := &trail{scope: s, name: name, before: t, depth: 1}
+	if t != nil {
+		n.depth, n.foreign = t.depth+1, t.foreign
+	}
+	return n
+}
+
+// touch notes that what is being resolved uses more than its scope's variables.
+func (t *trail) touch() {
+	for ; t != nil; t = t.before {
+		t.volatile = true
+	}
+}
+
+// abroad is the way to another host's variables.
+func (t *trail) abroad() *trail {
+	t.touch()
+	n := t.next(nil, "")
+	n.foreign = true
+	return n
 }
 
 // maxTrail bounds chains of variables. A cycle through other hosts' scopes may show only by its length,
@@ -162,10 +189,7 @@ func (s *Scope) lookup(name string, t *trail) (any, bool, error) {
 	if ok {
 		return known, true, nil
 	}
-	next := &trail{scope: s, name: name, before: t, depth: 1}
-	if t != nil {
-		next.depth = t.depth + 1
-	}
+	next := t.next(s, name)
 	if err := next.cycle(v); err != nil {
 		return nil, true, err
 	}
@@ -173,13 +197,19 @@ func (s *Scope) lookup(name string, t *trail) (any, bool, error) {
 	if err != nil {
 		return nil, true, through(err, name)
 	}
+	if !next.foreign || !next.volatile {
+		s.remember(name, got)
+	}
+	return got, true, nil
+}
+
+func (s *Scope) remember(name string, v any) {
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	if s.resolved == nil {
 		s.resolved = map[string]any{}
 	}
-	s.resolved[name] = got
-	s.mu.Unlock()
-	return got, true, nil
+	s.resolved[name] = v
 }
 
 // builtin gives the variables that every scope has.
@@ -197,6 +227,9 @@ func (s *Scope) builtin(name string) (any, bool, error) {
 func (t *trail) cycle(v Value) error {
 	names := []string{t.name}
 	for b := t.before; b != nil; b = b.before {
+		if b.name == "" {
+			continue
+		}
 		names = append(names, b.name)
 		if b.name == t.name && (b.scope == t.scope || t.depth >= maxTrail) {
 			slices.Reverse(names)

@@ -2,8 +2,10 @@ package vars
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -174,6 +176,22 @@ func TestResolvedOnce(t *testing.T) {
 	w.files["f"] = "2"
 	assert.Equal(t, `"1"`, show(evaluate(t, s, ".v")), "a scope remembers what it has resolved")
 	assert.Equal(t, `"2"`, show(evaluate(t, s.With(TaskVars, valuesOf(t, "x: 1")), ".v")), "another scope does not")
+}
+
+// A host's scope lives as long as its own variables stay; other hosts' may change meanwhile.
+func TestOtherHostsAreNotRememberedInAHostsScope(t *testing.T) {
+	w := cluster(t, "own: '{{ upper .inventory_hostname }}'", map[string]string{"h1": "leader: '{{ .hostvars.h2.fact }}'\nvia: '{{ .leader }}!'\nfile: '{{ lookup_file \"f\" }}'", "h2": "fact: old"})
+	w.files["f"] = "old"
+	task := func() *Scope { return NewScope(w) }
+	for _, want := range []string{"old", "new"} {
+		w.hosts["h2"] = w.hosts["h2"].With(SetFact, ValuesOf(map[string]Data{"fact": Of(want)}))
+		w.files["f"] = want
+		assert.Equal(t, `"`+want+`!"`, show(evaluate(t, task(), ".hostvars.h1.via")))
+		assert.Equal(t, `"`+want+`"`, show(evaluate(t, task(), `hostvar "h1" "leader"`)))
+		assert.Equal(t, `"`+want+`"`, show(evaluate(t, task(), ".hostvars.h1.file")))
+		assert.Equal(t, `"H1"`, show(evaluate(t, task(), ".hostvars.h1.own")))
+	}
+	assert.Equal(t, []string{"own"}, slices.Collect(maps.Keys(w.hosts["h1"].resolved)))
 }
 
 func TestScopeFromSeveralGoroutines(t *testing.T) {

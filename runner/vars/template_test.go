@@ -81,7 +81,7 @@ mapping: {"{{ not_a_template_key": "{{ .i }}"}
 `)
 	for name, want := range map[string]string{
 		"whole":    `[5,true,[1,2],{"k":1},null,2.0,5,"5"]`,
-		"around":   `["5 ","atrue","[1,2]x","{\"k\":1}"," 2.0"]`,
+		"around":   `["5 ","atrue","[1, 2]x","{\"k\": 1}"," 2.0"]`,
 		"computed": `[6,true,[1,2,3],7,""]`,
 		"mapping":  `{"{{ not_a_template_key":5}`,
 	} {
