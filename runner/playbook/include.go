@@ -4,7 +4,6 @@ import (
 	"path/filepath"
 
 	"gopkg.in/yaml.v3"
-
 )
 
 // includeTasks reads include_tasks: file, or {file, apply}.

@@ -75,12 +75,6 @@ func TestIncludesFoundDuringTheRun(t *testing.T) {
 
 	_, problems = ParseRole(role, "gone", role.Include, o)
 	assert.Equal(t, `site.yml:5:7: there is no role "gone" (searched roles/gone, gone)`, problems.Error())
-
-	direct, problems := ParseTasks("above.yml", nil, o)
-	require.Empty(t, problems.Error())
-	assert.Equal(t, []string{"above"}, names(direct.Blocks))
-	_, problems = ParseTasks("gone.yml", nil, o)
-	assert.Equal(t, "gone.yml: there is no such file", problems.Error())
 }
 
 // Files that include each other are legal: what is not expanded is read in the run.

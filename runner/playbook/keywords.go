@@ -154,11 +154,6 @@ func addTaskKeywords(k map[string]keyword) {
 	k["register"] = keyword{on: onTasks | onDynamic, set: func(r *reader, e entry, t target) {
 		t.task.Register = r.identifier(e, t.place)
 	}}
-	k["listen"] = keyword{on: onHandler, set: func(r *reader, e entry, t target) {
-		for _, v := range r.texts(e, t.place) {
-			t.task.Listen = append(t.task.Listen, v.Raw())
-		}
-	}}
 	k["parallel"] = keyword{on: onBlock, set: func(r *reader, e entry, t target) { t.block.Parallel = r.boolean(e, t.place) }}
 	for _, name := range []string{"block", "rescue", "always"} {
 		k[name] = keyword{on: onBlock}
@@ -166,6 +161,7 @@ func addTaskKeywords(k map[string]keyword) {
 	for _, name := range []string{"args", "local_action", "meta"} {
 		k[name] = keyword{on: onTasks}
 	}
+	k["listen"] = keyword{on: onHandler}
 	k["include_tasks"], k["include_role"] = keyword{on: onDynamic}, keyword{on: onDynamic}
 	k["import_tasks"], k["import_role"] = keyword{on: onStatic}, keyword{on: onStatic}
 	k["import_playbook"] = keyword{on: onPlaybook}
@@ -271,8 +267,11 @@ func (r *reader) value(e entry, p *place, check checker) vars.Value {
 	if !r.plainText(e.value, p) {
 		return vars.Value{}
 	}
-	v := vars.FromNode(booleanWord(e.value), p.file, r.problems)
+	v := vars.FromNode(e.value, p.file, r.problems)
 	if want := wrongType(v, check); want != "" {
+		if yes, ok := booleanWord(e.value); ok && check(vars.Of(yes)) == "" { // in quotes, which Ansible takes as well
+			return vars.Literal(vars.Of(yes))
+		}
 		r.problems.Add(p.at(e.value), "", "%s takes %s, not %s", e.name(), want, describe(e.value))
 		return vars.Value{}
 	}
@@ -288,20 +287,18 @@ func wrongType(v vars.Value, check checker) string {
 	return check(d)
 }
 
-// booleanWord is a scalar that YAML 1.1, and so Ansible, takes as a boolean, as a boolean; other nodes as
-// they are.
-func booleanWord(n *yaml.Node) *yaml.Node {
-	if n.Kind != yaml.ScalarNode || n.Tag != "!!str" || n.Style != 0 {
-		return n
+// booleanWord is the boolean that YAML 1.1, and so Ansible, reads in a word; false when it is another word.
+func booleanWord(n *yaml.Node) (value, ok bool) {
+	if n.Kind != yaml.ScalarNode {
+		return false, false
 	}
-	word := strings.ToLower(n.Value)
-	yes := slices.Contains([]string{"yes", "on", "true"}, word)
-	if !yes && !slices.Contains([]string{"no", "off", "false"}, word) {
-		return n
+	switch strings.ToLower(n.Value) {
+	case "yes", "on", "true":
+		return true, true
+	case "no", "off", "false":
+		return false, true
 	}
-	fixed := *n
-	fixed.Tag, fixed.Value = "!!bool", strconv.FormatBool(yes)
-	return &fixed
+	return false, false
 }
 
 // boolean reads a keyword that takes no template.
@@ -328,6 +325,17 @@ func (r *reader) constant(e entry, p *place, choices ...string) string {
 		return ""
 	}
 	return e.value.Value
+}
+
+// constants reads a list of plain texts, or one.
+func (r *reader) constants(e entry, p *place) []string {
+	out := []string{}
+	for _, n := range items(e.value) {
+		if text := r.constant(entry{e.key, n}, p); text != "" {
+			out = append(out, text)
+		}
+	}
+	return out
 }
 
 func oneOf(choices []string) string {

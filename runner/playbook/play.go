@@ -46,10 +46,7 @@ func addPlayKeywords(k map[string]keyword) {
 	set("confirm", func(r *reader, e entry, p *place, play *Play) { play.Confirm = r.confirm(e, p) })
 	set("id", func(r *reader, e entry, p *place, play *Play) { play.ID = r.constant(e, p) })
 	set("needs", func(r *reader, e entry, p *place, play *Play) {
-		play.Needs = []string{}
-		for _, v := range r.texts(e, p) {
-			play.Needs = append(play.Needs, v.Raw())
-		}
+		play.Needs = r.constants(e, p)
 	})
 	for _, name := range []string{"pre_tasks", "roles", "tasks", "post_tasks", "handlers"} {
 		k[name] = keyword{on: onPlay}
@@ -146,9 +143,11 @@ func (r *reader) play(n *yaml.Node, p *place) *Play {
 	inner.found, inner.names = &found{}, play.Vars
 	q := &inner
 	play.PreTasks = r.blocks(find(n, "pre_tasks"), q)
+	imported := q.found.roles
+	q.found.roles = nil
 	roles := r.roles(find(n, "roles"), q)
 	play.Roles = q.found.roles
-	q.found.roles = nil
+	q.found.roles = imported
 	play.Tasks = append(roles, r.blocks(find(n, "tasks"), q)...)
 	play.PostTasks = r.blocks(find(n, "post_tasks"), q)
 	own := r.handlers(find(n, "handlers"), q)

@@ -155,8 +155,6 @@ type Task struct {
 	Delay       vars.Value
 	ChangedWhen []vars.Expr
 	FailedWhen  []vars.Expr
-	// Gate is a person's approval: the message to show; not given for none.
-	Gate vars.Value
 	// Listen is for handlers.
 	Listen []string
 

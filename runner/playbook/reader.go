@@ -26,19 +26,6 @@ func Parse(path string, o Options) (*Playbook, diag.List) {
 	return book, r.sorted()
 }
 
-// ParseTasks reads a file of tasks for an include whose name was not known before the run. The file is
-// at path; ParseInclude finds it by the name that an include gives.
-func ParseTasks(path string, role *Role, o Options) (*Content, diag.List) {
-	r := newReader(o)
-	p := &place{file: path, dir: filepath.Dir(path), book: filepath.Dir(path), role: role, found: &found{}}
-	text, err := r.files.ReadFile(path)
-	if err != nil {
-		r.problems.Add(diag.Position{File: path}, "", "%s", readError(err))
-		return nil, r.sorted()
-	}
-	return r.fileContent(text, p), r.sorted()
-}
-
 // ParseInclude finds and reads a file of tasks for an include_tasks whose file's name was not known before
 // the run. Missing files are a problem that names the places searched.
 func ParseInclude(from *Task, name string, o Options) (*Content, diag.List) {

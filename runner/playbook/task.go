@@ -26,16 +26,19 @@ func (r *reader) task(n *yaml.Node, p *place) *Task {
 	}
 	var name vars.Value
 	r.set(pairs(n), level, target{place: p, kw: &t.Keywords, name: &name, task: t}, func(e entry) bool {
-		return e == does || e.name() == "args" && level != onDynamic || strings.HasPrefix(e.name(), "with_") || level == onDynamic && p.handler && e.name() == "listen"
+		return e == does || e.name() == "args" || strings.HasPrefix(e.name(), "with_") || p.handler && e.name() == "listen"
 	})
+	if listen := find(n, "listen"); listen != nil && p.handler {
+		t.Listen = r.constants(entry{&yaml.Node{Value: "listen"}, listen}, p)
+	}
 	t.Name = name
 	switch moduleName(does.name()) {
 	case "meta":
 		r.meta(does, t, p)
 	case "include_tasks":
-		r.includeTasks(does, t, p)
+		r.includeTasks(r.withArgs(does, find(n, "args"), "file", p), t, p)
 	case "include_role":
-		r.includeRole(does, t, p)
+		r.includeRole(r.withArgs(does, find(n, "args"), "name", p), t, p)
 	case "local_action":
 		r.localAction(n, does, t, p)
 	default:
@@ -138,11 +141,23 @@ func (r *reader) arguments(does entry, args *yaml.Node, t *Task, p *place) {
 			r.problems.Add(p.at(args), "", "args takes a mapping, not %s", describe(args))
 			return
 		}
-		value = underneath(value, args)
+		value = underneath(value, args, FreeForm)
 	}
 	if r.plainText(value, p) {
 		t.Args = vars.FromNode(value, p.file, r.problems)
 	}
+}
+
+// withArgs gives an include with args: beneath its own value; free is what a plain text is.
+func (r *reader) withArgs(does entry, args *yaml.Node, free string, p *place) entry {
+	switch {
+	case args == nil || isNull(args):
+		return does
+	case args.Kind != yaml.MappingNode:
+		r.problems.Add(p.at(args), "", "args takes a mapping, not %s", describe(args))
+		return does
+	}
+	return entry{does.key, underneath(does.value, args, free)}
 }
 
 // freeForm are the modules whose text is not name=value pairs, as in Ansible.
@@ -150,13 +165,14 @@ func freeForm() []string {
 	return []string{"command", "shell", "raw", "script", "include_vars"}
 }
 
-// underneath gives the arguments of value with those of args that it does not have itself.
-func underneath(value, args *yaml.Node) *yaml.Node {
+// underneath gives the arguments of value with those of args that it does not have itself. A value that is
+// no mapping is the argument called free.
+func underneath(value, args *yaml.Node, free string) *yaml.Node {
 	out := &yaml.Node{Kind: yaml.MappingNode, Tag: "!!map", Line: value.Line, Column: value.Column}
 	if value.Kind == yaml.MappingNode {
 		out.Content = slices.Clone(value.Content)
 	} else {
-		key := &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: FreeForm, Line: value.Line, Column: value.Column}
+		key := &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: free, Line: value.Line, Column: value.Column}
 		out.Content = []*yaml.Node{key, value}
 	}
 	for _, e := range pairs(args) {

@@ -2,6 +2,7 @@ package playbook
 
 import (
 	"regexp"
+	"strconv"
 	"strings"
 
 	"gopkg.in/yaml.v3"
@@ -125,11 +126,14 @@ func (r *reader) conditions(e entry, p *place) []vars.Expr {
 }
 
 // infix is an operator that Jinja writes between its operands, outside quotes.
-var infix = regexp.MustCompile(`^[^"'` + "`" + `]*\s(==|!=|<=|>=|<|>|is|in|and|or)\s`)
+var infix = regexp.MustCompile(`^("[^"]*"|'[^']*'|[^"'` + "`" + `]*)\s(==|!=|<=|>=|<|>|is|in|and|or)\s`)
 
 func (r *reader) condition(e entry, p *place) (vars.Expr, bool) {
-	n := booleanWord(e.value)
+	n := e.value
 	text := strings.TrimSpace(n.Value)
+	if yes, ok := booleanWord(n); ok {
+		text = strconv.FormatBool(yes)
+	}
 	switch {
 	case n.Kind != yaml.ScalarNode:
 		r.problems.Add(p.at(n), "", "%s takes an expression, not %s", e.name(), describe(n))
@@ -143,7 +147,7 @@ func (r *reader) condition(e entry, p *place) (vars.Expr, bool) {
 	case strings.Contains(text, "{{") || strings.Contains(text, "{%"):
 		r.problems.Add(p.at(n), `name variables with a dot: eq .role "meta"`, "%s takes an expression without braces", e.name())
 		return vars.Expr{}, false
-	case infix.MatchString(text) || strings.HasPrefix(text, "not ") && !strings.HasPrefix(text, "not (") && !strings.HasPrefix(text, "not ."):
+	case infix.MatchString(text) || strings.HasPrefix(text, "not "):
 		if hint := translate(text); hint != "" {
 			r.problems.Add(p.at(n), hint, "%s is not an expression of pegbook", describe(n))
 			return vars.Expr{}, false
@@ -155,22 +159,30 @@ func (r *reader) condition(e entry, p *place) (vars.Expr, bool) {
 // translation is a form of Jinja and what it is here.
 type translation struct{ jinja, pegbook string }
 
+const (
+	jinjaName    = `(\w[\w.]*)`
+	jinjaLiteral = `("[^"]*"|'[^']*'|-?\d[\d.]*|true|false)`
+)
+
 // translate is a hint for an expression written for Jinja; "" when it is none.
 func translate(text string) string {
-	for _, t := range []translation{
-		{`^not (\w[\w.]*)$`, "not .$1"},
-		{`^(\w[\w.]*) is not defined$`, `not (defined "$1")`},
-		{`^(\w[\w.]*) is defined$`, `defined "$1"`},
-		{`^(\w[\w.]*) is (?:not )?(failed|changed|skipped|succeeded|unreachable)$`, "$2 .$1"},
-		{`^(\w[\w.]*) == (\S+)$`, "eq .$1 $2"},
-		{`^(\w[\w.]*) != (\S+)$`, "ne .$1 $2"},
-		{`^(\w[\w.]*) < (\S+)$`, "lt .$1 $2"},
-		{`^(\w[\w.]*) > (\S+)$`, "gt .$1 $2"},
-		{`^(\w[\w.]*) <= (\S+)$`, "le .$1 $2"},
-		{`^(\w[\w.]*) >= (\S+)$`, "ge .$1 $2"},
-		{`^(\w[\w.]*) in (\w[\w.]*)$`, "has .$1 .$2"},
-	} {
-		if form := regexp.MustCompile(t.jinja); form.MatchString(text) {
+	forms := []translation{
+		{"not " + jinjaName, "not .$1"},
+		{jinjaName + " is not defined", `not (defined "$1")`},
+		{jinjaName + " is defined", `defined "$1"`},
+		{jinjaName + " is (failed|changed|skipped|succeeded|unreachable)", "$2 .$1"},
+		{jinjaName + " is not (failed|changed|skipped|succeeded|unreachable)", "not ($2 .$1)"},
+		{jinjaName + " in " + jinjaName, "has .$1 .$2"},
+		{jinjaLiteral + " in " + jinjaName, "has $1 .$2"},
+		{jinjaName + " not in " + jinjaName, "not (has .$1 .$2)"},
+	}
+	for _, op := range [][2]string{{"==", "eq"}, {"!=", "ne"}, {"<", "lt"}, {">", "gt"}, {"<=", "le"}, {">=", "ge"}} {
+		forms = append(forms,
+			translation{jinjaName + " " + op[0] + " " + jinjaLiteral, op[1] + " .$1 $2"},
+			translation{jinjaName + " " + op[0] + " " + jinjaName, op[1] + " .$1 .$2"})
+	}
+	for _, t := range forms {
+		if form := regexp.MustCompile("^" + t.jinja + "$"); form.MatchString(text) {
 			return "write " + strings.ReplaceAll(form.ReplaceAllString(text, t.pegbook), "'", `"`)
 		}
 	}
