@@ -1,6 +1,7 @@
 package connect
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 )
@@ -72,7 +73,7 @@ func (b Become) prefix(mark string) (string, error) {
 		return quote(exe) + " " + ask + "-H " + flags + "-u " + quote(b.User) + " -- ", nil
 	case "doas":
 		if b.Password != "" {
-			return "", fmt.Errorf("doas reads passwords from a terminal only")
+			return "", errors.New("doas reads passwords from a terminal only")
 		}
 		return quote(exe) + " -n " + flags + "-u " + quote(b.User) + " -- ", nil
 	}
@@ -99,25 +100,39 @@ func (b Become) line(mark, folder string, silence int, list map[string]binary) (
 	return "exec " + quote(exe) + " - " + flags + quote(b.User) + " -s /bin/sh -c " + quote(startLine("", mark, folder, silence, list)), nil
 }
 
+// complaint is what a method says, in a piece of it, and what that means.
+type complaint struct {
+	piece, problem, hint string // problem "" is what the method said
+}
+
 // diagnose makes an error of what the method wrote before it gave up.
 func (b Become) diagnose(text string) (problem, hint string) {
-	switch {
-	case strings.Contains(text, "password is required"), strings.Contains(text, "a terminal is required"),
-		strings.Contains(text, "no tty present"), strings.Contains(text, "must be run from a terminal"),
-		strings.Contains(text, "Authorization required"):
-		return "a password is needed", "give it with --ask-become-pass or ansible_become_password, or allow " + b.method() + " without one"
-	case strings.Contains(text, "Authentication failure"), strings.Contains(text, "incorrect password"),
-		strings.Contains(text, "Sorry, try again"):
-		return "the password is wrong", ""
-	case strings.Contains(text, "not in the sudoers"), strings.Contains(text, "not allowed to"), strings.Contains(text, "may not run"),
-		strings.Contains(text, "Operation not permitted"):
-		return "it is not allowed: " + text, "allow the login user " + b.method() + " to " + b.User + " for /bin/sh"
-	case strings.Contains(text, "unknown user"), strings.Contains(text, "does not exist"):
-		return text, "is there such a user on the host?"
-	case strings.Contains(text, "must have a tty"), strings.Contains(text, "requiretty"):
-		return text, "remove requiretty from sudoers"
-	case strings.Contains(text, "not found"), strings.Contains(text, "No such file"):
-		return text, "is " + b.method() + " installed there?"
+	password := "give it with --ask-become-pass or ansible_become_password, or allow " + b.method() + " without one"
+	allow := "allow the login user " + b.method() + " to " + b.User + " for /bin/sh"
+	lines := strings.Split(strings.TrimSpace(text), "\n")
+	for _, line := range lines {
+		for _, c := range []complaint{
+			{"password is required", "a password is needed", password},
+			{"a terminal is required", "a password is needed", password},
+			{"must be run from a terminal", "a password is needed", password},
+			{"Authorization required", "a password is needed", password},
+			{"Sorry, try again", errWrongPassword.Error(), ""},
+			{"incorrect password", errWrongPassword.Error(), ""},
+			{"Authentication failure", errWrongPassword.Error(), ""},
+			{"not in the sudoers", "", allow},
+			{"not allowed", "", allow},
+			{"may not run", "", allow},
+			{"Operation not permitted", "", allow},
+			{"have a tty", "", "remove requiretty from sudoers"},
+			{"unknown user", "", "is there such a user on the host?"},
+			{"does not exist", "", "is there such a user on the host?"},
+			{"not found", "", "is " + b.method() + " installed there?"},
+			{"No such file", "", "is " + b.method() + " installed there?"},
+		} {
+			if strings.Contains(line, c.piece) {
+				return or(c.problem, strings.TrimSpace(line)), c.hint
+			}
+		}
 	}
-	return text, ""
+	return strings.TrimSpace(lines[len(lines)-1]), ""
 }

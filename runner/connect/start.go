@@ -207,7 +207,7 @@ func (s *starter) failed(ctx context.Context, t *talk, err error) error {
 		return s.unreachable(ctx, fmt.Errorf("the helper may not be executed: %s", text),
 			"the file system is mounted noexec, perhaps; set ansible_remote_tmp to a folder of that user where programs may run")
 	case t.become.User != "":
-		problem, hint := t.become.diagnose(text)
+		problem, hint := t.become.diagnose(or(strings.TrimSpace(string(t.stderr.kept)), text))
 		return s.becomeError(t.become, problem, hint)
 	}
 	return s.unreachable(ctx, fmt.Errorf("the login shell ended with code %d: %s", code, text),
