@@ -47,8 +47,8 @@ func (a clusterArgs) metas() []string {
 // leaderWait bounds the search for a leading meta server.
 const leaderWait = time.Minute
 
-// freshWait is that bound where a dry run has only predicted that there is a cluster.
-const freshWait = 2 * time.Second
+// freshWait is that bound where a dry run has only predicted that there is a cluster: one look.
+const freshWait = time.Millisecond
 
 // session is a task's work with one cluster.
 type session struct {

@@ -64,8 +64,17 @@ func (sh *shell) proposeOne(ctx context.Context, words []string) (*modules.Propo
 		if err != nil {
 			return nil, err
 		}
-		return &wanted{actions: []wire.ProposalAction{{Target: target, Node: node, Type: kind}},
+		w := &wanted{actions: []wire.ProposalAction{{Target: target, Node: node, Type: kind}},
 			note: fmt.Sprintf("%s %s", kind, node),
+			apply: func(p *wire.PartitionConfig) {
+				p.Secondaries = without(p.Secondaries, node.Address)
+				switch kind {
+				case wire.AssignPrimary:
+					p.Primary = node.Address
+				case wire.AddSecondary:
+					p.Secondaries = append(p.Secondaries, node.Address)
+				}
+			},
 			reached: func(p *wire.PartitionConfig) bool {
 				member := slices.Contains(p.Secondaries, node.Address)
 				switch kind {
@@ -75,7 +84,11 @@ func (sh *shell) proposeOne(ctx context.Context, words []string) (*modules.Propo
 					return member || p.Primary == node.Address
 				}
 				return !member && p.Primary != node.Address
-			}}, nil
+			}}
+		if kind == wire.DowngradeToInactive {
+			w.undone = "set add_secondary_max_count_for_one_node to 0 first"
+		}
+		return w, nil
 	})
 }
 
@@ -111,6 +124,9 @@ func balancing(kind string, from, to wire.Node) (*wanted, error) {
 	case "copy_pri":
 		w.actions = []wire.ProposalAction{{Target: from, Node: to, Type: wire.AddSecondaryForLB}, down, up}
 	case "copy_sec":
+		w.apply = func(p *wire.PartitionConfig) {
+			p.Secondaries = append(without(without(p.Secondaries, from.Address), to.Address), to.Address)
+		}
 		w.byPrimary = []wire.ProposalAction{{Node: to, Type: wire.AddSecondaryForLB}, {Node: from, Type: wire.DowngradeToInactive}}
 		w.reached = func(p *wire.PartitionConfig) bool {
 			return slices.Contains(p.Secondaries, to.Address) && !slices.Contains(p.Secondaries, from.Address)
@@ -120,6 +136,10 @@ func balancing(kind string, from, to wire.Node) (*wanted, error) {
 		return nil, usage("%q is none of move_pri, copy_pri and copy_sec", kind)
 	}
 	w.reached = func(p *wire.PartitionConfig) bool { return p.Primary == to.Address }
+	w.apply = func(p *wire.PartitionConfig) {
+		p.Primary = to.Address
+		p.Secondaries = append(without(p.Secondaries, to.Address), from.Address)
+	}
 	return w, nil
 }
 
@@ -130,6 +150,10 @@ type wanted struct {
 	byPrimary []wire.ProposalAction
 	note      string
 	reached   func(p *wire.PartitionConfig) bool
+	// apply makes a configuration as it will be.
+	apply func(p *wire.PartitionConfig)
+	// undone says what keeps the meta server from undoing the change.
+	undone string
 }
 
 func knownNode(v *client.View, name string) (wire.Node, error) {
@@ -169,9 +193,13 @@ func (sh *shell) change(ctx context.Context, o options, plan func(v *client.View
 	if w.reached(config) {
 		return &modules.Proposal{Message: "it is so already"}, nil
 	}
+	predicts := map[string]string{}
+	w.apply(config)
+	sh.predictPartition(predicts, config)
 	return &modules.Proposal{
-		Diff: []modules.Diff{{Subject: "partition " + pid.String(), Note: w.note}},
-		Do:   func(ctx context.Context, host modules.Host) error { return sh.bringAbout(ctx, host, pid, plan) },
+		Diff:     []modules.Diff{{Subject: "partition " + pid.String(), Note: w.note}},
+		Predicts: predicts,
+		Do:       func(ctx context.Context, host modules.Host) error { return sh.bringAbout(ctx, host, pid, plan) },
 	}, nil
 }
 
@@ -196,6 +224,7 @@ func (sh *shell) bringAbout(ctx context.Context, host modules.Host, pid wire.GPI
 	defer s.Close()
 	const again = 25 * time.Second // two rounds of the meta server, and a bit
 	var asked time.Time
+	var ballot int64
 	for {
 		v, err := s.View(ctx)
 		if err != nil {
@@ -209,10 +238,13 @@ func (sh *shell) bringAbout(ctx context.Context, host modules.Host, pid wire.GPI
 		if err != nil || w.reached(config) {
 			return err
 		}
+		if w.undone != "" && !asked.IsZero() && config.Ballot > ballot+1 {
+			return fmt.Errorf("%s was done and undone again by the meta server; %s", w.note, w.undone)
+		}
 		if time.Since(asked) > again {
 			switch err := s.Propose(ctx, pid, w.forPartition(v, config)...); {
 			case err == nil || unsure(err):
-				asked = time.Now()
+				asked, ballot = time.Now(), config.Ballot
 			case !refusedParameters(err):
 				return err
 			}

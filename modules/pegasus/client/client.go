@@ -15,6 +15,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/pegbook/pegbook/modules"
 	"github.com/pegbook/pegbook/modules/pegasus/wire"
 )
 
@@ -44,6 +45,8 @@ type Client struct {
 	conns  map[string]*conn
 	leader string
 	closed bool
+	// barred is why no connection can be had at all, whatever the address.
+	barred error
 }
 
 // New makes a client of the cluster with these meta servers, each ip:port. It connects when first used.
@@ -135,6 +138,9 @@ func (c *Client) conn(ctx context.Context, addr string) (*conn, error) {
 	raw, err := c.dial(ctx, "tcp", addr)
 	c.mu.Lock()
 	if err != nil {
+		if bars(err) {
+			c.barred = err
+		}
 		return nil, err
 	}
 	if cn := c.conns[addr]; c.closed || cn != nil && !cn.dead() {
@@ -148,6 +154,18 @@ func (c *Client) conn(ctx context.Context, addr string) (*conn, error) {
 	cn := newConn(raw)
 	c.conns[addr] = cn
 	return cn, nil
+}
+
+// bars says whether an error of connecting is about the host that connects and not about the address.
+func bars(err error) bool {
+	var unreachable *modules.UnreachableError
+	return errors.Is(err, modules.ErrUnpredicted) || errors.As(err, &unreachable)
+}
+
+func (c *Client) barredBy() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.barred
 }
 
 // send sends one request to a server and waits for its answer.
@@ -212,7 +230,7 @@ func Ask[R wire.Reply](ctx context.Context, c *Client, addr string, attempts int
 	for try := 1; ; try++ {
 		reply, err := ask(ctx, c, addr, req)
 		var silent *NoAnswerError
-		if try >= attempts || !errors.As(err, &silent) || ctx.Err() != nil {
+		if try >= attempts || !errors.As(err, &silent) || ctx.Err() != nil || c.barredBy() != nil {
 			return reply, err
 		}
 		if err := pause(ctx, 100*time.Millisecond); err != nil {

@@ -47,8 +47,11 @@ func (c *Client) Leader(ctx context.Context) (string, error) {
 			c.mu.Unlock()
 			return leader, nil
 		}
-		if err := ctx.Err(); err != nil {
+		if ctx.Err() != nil {
 			return "", context.Cause(ctx)
+		}
+		if err := c.barredBy(); err != nil {
+			return "", err
 		}
 		err := &NoLeaderError{Waited: time.Since(start), Seen: seen}
 		if err.Waited+leaderPause > c.opt.LeaderTimeout {
