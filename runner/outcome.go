@@ -58,7 +58,7 @@ func (r *run) whereabouts() string {
 	at := map[string][]string{}
 	for p, rr := range r.inside {
 		if p.lost == notLost && !p.ended {
-			where := fmt.Sprintf("at task %q", rr.name)
+			where := fmt.Sprintf("after task %q", rr.name)
 			if guarded(rr.row.in) {
 				where += " inside a block whose rescue or always has not run"
 			}
@@ -74,7 +74,7 @@ func (r *run) whereabouts() string {
 	if len(parts) == 0 {
 		return ""
 	}
-	return ": stopped " + strings.Join(parts, "; ")
+	return ": stopped on " + strings.Join(parts, "; ")
 }
 
 func guarded(s *section) bool {

@@ -444,7 +444,7 @@ func TestInterrupt(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, []string{"a h1 ok x"}, r.done())
 	assert.Equal(t, 130, out.ExitCode())
-	assert.Contains(t, out.Message, `h1 at task "a" inside a block whose rescue or always has not run`)
+	assert.Contains(t, out.Message, `h1 after task "a" inside a block whose rescue or always has not run`)
 }
 
 type sinkFunc func(event.Record)

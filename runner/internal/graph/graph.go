@@ -91,6 +91,9 @@ func Walk[T any](ctx context.Context, g *Graph[T], limits Limits, v Visitor[T]) 
 			w.start(ctx)
 		}
 		if w.running == 0 {
+			if errors.Is(stop, ErrDrained) && w.folds.Len()+w.works.Len() == 0 {
+				return nil // there was nothing more to start
+			}
 			return stop
 		}
 		select {

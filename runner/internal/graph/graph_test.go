@@ -158,3 +158,11 @@ func TestEdgeToLaterNodePanics(t *testing.T) {
 	g := &Graph[*item]{}
 	assert.Panics(t, func() { g.Add(&item{}, 0) })
 }
+
+func TestDrainAtTheVeryEndIsNoInterruption(t *testing.T) {
+	g := &Graph[*item]{}
+	g.AddWork(&item{name: 1})
+	drain := make(chan struct{})
+	r := &recorder{t: t, work: func() { close(drain) }}
+	require.NoError(t, Walk(t.Context(), g, Limits{Drain: drain}, r))
+}
