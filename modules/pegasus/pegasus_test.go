@@ -304,6 +304,10 @@ func TestSettingsFollowTheLeader(t *testing.T) {
 		assert.Contains(t, out, want)
 	}
 	b.Failover(fake.Meta(2))
+	out2, changed, err := b.do(settingsModule(), `{}`)
+	require.NoError(t, err)
+	assert.False(t, changed)
+	assert.Contains(t, out2, `"leader":"`+fake.Meta(2)+`","level_before":"steady"`)
 	_, changed, err = b.do(settingsModule(), holdArgs)
 	require.NoError(t, err)
 	assert.True(t, changed, "a new leader has forgotten")

@@ -32,6 +32,7 @@ func settingsModule() *modules.Module {
 
 Sets the function level and settings of the balancer together, on the meta server that leads, and reads
 each one back. They live in that server's memory: after another one has taken over, run the task again.
+With neither, the task only tells who leads, and at which level.
 
 A setting is named as its remote command is, with or without "meta.lb." in front. The value DEFAULT goes
 back to the server's configuration; since nobody can ask for that value, such a task always counts as
@@ -76,9 +77,6 @@ func fullSetting(name string) string {
 }
 
 func proposeSettings(ctx context.Context, call *modules.Call, args settingsArgs) (*modules.Proposal, error) {
-	if args.Level == "" && len(args.Settings) == 0 {
-		return nil, &modules.ArgumentError{Arg: "settings", Problem: "there is nothing to set", Hint: "give level, settings or both"}
-	}
 	s, err := open(call, call.Host, args.clusterArgs)
 	if err != nil {
 		return nil, err
@@ -86,6 +84,9 @@ func proposeSettings(ctx context.Context, call *modules.Call, args settingsArgs)
 	defer s.Close()
 	out := &settingsOutput{Before: map[string]string{}, Settings: map[string]string{}}
 	p := &modules.Proposal{Output: out, Predicts: map[string]string{}}
+	if out.Leader, err = s.Leader(ctx); err != nil && !s.fresh(err) {
+		return nil, err
+	}
 	if out.LevelBefore, err = s.level(ctx); err != nil {
 		return nil, err
 	}

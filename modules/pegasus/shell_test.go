@@ -104,7 +104,11 @@ func TestShellChanges(t *testing.T) {
 	b.Mu.Lock()
 	b.Settings[settingMaxCount] = "20"
 	b.Mu.Unlock()
-	require.Eventually(t, func() bool { _, secondaries := b.holding(3); return secondaries > 2 }, time.Second, round)
+	require.Eventually(t, func() bool {
+		b.Mu.Lock()
+		defer b.Mu.Unlock()
+		return len(b.Tables[0].Partitions[1].Secondaries) == 2
+	}, 2*time.Second, round)
 	_, _, err := b.do(shellModule(), b.shell("propose -g 1.1 -p DOWNGRADE_TO_INACTIVE -t "+fake.Replica(2)+" -n "+fake.Replica(3)))
 	assert.ErrorContains(t, err, "undone")
 	for _, cmd := range []string{"set_app_envs table1 rocksdb.usage_scenario normal", "set_meta_level lively", "drop temp", "del_app_envs table1 nosuch",
