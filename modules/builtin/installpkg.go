@@ -25,8 +25,8 @@ points to the version in use. Both appear in one step each, so nobody ever sees 
 that is there is not sent again: going back to it only moves the link. What was sent is checked on the
 host; when something breaks on the way, the next run goes on with what has arrived whole.
 
-Of the releases the newest are kept, as many as keep says, and always the current one, the one before it,
-and every one that a process of the same user still runs from (as root: any process).
+Of the releases the newest are kept, as many as keep says, and always the current one and every one that
+a process of the same user still runs from (as root: any process).
 
 src is a file of the control node, an http or https address that the control node fetches once and keeps,
 or with remote_src a file of the host. An address needs a checksum. A host that has the version already
@@ -295,7 +295,7 @@ func (in *install) proposeRemovals(ctx context.Context, host modules.Host, p *mo
 	}
 	kept := []string{}
 	for i, name := range names {
-		if i < in.Keep || name == in.out.Previous || name == in.out.Current || running[name] {
+		if i < in.Keep || name == in.out.Current || running[name] {
 			kept = append(kept, name)
 			continue
 		}

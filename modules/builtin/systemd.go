@@ -208,17 +208,13 @@ const reloadUnits = "daemon-reload"
 // lookUnit asks systemd about a unit, once. What an earlier task of a check-mode run predicted stands
 // over its answer.
 func lookUnit(ctx context.Context, host modules.Host, name string, systemctl []string) (unit, error) {
-	u := unit{name: name, properties: map[string]string{}}
+	u := unit{name: name}
 	argv := append(slices.Clone(systemctl), "show", "--property="+unitProperties, "--", name)
 	out, err := host.Run(ctx, modules.Command{Argv: argv, ReadOnly: true})
 	if err != nil {
 		return u, notSystemd(err)
 	}
-	for line := range strings.SplitSeq(string(out.Stdout), "\n") {
-		if key, value, ok := strings.Cut(line, "="); ok {
-			u.properties[key] = value
-		}
-	}
+	u.properties = readProperties(out.Stdout)
 	predicted := map[string]string{}
 	for _, key := range []string{"active", "enabled", "masked"} {
 		if value, ok := host.Predicted("systemd/" + name + "/" + key); ok {
@@ -240,6 +236,17 @@ func lookUnit(ctx context.Context, host modules.Host, name string, systemctl []s
 		u.properties["UnitFileState"] = state
 	}
 	return u, nil
+}
+
+// readProperties reads what systemctl show prints.
+func readProperties(out []byte) map[string]string {
+	properties := map[string]string{}
+	for line := range strings.SplitSeq(string(out), "\n") {
+		if key, value, ok := strings.Cut(line, "="); ok {
+			properties[key] = value
+		}
+	}
+	return properties
 }
 
 // findUnit looks for the file of a unit that systemd does not know: in check mode an earlier task may

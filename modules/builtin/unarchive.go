@@ -116,6 +116,8 @@ func memberDiffers(m archive.Member, f modules.File, args unarchiveArgs) string 
 		return "content differs"
 	case m.Kind == modules.Regular && !m.Hard && m.Mode&0o777 != f.Mode&0o777:
 		return fmt.Sprintf("mode %04o → %04o", f.Mode, m.Mode)
+	case m.Kind == modules.Symlink: // its owner means nothing, and a recursive change leaves it
+		return ""
 	case args.Owner != "" && args.Owner != f.Owner && args.Owner != strconv.Itoa(f.UID):
 		return fmt.Sprintf("owner %s → %s", named(f.Owner, f.UID), args.Owner)
 	case args.Group != "" && args.Group != f.Group && args.Group != strconv.Itoa(f.GID):

@@ -27,17 +27,13 @@ type systemdManager struct {
 // newSystemdManager asks systemd about the unit and corrects what was seen: systemd knows which process
 // it has started, whatever the record says.
 func newSystemdManager(ctx context.Context, host modules.Host, d *daemon, s *sight) (*systemdManager, error) {
-	m := &systemdManager{d: d, text: d.unitText(), file: s.unit, unit: unit{name: d.Name + ".service", properties: map[string]string{}}}
+	m := &systemdManager{d: d, text: d.unitText(), file: s.unit, unit: unit{name: d.Name + ".service"}}
 	out, err := host.Run(ctx, modules.Command{ReadOnly: true,
 		Argv: []string{"systemctl", "show", "--property=" + unitProperties, "--", m.unit.name}})
 	if err != nil {
 		return nil, notSystemd(err)
 	}
-	for line := range strings.SplitSeq(string(out.Stdout), "\n") {
-		if key, value, ok := strings.Cut(line, "="); ok {
-			m.unit.properties[key] = value
-		}
-	}
+	m.unit.properties = readProperties(out.Stdout)
 	s.running = m.unit.active()
 	if pid, _ := strconv.Atoi(m.unit.properties["MainPID"]); !s.running || pid != s.pid {
 		s.process, s.identity, s.record = process{pid: pid}, "", record{}
@@ -91,8 +87,7 @@ func (m *systemdManager) start(ctx context.Context, host modules.Host, _ *daemon
 	if err != nil {
 		return 0, err
 	}
-	_, text, _ := strings.Cut(strings.TrimSpace(string(out.Stdout)), "=")
-	pid, err := strconv.Atoi(text)
+	pid, err := strconv.Atoi(readProperties(out.Stdout)["MainPID"])
 	if err != nil || pid == 0 {
 		return 0, errEnded
 	}
