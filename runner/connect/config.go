@@ -29,7 +29,8 @@ type settings struct {
 	IdentityAgent  string
 	ProxyJump      string
 	ProxyCommand   string
-	KnownHosts     []string
+	KnownHosts     []string // the user's; the first is where new keys go
+	GlobalHosts    []string
 	HostKeyAlias   string
 	AcceptNew      bool
 }
@@ -181,8 +182,10 @@ func (s *settings) set(keyword, value string) {
 		first(&s.ProxyJump)
 	case "proxycommand":
 		first(&s.ProxyCommand)
-	case "userknownhostsfile", "globalknownhostsfile":
+	case "userknownhostsfile":
 		s.KnownHosts = append(s.KnownHosts, strings.Fields(value)...)
+	case "globalknownhostsfile":
+		s.GlobalHosts = append(s.GlobalHosts, strings.Fields(value)...)
 	case "hostkeyalias":
 		first(&s.HostKeyAlias)
 	case "stricthostkeychecking":

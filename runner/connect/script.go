@@ -21,7 +21,7 @@ import (
 // entered before it is checked, and only relative names are used from then on: what was
 // checked is what is used. The umask is narrow in subshells only: the helper's commands inherit the user's.
 const script = `m=$1; q=$9; b=$8; ` +
-	`fail() { echo "${m}error $*"; exit 1; }; ` +
+	`fail() { set -f; echo "${m}error" $*; exit 1; }; ` +
 	`if [ -r /proc/sys/kernel/arch ]; then read -r a </proc/sys/kernel/arch; else a=$(uname -m); fi; ` +
 	`case $a in x86_64|amd64) h=$2; z=$4; p=$6;; aarch64|arm64) h=$3; z=$5; p=$7;; *) fail arch "$a";; esac; ` +
 	`case $b in ` +

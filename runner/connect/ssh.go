@@ -74,22 +74,28 @@ func resolve(a Address, s settings, getenv func(string) string) (*route, error) 
 	if len(r.jumps) == 1 && r.jumps[0] == "none" {
 		r.jumps = nil
 	}
-	r.knownHosts = a.KnownHosts
-	if len(r.knownHosts) == 0 {
-		r.knownHosts = s.KnownHosts
-	}
-	if len(r.knownHosts) == 0 {
-		r.knownHosts = []string{"~/.ssh/known_hosts", "~/.ssh/known_hosts2", "/etc/ssh/ssh_known_hosts", "/etc/ssh/ssh_known_hosts2"}
-	}
-	r.knownHosts = slices.Clone(r.knownHosts)
-	for i, f := range r.knownHosts {
-		r.knownHosts[i] = r.expand(f)
+	for _, f := range knownHosts(a, s) {
+		r.knownHosts = append(r.knownHosts, r.expand(f))
 	}
 	r.hostKeyName = r.address()
 	if s.HostKeyAlias != "" {
 		r.hostKeyName = net.JoinHostPort(s.HostKeyAlias, "22")
 	}
 	return r, nil
+}
+
+func knownHosts(a Address, s settings) []string {
+	if len(a.KnownHosts) > 0 {
+		return a.KnownHosts
+	}
+	own, global := s.KnownHosts, s.GlobalHosts
+	if len(own) == 0 {
+		own = []string{"~/.ssh/known_hosts", "~/.ssh/known_hosts2"}
+	}
+	if len(global) == 0 {
+		global = []string{"/etc/ssh/ssh_known_hosts", "/etc/ssh/ssh_known_hosts2"}
+	}
+	return slices.Concat(own, global)
 }
 
 func defaultKeys(configured []string) []string {
