@@ -385,6 +385,16 @@ text: text --list printed no inventory: invalid character 'h' looking for beginn
 `), "\n"), said)
 }
 
+// Files on some disks are all executable; what is no program is read as data.
+func TestExecutableDataIsRead(t *testing.T) {
+	unpack(t, "-- hosts --\n[web]\nh1\n-- hosts.yml --\nweb: {hosts: {h2: }}\n")
+	require.NoError(t, os.Chmod("hosts", 0o700))
+	require.NoError(t, os.Chmod("hosts.yml", 0o700))
+	inv, problems := Load(Options{Sources: []string{"hosts", "hosts.yml"}})
+	require.NoError(t, problems.Err())
+	assert.Equal(t, "h1 [web]\nh2 [web]\n", described(inv))
+}
+
 func TestImplicitLocalhost(t *testing.T) {
 	unpack(t, `
 -- inventory.yml --

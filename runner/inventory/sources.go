@@ -1,6 +1,7 @@
 package inventory
 
 import (
+	"bytes"
 	"cmp"
 	"maps"
 	"os"
@@ -260,12 +261,11 @@ func (s *sources) readFile(path string, info os.FileInfo) {
 		return
 	}
 	ext := strings.ToLower(filepath.Ext(path))
-	data := ext == ".yml" || ext == ".yaml" || ext == ".json" || ext == ".ini" || ext == ".cfg"
-	script := strings.HasPrefix(string(text), "#!")
+	executable := info.Mode()&0o111 != 0
 	switch {
-	case script && info.Mode()&0o111 == 0:
+	case strings.HasPrefix(string(text), "#!") && !executable:
 		s.problems.Add(diag.Position{File: path}, "chmod +x "+path, "the script is not executable")
-	case script || info.Mode()&0o111 != 0 && !data:
+	case executable && isProgram(text):
 		s.readScript(path)
 	case ext == ".yml" || ext == ".yaml" || ext == ".json":
 		s.readYAML(path, text)
@@ -274,6 +274,12 @@ func (s *sources) readFile(path string, info os.FileInfo) {
 	default:
 		s.readINI(path, string(text))
 	}
+}
+
+// isProgram tells scripts and binaries from data whose permissions are too wide.
+func isProgram(text []byte) bool {
+	head := text[:min(len(text), 512)]
+	return bytes.HasPrefix(head, []byte("#!")) || bytes.IndexByte(head, 0) >= 0
 }
 
 func absolute(path string) string {

@@ -202,7 +202,11 @@ func (r *reader) set(list []entry, level levels, t target, keep func(entry) bool
 		case !known:
 			r.unknownKeyword(e, level, t.place)
 		case k.on&level == 0:
-			r.problems.Add(t.place.at(e.key), "it belongs on "+k.on.String(), "%s does not take %s", level, e.name())
+			hint := "it belongs on " + k.on.String()
+			if level == onDynamic && k.on&onApply != 0 {
+				hint = "apply: {" + e.name() + ": …} gives it to what is included"
+			}
+			r.problems.Add(t.place.at(e.key), hint, "%s does not take %s", level, e.name())
 		case k.refused != "":
 			r.problems.Add(t.place.at(e.key), k.hint, "%s", k.refused)
 		case k.set != nil:
