@@ -134,7 +134,6 @@ func (c *cluster) liveCount(s *server, which string) string {
 func TestDrainedRestartFailsNoWrite(t *testing.T) {
 	c := booted(t, shape{metas: 3, replicas: 5, scale: fast})
 	s := c.replicas[2]
-	before := httpGet(t, s.addr, "/recentStartTime")
 	stop := c.writeAllTheTime()
 	c.drain(s)
 	require.Contains(t, c.liveCount(s, ""), `"value":"`, "inactive replicas are still open")
@@ -158,7 +157,6 @@ func TestDrainedRestartFailsNoWrite(t *testing.T) {
 	writes, failures := stop()
 	require.Greater(t, writes, 20)
 	require.Empty(t, failures)
-	_ = before
 }
 
 // writeAllTheTime writes until the function it returns is called, refreshing
@@ -437,4 +435,69 @@ func httpGet(t *testing.T, to netip.AddrPort, path string) string {
 	_, body, ok := strings.Cut(string(raw), "\r\n\r\n")
 	require.True(t, ok, "%q", raw)
 	return body
+}
+
+func TestWholeClusterDownForLongComesBackWithItsData(t *testing.T) {
+	c := booted(t, shape{metas: 2, replicas: 3, scale: fast})
+	for i := range 10 {
+		require.NoError(t, c.put(i, fmt.Sprint("value", i)))
+	}
+	for _, s := range c.replicas {
+		s.crash()
+	}
+	c.until("all are UNALIVE", func() bool {
+		for _, status := range c.nodes() {
+			if status == wire.NodeAlive {
+				return false
+			}
+		}
+		return true
+	})
+	for _, s := range c.replicas {
+		s.start()
+	}
+	c.until("all partitions are healthy", c.healthy)
+	for i := range 10 {
+		v, err := c.get(i)
+		require.NoError(t, err)
+		require.Equal(t, fmt.Sprint("value", i), v)
+	}
+}
+
+func TestLivelyBalancesPrimaries(t *testing.T) {
+	c := booted(t, shape{metas: 1, replicas: 3, scale: fast})
+	s := c.replicas[0]
+	c.move(s)
+	c.until("no primaries", func() bool { p, _ := c.counts(s); return p == 0 })
+	require.Contains(t, c.command(c.leader(), "meta.lb.get_balance_operation_count"), "total=")
+	time.Sleep(time.Second)
+	p, _ := c.counts(s)
+	require.Zero(t, p, "steady moves nothing")
+	var r wire.ControlMetaResponse
+	require.NoError(t, ask(c.leader().addr, &wire.ControlMetaRequest{Level: wire.LevelLively}, &r))
+	c.until("primaries are spread", func() bool { p, _ := c.counts(s); return p >= 3 })
+	c.until("healthy", c.healthy)
+}
+
+func TestRebuildNeedsBothDisksAndZooKeeperCleaned(t *testing.T) {
+	c := booted(t, shape{metas: 1, replicas: 3, scale: fast})
+	require.NoError(t, c.put(1, "x"))
+	for _, s := range c.replicas {
+		s.crash()
+		require.NoError(t, os.RemoveAll(filepath.Join(s.dir, "ssd1")))
+		require.NoError(t, os.RemoveAll(filepath.Join(s.dir, "ssd2")))
+		s.start()
+	}
+	c.until("all nodes are back", func() bool {
+		alive := 0
+		for _, status := range c.nodes() {
+			if status == wire.NodeAlive {
+				alive++
+			}
+		}
+		return alive == 3
+	})
+	time.Sleep(2 * time.Second)
+	require.False(t, c.healthy(), "the tables are there, their data is not")
+	require.Error(t, c.put(1, "y"))
 }

@@ -73,6 +73,8 @@ func (c *collectorRole) command(_ context.Context, name string, _ []string) (str
 	return fmt.Sprintf("unknown command '%s'", name), true
 }
 
+func (c *collectorRole) set(string, int64) bool { return false }
+
 func (c *collectorRole) http(string, []param) (httpReply, bool) { return httpReply{}, false }
 
 func (c *collectorRole) calls() map[string]string { return nil }

@@ -11,9 +11,9 @@ import (
 	"time"
 )
 
-// command answers a remote command in the words of release 2.5. It is the only
-// place that puts answers into words, so that another release's JSON answers
-// can stand beside it (facts/pegasus.md §3.1).
+// command answers a remote command in the words of release 2.5. Every answer
+// passes here, so that a later release's JSON can be put around it
+// (facts/pegasus.md §3.1).
 func (p *process) command(name string, args []string) string {
 	switch name {
 	case "server-info":

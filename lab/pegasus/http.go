@@ -179,25 +179,19 @@ func (p *process) httpConfig(query []param) httpReply {
 	return okJSON(object{{"name", text(name)}, {"value", text(value)}})
 }
 
-// liveNodes is the only flag of those /updateConfig can change that changes
-// what the simulator does.
-const liveNodes = "min_live_node_count_for_unfreeze"
-
+// httpUpdate changes a mutable flag. It answers 200 whatever happens.
 func (p *process) httpUpdate(query []param) httpReply {
 	status := func(s string) httpReply { return okJSON(object{{"update_status", text(s)}}) }
 	if len(query) != 1 {
 		return status("ERR_INVALID_PARAMETERS: there should be exactly one config to be updated once")
 	}
 	q := query[0]
-	if q.key != liveNodes || p.role != "meta" {
-		return status("ERR_OBJECT_NOT_FOUND: " + q.key + " is not found")
-	}
 	n, err := strconv.ParseInt(q.value, 10, 32)
 	if err != nil || n <= 0 {
 		return status("ERR_INVALID_PARAMETERS: " + q.value + " is invalid")
 	}
-	if reply, ok := p.actor.command(p.life, liveNodes, []string{q.value}); !ok || reply != "OK" {
-		return status("ERR_INVALID_PARAMETERS: " + reply)
+	if !p.actor.set(q.key, n) {
+		return status("ERR_OBJECT_NOT_FOUND: " + q.key + " is not found")
 	}
 	return status("ERR_OK")
 }

@@ -23,15 +23,16 @@ func (m *metaRole) calls() map[string]string {
 	}
 }
 
-func (m *metaRole) setLiveNodes(s *meta.State, value string) string {
-	n, err := strconv.ParseInt(value, 10, 32)
-	if err != nil {
-		return "ERR: invalid arguments"
+// set changes the one mutable flag that changes what the simulator does. A
+// standby takes it and forgets it.
+func (m *metaRole) set(key string, value int64) bool {
+	if key != "min_live_node_count_for_unfreeze" {
+		return false
 	}
-	if s != nil { // a standby takes it and forgets it
-		s.SetMinLiveNodes(n)
+	if s, _, _ := m.view(); s != nil {
+		s.SetMinLiveNodes(value)
 	}
-	return "OK"
+	return true
 }
 
 // http answers /meta/*. A standby of 2.5.0 does not redirect: it answers from

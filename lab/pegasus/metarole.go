@@ -84,7 +84,7 @@ var errLost = errors.New("the leader lock is lost")
 // lead serves until the lock is lost or given up.
 func (m *metaRole) lead(ctx context.Context, lost <-chan struct{}) error {
 	m.p.log.Line('I', "meta_service.cpp:416:start()", "%s got the primary lock, start to recover server state from remote storage", m.p.self)
-	m.set(nil, true)
+	m.turn(nil, true)
 	pause(ctx, m.p.config.Scaled(15*time.Millisecond))
 	reign, end := context.WithCancel(ctx)
 	defer end()
@@ -93,8 +93,8 @@ func (m *metaRole) lead(ctx context.Context, lost <-chan struct{}) error {
 	if err != nil {
 		return err
 	}
-	m.set(state, false)
-	defer m.set(nil, false)
+	m.turn(state, false)
+	defer m.turn(nil, false)
 	m.p.log.Line('I', "meta_service.cpp:468:start()", "start meta_service succeed")
 	var tasks sync.WaitGroup
 	tasks.Go(func() { state.Run(reign) })
@@ -107,13 +107,13 @@ func (m *metaRole) lead(ctx context.Context, lost <-chan struct{}) error {
 		return errLost
 	case <-m.resign:
 		m.p.log.Line('W', "meta_service.cpp:480:stop()", "simulator: leadership given up")
-		m.set(nil, false)
+		m.turn(nil, false)
 		m.follow(peer.Addr{})
 		return m.keep.resign()
 	}
 }
 
-func (m *metaRole) set(s *meta.State, activating bool) {
+func (m *metaRole) turn(s *meta.State, activating bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.state, m.activating = s, activating
@@ -173,10 +173,11 @@ func (m *metaRole) command(ctx context.Context, name string, args []string) (str
 		if s == nil {
 			return "ERR: not the leader", true
 		}
-		m.resign <- struct{}{}
+		select {
+		case m.resign <- struct{}{}:
+		default: // it is on its way
+		}
 		return "OK", true
-	case liveNodes: // not a command: how HTTP gets here
-		return m.setLiveNodes(s, args[0]), true
 	}
 	if s != nil {
 		return s.Command(name, args)

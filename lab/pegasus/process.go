@@ -63,6 +63,8 @@ type actor interface {
 	datagram(from peer.Addr, body []byte)
 	// command answers a remote command that is the role's own.
 	command(ctx context.Context, name string, args []string) (string, bool)
+	// set changes a flag by HTTP; ok is false when the role has no such flag.
+	set(key string, value int64) (ok bool)
 	// http answers a path that is the role's own.
 	http(path string, query []param) (httpReply, bool)
 	// calls are the role's HTTP paths with their help.

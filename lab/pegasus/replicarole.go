@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"slices"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -24,6 +25,7 @@ type replicaRole struct {
 	client *peer.Client
 	stub   *replica.Stub
 
+	rates              rates
 	gets, puts         atomic.Int64
 	lastGets, lastPuts atomic.Int64
 }
@@ -31,7 +33,7 @@ type replicaRole struct {
 var _ actor = (*replicaRole)(nil)
 
 func newReplica(p *process) *replicaRole {
-	r := &replicaRole{p: p, client: peer.NewClient(p.self)}
+	r := &replicaRole{p: p, client: peer.NewClient(p.self), rates: rates{copy: 400, send: 500}}
 	r.stub = replica.New(replica.Options{Config: p.config, Self: p.self, Start: p.start, Client: r.client,
 		Send: p.send, Log: p.log.Line, Abort: func(why string) { p.abort("%s", why) }})
 	p.track(r)
@@ -202,7 +204,37 @@ func (r *replicaRole) command(ctx context.Context, name string, args []string) (
 		}
 		return onOff(args[1:], func(on bool) { r.stub.Fault(func(f *replica.Faults) { f.Stuck[pid] = on }) }), true
 	}
-	return "", false
+	return r.rates.command(name, args)
+}
+
+// rates are the limits of copying between servers. Copying here takes learn_ms
+// whatever they are, so that they are only remembered.
+type rates struct {
+	mu         sync.Mutex // guards copy, send
+	copy, send int64
+}
+
+// command answers nfs.*; a copy rate below one block is refused.
+func (r *rates) command(name string, args []string) (string, bool) {
+	value, least := &r.copy, int64(5)
+	switch name {
+	case "nfs.max_copy_rate_megabytes_per_disk":
+	case "nfs.max_send_rate_megabytes_per_disk":
+		value, least = &r.send, 1
+	default:
+		return "", false
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(args) == 0 {
+		return strconv.FormatInt(*value, 10), true
+	}
+	n, err := strconv.ParseInt(args[0], 10, 32)
+	if err != nil || n < least {
+		return "ERR: invalid arguments", true
+	}
+	*value = n
+	return "OK", true
 }
 
 func (r *replicaRole) kill(ctx context.Context, args []string) string {
@@ -270,6 +302,11 @@ func (r *replicaRole) calls() map[string]string {
 		"/replica/duplication":       "ip:port/replica/duplication?appid=<appid>",
 		"/replica/manual_compaction": "ip:port/replica/maual_compaction?app_id=<app_id>",
 	}
+}
+
+func (r *replicaRole) set(key string, value int64) bool {
+	_, ok := r.rates.command("nfs."+key, []string{strconv.FormatInt(value, 10)})
+	return ok
 }
 
 func (r *replicaRole) http(path string, query []param) (httpReply, bool) {

@@ -208,9 +208,12 @@ func readFrame(r io.Reader, m *envelope) error {
 	if n > frameLimit {
 		return fmt.Errorf("peer: message of %d bytes", n)
 	}
-	body := make([]byte, n)
-	if _, err := io.ReadFull(r, body); err != nil {
+	body, err := io.ReadAll(io.LimitReader(r, int64(n))) // grows as bytes arrive, not as announced
+	if err != nil {
 		return err
+	}
+	if len(body) < int(n) {
+		return io.ErrUnexpectedEOF
 	}
 	return json.Unmarshal(body, m)
 }

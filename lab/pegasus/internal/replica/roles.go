@@ -242,10 +242,7 @@ func (s *Stub) teach(ctx context.Context, r *replica, node peer.Addr) {
 		r.mu.Unlock()
 		return
 	}
-	lesson := peer.Lesson{Decree: r.decree, Ballot: r.config.Ballot, PID: r.pid}
-	for k, v := range r.data {
-		lesson.Ops = append(lesson.Ops, peer.Op{Key: []byte(k), Value: v.value, Expire: v.expire})
-	}
+	lesson := peer.Lesson{Decree: r.decree, Ballot: r.config.Ballot, PID: r.pid, Ops: contents(r.data)}
 	r.mu.Unlock()
 	short, stop := context.WithTimeout(ctx, s.Config.Scaled(10*time.Second)+time.Second)
 	defer stop()

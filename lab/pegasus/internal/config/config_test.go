@@ -1,0 +1,65 @@
+package config
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+func load(t *testing.T, text, scale string) *Config {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "config.ini")
+	require.NoError(t, os.WriteFile(path, []byte(text), 0o644))
+	c, err := Load(path, scale)
+	require.NoError(t, err)
+	return c
+}
+
+func TestScaleIsForEveryDuration(t *testing.T) {
+	const text = "[replication]\nfd_grace_seconds = 22\n[simulator]\ntime_scale = 0.5\n"
+	require.Equal(t, 11*time.Second, func() time.Duration { c := load(t, text, ""); return c.Scaled(c.Grace) }())
+	require.Equal(t, 2200*time.Millisecond, func() time.Duration { c := load(t, text, "0.1"); return c.Scaled(c.Grace) }(), "the environment wins")
+	require.Equal(t, 11*time.Second, func() time.Duration { c := load(t, text, "-3"); return c.Scaled(c.Grace) }(), "nonsense does not")
+}
+
+func TestDefaultsAreTheCodesNotTheTemplates(t *testing.T) {
+	c := load(t, "[core]\ntool = nativerun\n", "")
+	require.False(t, c.FlowControl)
+	require.Equal(t, int64(10), c.AddSecondaryMax)
+	require.Equal(t, 9*time.Second, c.Lease)
+	require.Equal(t, int64(65), c.LivePercentage)
+	require.Empty(t, c.Tables)
+}
+
+func TestDataDirs(t *testing.T) {
+	c := load(t, "[core]\ndata_dir = /app\n", "")
+	dirs, err := c.ParseDataDirs("replica")
+	require.NoError(t, err)
+	require.Equal(t, []DataDir{{"default", "/app/replica"}}, dirs)
+	for _, list := range []string{"ssd1", "ssd1:", ":/x", "a:/x:/y", "a:/x,b:/x/", "a:/x,a:/y"} {
+		_, err := load(t, "[replication]\ndata_dirs = "+list+"\n", "").ParseDataDirs("replica")
+		require.Error(t, err, list)
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	f.Add("[a]\nk = v\n; c\n")
+	f.Add("k = v")
+	f.Add("[\n]\n=\n[]\n=x")
+	f.Fuzz(func(t *testing.T, text string) {
+		got, err := parseINI("f", text)
+		if err != nil {
+			return
+		}
+		c := &Config{file: got, scale: 1}
+		c.readHost()
+		c.readMeta()
+		c.readReplica()
+		c.readSim()
+		_, _ = c.ParseMetas()           // must not panic
+		_, _ = c.ParseDataDirs("whole") // must not panic
+	})
+}
