@@ -145,7 +145,7 @@ func (c *compiler) compilePlay(p *playbook.Play) *play {
 	}
 	for _, part := range [][]*playbook.Block{p.PreTasks, p.Tasks, p.PostTasks} {
 		cp.rows = append(cp.rows, c.strand(f, part)...)
-		cp.rows = append(cp.rows, element{row: &row{kind: flushRow, task: flushTask, frame: f, keys: cp.keys}})
+		cp.rows = append(cp.rows, element{row: &row{kind: flushRow, task: &playbook.Task{Meta: "flush_handlers"}, frame: f, keys: cp.keys}})
 	}
 	return cp
 }

@@ -179,9 +179,6 @@ func roleName(r *playbook.Role, name string) string {
 	return r.Name + " : " + name
 }
 
-// flushTask stands for the flush at the end of a part of a play.
-var flushTask = &playbook.Task{Meta: "flush_handlers"}
-
 // factsRow is the row that gathers a play's facts; nil when the play does not.
 func (c *compiler) factsRow(f *frame, p *playbook.Play) *row {
 	if p.Facts != nil && !*p.Facts {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/pegbook/pegbook/modules/overlay"
+	"github.com/pegbook/pegbook/runner/diag"
 	"github.com/pegbook/pegbook/runner/event"
 	"github.com/pegbook/pegbook/runner/internal/graph"
 	"github.com/pegbook/pegbook/runner/inventory"
@@ -186,7 +187,7 @@ func (pr *playRun) unfold(ctx context.Context, r *run) *graph.Graph[node] {
 
 // failPlay ends the run because a play cannot begin.
 func (r *run) failPlay(err error) {
-	for _, d := range diagnosed(err, noPlace) {
+	for _, d := range diagnosed(err, diag.Position{}) {
 		r.stream.Emit(eventProblem(d))
 	}
 	r.failed = true

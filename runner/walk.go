@@ -14,8 +14,6 @@ import (
 	"github.com/pegbook/pegbook/runner/vars"
 )
 
-var noPlace diag.Position
-
 // opening is a row whose turn comes for the hosts of a lane.
 type opening struct {
 	lane *lane

@@ -11,7 +11,7 @@ import (
 
 // MarshalJSON gives one object: seq, time (RFC 3339, UTC), event, and the event's own fields.
 func (r Record) MarshalJSON() ([]byte, error) {
-	head, err := json.Marshal(struct {
+	head, err := plain(struct {
 		Seq   int64     `json:"seq"`
 		Time  time.Time `json:"time"`
 		Event string    `json:"event"`
@@ -19,7 +19,7 @@ func (r Record) MarshalJSON() ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	body, err := json.Marshal(r.Event)
+	body, err := plain(r.Event)
 	if err != nil {
 		return nil, err
 	}
@@ -27,6 +27,17 @@ func (r Record) MarshalJSON() ([]byte, error) {
 		return head, nil
 	}
 	return slices.Concat(head[:len(head)-1], []byte{','}, body[1:]), nil
+}
+
+// plain is JSON with <, > and & as they are: people read these lines, no browser does.
+func plain(v any) ([]byte, error) {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(v); err != nil {
+		return nil, err
+	}
+	return bytes.TrimSuffix(b.Bytes(), []byte{'\n'}), nil
 }
 
 // Lines is a sink that writes one JSON object a line. The first write that fails is kept and nothing
@@ -47,12 +58,11 @@ func (l *Lines) Record(r Record) {
 	if l.err != nil {
 		return
 	}
-	var line bytes.Buffer
-	e := json.NewEncoder(&line)
-	e.SetEscapeHTML(false)
-	if l.err = e.Encode(r); l.err == nil {
-		_, l.err = l.w.Write(line.Bytes())
+	line, err := r.MarshalJSON()
+	if err == nil {
+		_, err = l.w.Write(append(line, '\n'))
 	}
+	l.err = err
 }
 
 // Err is the first error of writing.
