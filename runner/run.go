@@ -3,6 +3,7 @@ package runner
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -252,7 +253,7 @@ func (b *batchEnd) unfold(_ context.Context, r *run) *graph.Graph[node] {
 		delete(r.inside, p)
 	}
 	if lost == len(b.players) && lost > b.before {
-		r.end("play " + b.name + ": every host of the batch is lost")
+		r.end(fmt.Sprintf("play %s: every host of batch %d is lost, so nothing more was started; mend what failed and run again", b.name, b.batch))
 	}
 	return nil
 }
