@@ -29,27 +29,39 @@ func ParseMode(text string) (Mode, error) {
 func modeOf(text string, raw json.RawMessage) (Mode, error) {
 	if len(raw) > 0 && raw[0] != '"' {
 		n, err := strconv.ParseUint(text, 10, 32)
-		if err != nil || n > 0o7777 {
+		if err != nil {
 			return Mode{}, fmt.Errorf("%s are no permissions", text)
 		}
-		if !plausible(uint32(n)) {
+		if !meantAsOctal(uint32(n), text) {
 			return Mode{}, &ArgumentError{Problem: fmt.Sprintf("%s without quotes is the number %#o in octal", text, n),
-				Hint: fmt.Sprintf("write the permissions in quotes: \"0%s\"", text)}
+				Hint: fmt.Sprintf("write the permissions in quotes: \"%04s\"", text)}
 		}
 		return Mode{text: fmt.Sprintf("%04o", n)}, nil
 	}
 	return ParseMode(text)
 }
 
-// plausible tells 0644 read by YAML as octal from 644 read as decimal (0o1204): somebody who may
-// write without being able to read is somebody's mistake.
-func plausible(mode uint32) bool {
-	for shift := 0; shift <= 6; shift += 3 {
-		if bits := mode >> shift & 7; bits&2 != 0 && bits&4 == 0 {
+// meantAsOctal tells 0644, which YAML reads as the number 420, from 644, which somebody wrote without
+// thinking of YAML and which is 0o1204. Where both readings are permissions that people use, the number
+// is refused, except for 0777.
+func meantAsOctal(n uint32, text string) bool {
+	if n == 0 || n == 0o777 {
+		return true
+	}
+	asWritten, err := strconv.ParseUint(text, 8, 32)
+	return n <= 0o7777 && usual(n) && (err != nil || asWritten > 0o7777 || !usual(uint32(asWritten)))
+}
+
+// usual permissions give nobody w without r, and the group no more than the owner, and others no more
+// than the group.
+func usual(mode uint32) bool {
+	user, group, others := mode>>6&7, mode>>3&7, mode&7
+	for _, bits := range []uint32{user, group, others} {
+		if bits&2 != 0 && bits&4 == 0 {
 			return false
 		}
 	}
-	return mode&0o400 != 0 || mode == 0
+	return user&4 != 0 && group&^user == 0 && others&^group == 0
 }
 
 // IsZero says whether no permissions were given.
