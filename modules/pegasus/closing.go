@@ -96,18 +96,22 @@ func closeAll(ctx context.Context, call *modules.Call, host modules.Host, args d
 	started := time.Now()
 	defer func() { out.Seconds = time.Since(started).Round(100 * time.Millisecond).Seconds() }()
 	c := &closer{s: s, out: out, killed: map[wire.GPID]time.Time{}}
+	doubt := &patience{limit: 3 * args.Round}
 	for {
 		held, err := c.round(ctx, args.Node)
+		out.Left = held.Serving + held.Opening + held.Closing
 		switch {
 		case ctx.Err() != nil:
 			return fmt.Errorf("%w; it still has %s", context.Cause(ctx), held)
-		case err != nil:
+		case doubt.ends(err):
 			return err
-		}
-		if out.Left = held.Serving + held.Opening + held.Closing; held.None() {
+		case err != nil:
+			call.Note("looking again: %v", err)
+		case held.None():
 			return s.flushLog(ctx, c.addr)
+		default:
+			call.Note("waiting for %s to close its replicas: %s", args.Node, held)
 		}
-		call.Note("waiting for %s to close its replicas: %s", args.Node, held)
 		if err := pause(ctx, time.Second); err != nil {
 			return fmt.Errorf("%w; it still has %s", err, held)
 		}
@@ -136,7 +140,7 @@ func (c *closer) round(ctx context.Context, name string) (held client.Held, err 
 	}
 	node, err := findNode(v, name)
 	if err != nil {
-		return held, err
+		return held, planError{err}
 	}
 	if err := drained(v, node); err != nil {
 		return held, err

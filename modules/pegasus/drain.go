@@ -339,21 +339,54 @@ func drain(ctx context.Context, call *modules.Call, host modules.Host, args drai
 	if lively {
 		h.level = wire.LevelSteady.String()
 	}
+	doubt := &patience{limit: 3 * args.Round}
 	for {
 		left, err := drainRound(ctx, s, q, h, step, args.Node)
 		switch {
 		case ctx.Err() != nil:
 			return fmt.Errorf("%w; left: %s", context.Cause(ctx), q.left())
-		case err != nil:
+		case doubt.ends(err):
 			return err
+		case err != nil:
+			call.Note("looking again: %v", err)
 		case left == 0:
 			return nil
+		default:
+			call.Note("waiting for the meta server to move %d %s of %s (%s)", left, step.what, args.Node, q.left())
 		}
-		call.Note("waiting for the meta server to move %d %s of %s (%s)", left, step.what, args.Node, q.left())
 		if err := pause(ctx, min(time.Second, args.Round/4+time.Millisecond)); err != nil {
 			return fmt.Errorf("%w; left: %s", err, q.left())
 		}
 	}
+}
+
+// planError is a view of the cluster in which a step cannot go on. A meta server that has just taken
+// over shows one for a moment: it calls nodes dead that it has not heard yet.
+type planError struct{ error }
+
+// Unwrap gives the reason.
+func (e planError) Unwrap() error { return e.error }
+
+// patience is how long a plan's errors are looked over.
+type patience struct {
+	limit time.Duration
+	since time.Time
+}
+
+// ends says whether an error is final: any but a plan's, and a plan's that stays.
+func (p *patience) ends(err error) bool {
+	var plan planError
+	switch {
+	case err == nil:
+		p.since = time.Time{}
+	case !errors.As(err, &plan):
+		return true
+	case p.since.IsZero():
+		p.since = time.Now()
+	default:
+		return time.Since(p.since) > p.limit
+	}
+	return false
 }
 
 // drainRound looks once and proposes what is due.
@@ -371,13 +404,11 @@ func drainRound(ctx context.Context, s *session, q *queue, h *hold, step drainSt
 	}
 	node, err := findNode(v, name)
 	if err != nil {
-		// A new leader knows a node only when it has heard from it.
-		q.s.note("the meta server does not know %s at the moment", name)
-		return 1, nil
+		return 0, planError{err}
 	}
 	moves, err := step.plan(v, node)
 	if err != nil {
-		return 0, err
+		return 0, planError{err}
 	}
 	return len(moves), q.propose(ctx, moves)
 }

@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/pegbook/pegbook/modules"
@@ -81,8 +83,18 @@ func (e *UnhealthyError) Error() string {
 	return fmt.Sprintf("%s was not healthy within %s; missing:\n  %s", e.System, e.Waited, strings.Join(list, "\n  "))
 }
 
-// look says what a system lacks. Errors of reading are something missing too.
-type look func(ctx context.Context) []string
+// look says what a system lacks. Errors of reading are something missing too; an error of its own is a
+// host that cannot be reached, where no waiting helps.
+type look func(ctx context.Context) ([]string, error)
+
+// unreachable is the error that is about the task's host and not about the system.
+func unreachable(err error) error {
+	var host *modules.UnreachableError
+	if errors.As(err, &host) {
+		return host
+	}
+	return nil
+}
 
 func proposeHealthy(ctx context.Context, call *modules.Call, args healthyArgs) (*modules.Proposal, error) {
 	out := &healthyOutput{Missing: []string{}}
@@ -94,8 +106,11 @@ func proposeHealthy(ctx context.Context, call *modules.Call, args healthyArgs) (
 	if err != nil {
 		return nil, err
 	}
-	missing := first(ctx)
+	missing, err := first(ctx)
 	done()
+	if err != nil {
+		return nil, err
+	}
 	if err := ctx.Err(); err != nil {
 		return nil, context.Cause(ctx)
 	}
@@ -181,9 +196,12 @@ func waitHealthy(ctx context.Context, call *modules.Call, host modules.Host, arg
 	defer func() { out.Seconds = time.Since(started).Round(100 * time.Millisecond).Seconds() }()
 	var since time.Time
 	for {
-		missing := looks(ctx)
+		missing, err := looks(ctx)
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
+		}
+		if err != nil {
+			return err
 		}
 		out.Missing = missing
 		if len(missing) > 0 {
@@ -225,64 +243,84 @@ func (a healthyArgs) look(call *modules.Call, host modules.Host, leader time.Dur
 		if err != nil {
 			return nil, nil, &modules.ArgumentError{Arg: "meta_servers", Problem: "meta_servers: " + err.Error()}
 		}
-		return func(ctx context.Context) []string { return a.lookPegasus(ctx, c, out) }, c.Close, nil
+		return func(ctx context.Context) ([]string, error) { return a.lookPegasus(ctx, c, out) }, c.Close, nil
 	case "zookeeper":
-		return func(ctx context.Context) []string { return zookeeper.Missing(ctx, host.Dial, a.Addresses) }, nothing, nil
+		return func(ctx context.Context) ([]string, error) { return a.lookZooKeeper(ctx, host) }, nothing, nil
 	case "tcp":
-		return func(ctx context.Context) []string { return a.lookTCP(ctx, host) }, nothing, nil
+		return func(ctx context.Context) ([]string, error) { return a.lookTCP(ctx, host) }, nothing, nil
 	}
-	return func(ctx context.Context) []string { return a.lookHTTP(ctx, host) }, nothing, nil
+	return func(ctx context.Context) ([]string, error) { return a.lookHTTP(ctx, host) }, nothing, nil
 }
 
-func (a healthyArgs) lookPegasus(ctx context.Context, c *client.Client, out *healthyOutput) []string {
+func (a healthyArgs) lookPegasus(ctx context.Context, c *client.Client, out *healthyOutput) ([]string, error) {
 	v, err := c.View(ctx)
 	if err != nil {
-		return []string{err.Error()}
+		return []string{err.Error()}, unreachable(err)
 	}
 	var expected []wire.Address
 	for _, n := range a.Nodes {
 		addr, err := wire.ParseAddress(n)
 		if err != nil {
-			return []string{err.Error()}
+			return nil, err
 		}
 		expected = append(expected, addr)
 	}
 	out.Tables, out.Nodes = len(v.Tables), len(v.Nodes)
-	return v.Missing(expected, a.AllowNoTables)
+	return v.Missing(expected, a.AllowNoTables), nil
 }
 
-func (a healthyArgs) lookTCP(ctx context.Context, host modules.Host) []string {
+func (a healthyArgs) lookZooKeeper(ctx context.Context, host modules.Host) ([]string, error) {
+	var mu sync.Mutex // guards lost
+	var lost error
+	missing := zookeeper.Missing(ctx, func(ctx context.Context, network, addr string) (net.Conn, error) {
+		conn, err := host.Dial(ctx, network, addr)
+		if barred := unreachable(err); barred != nil {
+			mu.Lock()
+			lost = barred
+			mu.Unlock()
+		}
+		return conn, err
+	}, a.Addresses)
+	mu.Lock()
+	defer mu.Unlock()
+	return missing, lost
+}
+
+func (a healthyArgs) lookTCP(ctx context.Context, host modules.Host) ([]string, error) {
 	var missing []string
 	for _, addr := range a.Addresses {
 		ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
 		conn, err := host.Dial(ctx, "tcp", addr)
 		cancel()
+		if lost := unreachable(err); lost != nil {
+			return nil, lost
+		}
 		if err != nil {
 			missing = append(missing, fmt.Sprintf("%s takes no connection: %v", addr, err))
 			continue
 		}
 		_ = conn.Close()
 	}
-	return missing
+	return missing, nil
 }
 
-func (a healthyArgs) lookHTTP(ctx context.Context, host modules.Host) []string {
+func (a healthyArgs) lookHTTP(ctx context.Context, host modules.Host) ([]string, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, 5*time.Second, errors.New("no answer within 5s"))
 	defer cancel()
 	transport := &http.Transport{DialContext: host.Dial, DisableKeepAlives: true}
 	defer transport.CloseIdleConnections()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, a.URL, nil)
 	if err != nil {
-		return []string{err.Error()}
+		return nil, err
 	}
 	resp, err := transport.RoundTrip(req)
 	if err != nil {
-		return []string{fmt.Sprintf("%s: %v", a.URL, err)}
+		return []string{fmt.Sprintf("%s: %v", a.URL, err)}, unreachable(err)
 	}
 	defer func() { _ = resp.Body.Close() }()
 	_, _ = io.Copy(io.Discard, io.LimitReader(resp.Body, 1<<20))
 	if resp.StatusCode != a.Status {
-		return []string{fmt.Sprintf("%s answers %s instead of %d", a.URL, resp.Status, a.Status)}
+		return []string{fmt.Sprintf("%s answers %s instead of %d", a.URL, resp.Status, a.Status)}, nil
 	}
-	return nil
+	return nil, nil
 }

@@ -178,6 +178,7 @@ func TestRollingUpdateOfTheSimulation(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it takes half a minute")
 	}
+	t.Parallel()
 	s := simulate(t)
 	var nodes []string
 	for _, r := range s.replicas {

@@ -3,7 +3,9 @@ package pegasus
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"net"
 	"strings"
 	"sync"
 	"testing"
@@ -47,6 +49,8 @@ func (n *notes) String() string {
 }
 
 func newBed(t *testing.T, tables ...int) *bed {
+	t.Helper()
+	t.Parallel()
 	c := fake.New(t, 3, 5, round)
 	for i, partitions := range tables {
 		c.AddTable(fmt.Sprintf("table%d", i+1), partitions, 3)
@@ -406,4 +410,49 @@ func TestFreshCluster(t *testing.T) {
 	assert.Empty(t, p.Diff)
 	_, err = b.propose(layer.Look(), shellModule(), b.shell("nodes"))
 	assert.ErrorIs(t, err, modules.ErrUnpredicted)
+}
+
+// TestUnreachableHost: no waiting helps when the task's own host is gone.
+func TestUnreachableHost(t *testing.T) {
+	b := newBed(t, 3)
+	gone := &modules.UnreachableError{Host: "replica1", Err: errors.New("gone")}
+	b.host.OnDial = func(context.Context, string, string) (net.Conn, error) { return nil, gone }
+	started := time.Now()
+	for args, m := range map[string]*modules.Module{
+		`{"system": "pegasus"}`:                                   waitHealthyModule(),
+		`{"system": "tcp", "addresses": ["10.9.0.1:1"]}`:          waitHealthyModule(),
+		`{"system": "zookeeper", "addresses": ["10.9.0.1:2181"]}`: waitHealthyModule(),
+		`{"system": "http", "url": "http://10.9.0.1:1/"}`:         waitHealthyModule(),
+		`{"cmd": "nodes"}`:                                        shellModule(),
+		node(1):                                                   migrateModule(),
+	} {
+		_, _, err := b.do(m, args)
+		var unreachable *modules.UnreachableError
+		assert.ErrorAs(t, err, &unreachable, args)
+	}
+	assert.Less(t, time.Since(started), 5*time.Second)
+}
+
+// TestDoubtPasses: a new leader calls nodes dead that it has not heard yet; that does not end a step.
+func TestDoubtPasses(t *testing.T) {
+	b := newBed(t, 6)
+	_, _, err := b.do(settingsModule(), holdArgs)
+	require.NoError(t, err)
+	_, _, err = b.do(migrateModule(), node(1))
+	require.NoError(t, err)
+	p, err := b.propose(b.host, downgradeModule(), node(1))
+	require.NoError(t, err)
+	others := func(alive bool) {
+		b.Mu.Lock()
+		defer b.Mu.Unlock()
+		for _, n := range b.Nodes[1:] {
+			n.Alive = alive
+		}
+	}
+	others(false)
+	time.AfterFunc(round, func() { others(true) })
+	require.NoError(t, p.Do(t.Context(), b.host))
+	_, secondaries := b.holding(1)
+	assert.Zero(t, secondaries)
+	assert.Contains(t, b.notes.String(), "looking again")
 }

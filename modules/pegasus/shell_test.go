@@ -7,6 +7,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"gopkg.in/yaml.v3"
 
 	"github.com/pegbook/pegbook/modules/modtest"
 	"github.com/pegbook/pegbook/modules/pegasus/internal/fake"
@@ -15,6 +16,16 @@ import (
 func TestDocuments(t *testing.T) {
 	for _, m := range All() {
 		modtest.Documented(t, m)
+		var tasks []map[string]yaml.Node
+		require.NoError(t, yaml.Unmarshal([]byte(modtest.Example(m)), &tasks), m.Name)
+		for _, task := range tasks {
+			node := task[m.Name]
+			require.Equal(t, yaml.MappingNode, node.Kind, m.Name)
+			for i := 0; i < len(node.Content); i += 2 {
+				_, ok := m.Args.Lookup(node.Content[i].Value)
+				assert.True(t, ok, "%s has no argument %s", m.Name, node.Content[i].Value)
+			}
+		}
 	}
 }
 

@@ -101,7 +101,7 @@ func propose(ctx context.Context, call *modules.Call, args nodeArgs) (*modules.P
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, args.Timeout, fmt.Errorf("ZooKeeper did not answer within %s", args.Timeout))
 	defer cancel()
-	conn, closed, err := connect(ctx, call.Host.Dial, args.Servers, min(args.Timeout, 15*time.Second))
+	conn, closed, err := connect(ctx, call.Host.Dial, args.Servers, min(args.Timeout*3/4, 15*time.Second))
 	if err != nil {
 		return nil, err
 	}
@@ -168,7 +168,7 @@ func explainNil(ctx context.Context, node string, err error, done func()) error 
 func withSession(ctx context.Context, host modules.Host, args nodeArgs, work func(ctx context.Context, conn *zk.Conn) error) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, args.Timeout, fmt.Errorf("ZooKeeper was not done within %s", args.Timeout))
 	defer cancel()
-	conn, closed, err := connect(ctx, host.Dial, args.Servers, min(args.Timeout, 15*time.Second))
+	conn, closed, err := connect(ctx, host.Dial, args.Servers, min(args.Timeout*3/4, 15*time.Second))
 	if err != nil {
 		return err
 	}

@@ -87,6 +87,10 @@ type lastError struct {
 func (l *lastError) set(err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	var network net.Error
+	if l.err != nil && errors.As(err, &network) && network.Timeout() {
+		return // what was said before tells more than that time ran out
+	}
 	l.err = err
 }
 
