@@ -12,41 +12,41 @@ import (
 )
 
 // apply makes one change in the layer. Like a host it refuses what cannot be, with the same errors.
-func (o *view) apply(ctx context.Context, c modules.Change) error {
+func (v *view) apply(ctx context.Context, c modules.Change) error {
 	switch c.Kind {
 	case modules.WriteFile:
 		if c.Content == nil {
 			return &modules.FileError{Op: "write", Path: c.Path, Kind: fs.ErrInvalid, Text: "no content was given"}
 		}
-		return o.write(ctx, c.Path, &node{content: c.Content}, c)
+		return v.write(ctx, c.Path, &node{content: c.Content}, c)
 	case modules.CopyFile:
-		return o.copyFile(ctx, c)
+		return v.copyFile(ctx, c)
 	case modules.MakeDirectory:
-		return o.makeDirectory(ctx, c)
+		return v.makeDirectory(ctx, c)
 	case modules.MakeLink:
-		return o.makeLink(ctx, c)
+		return v.makeLink(ctx, c)
 	case modules.SetAttributes:
-		return o.setAttributes(ctx, c)
+		return v.setAttributes(ctx, c)
 	case modules.Remove:
-		return o.remove(ctx, c)
+		return v.remove(ctx, c)
 	case modules.Rename:
-		return o.rename(ctx, c)
+		return v.rename(ctx, c)
 	case modules.Unpack:
-		return o.unpack(ctx, c)
+		return v.unpack(ctx, c)
 	case modules.Touch:
-		return o.touch(ctx, c)
+		return v.touch(ctx, c)
 	}
 	return &modules.FileError{Op: string(c.Kind), Path: c.Path, Kind: fs.ErrInvalid, Text: "no such kind of change"}
 }
 
 // target resolves where a new file goes: its folder must be there. A link at the path itself is not
 // followed, as a rename over it would not.
-func (o *view) target(ctx context.Context, op, p string) (place, modules.File, error) {
-	at, err := o.resolve(ctx, p, false)
+func (v *view) target(ctx context.Context, op, p string) (place, modules.File, error) {
+	at, err := v.resolve(ctx, p, false)
 	if err != nil {
 		return place{}, modules.File{}, err
 	}
-	parent, err := o.stateOf(ctx, o.layer.at(path.Dir(at.path)))
+	parent, err := v.stateOf(ctx, v.layer.at(path.Dir(at.path)))
 	if err != nil {
 		return place{}, modules.File{}, err
 	}
@@ -57,14 +57,14 @@ func (o *view) target(ctx context.Context, op, p string) (place, modules.File, e
 	default:
 		return place{}, modules.File{}, &modules.FileError{Op: op, Path: p, Text: "not a directory"}
 	}
-	old, err := o.stateOf(ctx, at)
+	old, err := v.stateOf(ctx, at)
 	return at, old, err
 }
 
 // write puts a regular file at a path. n says where its content is; size and attributes come from c
 // and from what was there.
-func (o *view) write(ctx context.Context, p string, n *node, c modules.Change) error {
-	at, old, err := o.target(ctx, string(c.Kind), p)
+func (v *view) write(ctx context.Context, p string, n *node, c modules.Change) error {
+	at, old, err := v.target(ctx, string(c.Kind), p)
 	if err != nil {
 		return err
 	}
@@ -72,7 +72,7 @@ func (o *view) write(ctx context.Context, p string, n *node, c modules.Change) e
 		return &modules.FileError{Op: string(c.Kind), Path: p, Text: "is a directory"}
 	}
 	if c.Backup && old.Kind == modules.Regular {
-		if err := o.backup(at, old); err != nil {
+		if err := v.backup(at, old); err != nil {
 			return err
 		}
 	}
@@ -82,19 +82,19 @@ func (o *view) write(ctx context.Context, p string, n *node, c modules.Change) e
 	}
 	if old.Kind == modules.Regular {
 		f.Mode, f.UID, f.GID, f.Owner, f.Group = old.Mode, old.UID, old.GID, old.Owner, old.Group
-	} else if err := o.own(ctx, &f); err != nil {
+	} else if err := v.own(ctx, &f); err != nil {
 		return err
 	}
-	if err := o.attribute(ctx, &f, c.Attributes); err != nil {
+	if err := v.attribute(ctx, &f, c.Attributes); err != nil {
 		return err
 	}
 	n.file = f
-	o.layer[at.path] = n
+	v.layer[at.path] = n
 	return nil
 }
 
 // backup keeps a file that is about to be replaced.
-func (o *view) backup(at place, old modules.File) error {
+func (v *view) backup(at place, old modules.File) error {
 	n := &node{origin: at.under}
 	if at.node != nil {
 		*n = *at.node
@@ -102,16 +102,16 @@ func (o *view) backup(at place, old modules.File) error {
 	p := at.path + "." + time.Now().UTC().Format("20060102T150405") + "~"
 	n.file = old
 	n.file.Path = p
-	o.layer[p] = n
+	v.layer[p] = n
 	return nil
 }
 
-func (o *view) copyFile(ctx context.Context, c modules.Change) error {
-	from, err := o.resolve(ctx, c.Path, true)
+func (v *view) copyFile(ctx context.Context, c modules.Change) error {
+	from, err := v.resolve(ctx, c.Path, true)
 	if err != nil {
 		return err
 	}
-	f, err := o.stateOf(ctx, from)
+	f, err := v.stateOf(ctx, from)
 	switch {
 	case err != nil:
 		return err
@@ -124,17 +124,17 @@ func (o *view) copyFile(ctx context.Context, c modules.Change) error {
 	if from.node != nil {
 		n.content, n.origin = from.node.content, from.node.origin
 	}
-	return o.write(ctx, c.Target, n, c)
+	return v.write(ctx, c.Target, n, c)
 }
 
-func (o *view) makeDirectory(ctx context.Context, c modules.Change) error {
-	at, err := o.resolve(ctx, c.Path, true)
+func (v *view) makeDirectory(ctx context.Context, c modules.Change) error {
+	at, err := v.resolve(ctx, c.Path, true)
 	if err != nil {
 		return err
 	}
 	var missing []string
 	for p := at.path; ; p = path.Dir(p) {
-		f, err := o.stateOf(ctx, o.layer.at(p))
+		f, err := v.stateOf(ctx, v.layer.at(p))
 		if err != nil {
 			return err
 		}
@@ -148,16 +148,16 @@ func (o *view) makeDirectory(ctx context.Context, c modules.Change) error {
 	}
 	for _, p := range missing {
 		f := modules.File{Path: p, Kind: modules.Directory, Mode: 0o755, Modified: time.Now()}
-		if err := o.own(ctx, &f); err != nil {
+		if err := v.own(ctx, &f); err != nil {
 			return err
 		}
-		o.layer[p] = &node{file: f}
+		v.layer[p] = &node{file: f}
 	}
-	return o.change(ctx, o.layer.at(at.path), c.Attributes)
+	return v.change(ctx, v.layer.at(at.path), c.Attributes)
 }
 
-func (o *view) makeLink(ctx context.Context, c modules.Change) error {
-	at, old, err := o.target(ctx, "link", c.Path)
+func (v *view) makeLink(ctx context.Context, c modules.Change) error {
+	at, old, err := v.target(ctx, "link", c.Path)
 	if err != nil {
 		return err
 	}
@@ -165,50 +165,50 @@ func (o *view) makeLink(ctx context.Context, c modules.Change) error {
 		return &modules.FileError{Op: "link", Path: c.Path, Kind: fs.ErrExist, Text: "is a directory"}
 	}
 	f := modules.File{Path: at.path, Kind: modules.Symlink, Mode: 0o777, Target: c.Target, Size: int64(len(c.Target)), Modified: time.Now()}
-	if err := o.own(ctx, &f); err != nil {
+	if err := v.own(ctx, &f); err != nil {
 		return err
 	}
 	n := &node{file: f}
 	attributes := c.Attributes
 	attributes.Mode = nil // a link has none
-	if err := o.attribute(ctx, &n.file, attributes); err != nil {
+	if err := v.attribute(ctx, &n.file, attributes); err != nil {
 		return err
 	}
-	o.layer[at.path] = n
+	v.layer[at.path] = n
 	return nil
 }
 
-func (o *view) setAttributes(ctx context.Context, c modules.Change) error {
-	at, err := o.resolve(ctx, c.Path, true)
+func (v *view) setAttributes(ctx context.Context, c modules.Change) error {
+	at, err := v.resolve(ctx, c.Path, true)
 	if err != nil {
 		return err
 	}
-	f, err := o.stateOf(ctx, at)
+	f, err := v.stateOf(ctx, at)
 	if err != nil {
 		return err
 	}
 	if f.Kind == modules.Missing {
 		return notExist("attributes", c.Path)
 	}
-	if err := o.change(ctx, at, c.Attributes); err != nil {
+	if err := v.change(ctx, at, c.Attributes); err != nil {
 		return err
 	}
 	if !c.Recursive || f.Kind != modules.Directory {
 		return nil
 	}
-	return o.changeBelow(ctx, at.path, c.Attributes)
+	return v.changeBelow(ctx, at.path, c.Attributes)
 }
 
 // maxTree bounds how many files a recursive change takes into the layer: check mode must not eat the
 // control node's memory over somebody's data folder.
 const maxTree = 200_000
 
-func (o *view) changeBelow(ctx context.Context, dir string, a modules.Attributes) error {
+func (v *view) changeBelow(ctx context.Context, dir string, a modules.Attributes) error {
 	level := []string{dir}
 	for count := 0; len(level) > 0; {
 		var next []string
 		for _, d := range level {
-			entries, err := o.list(ctx, o.layer.at(d))
+			entries, err := v.list(ctx, v.layer.at(d))
 			if err != nil {
 				return err
 			}
@@ -219,7 +219,7 @@ func (o *view) changeBelow(ctx context.Context, dir string, a modules.Attributes
 				if f.Kind == modules.Symlink {
 					continue
 				}
-				if err := o.changeFile(ctx, o.layer.at(f.Path), f, a); err != nil {
+				if err := v.changeFile(ctx, v.layer.at(f.Path), f, a); err != nil {
 					return err
 				}
 				if f.Kind == modules.Directory {
@@ -233,15 +233,15 @@ func (o *view) changeBelow(ctx context.Context, dir string, a modules.Attributes
 }
 
 // change gives a place other attributes.
-func (o *view) change(ctx context.Context, at place, a modules.Attributes) error {
-	f, err := o.stateOf(ctx, at)
+func (v *view) change(ctx context.Context, at place, a modules.Attributes) error {
+	f, err := v.stateOf(ctx, at)
 	if err != nil {
 		return err
 	}
-	return o.changeFile(ctx, at, f, a)
+	return v.changeFile(ctx, at, f, a)
 }
 
-func (o *view) changeFile(ctx context.Context, at place, f modules.File, a modules.Attributes) error {
+func (v *view) changeFile(ctx context.Context, at place, f modules.File, a modules.Attributes) error {
 	if a == (modules.Attributes{}) {
 		return nil
 	}
@@ -251,51 +251,51 @@ func (o *view) changeFile(ctx context.Context, at place, f modules.File, a modul
 	}
 	n.file = f
 	n.file.Path, n.file.Entries = at.path, nil
-	if err := o.attribute(ctx, &n.file, a); err != nil {
+	if err := v.attribute(ctx, &n.file, a); err != nil {
 		return err
 	}
-	o.layer[at.path] = n
+	v.layer[at.path] = n
 	return nil
 }
 
-func (o *view) remove(ctx context.Context, c modules.Change) error {
-	at, err := o.resolve(ctx, c.Path, false)
+func (v *view) remove(ctx context.Context, c modules.Change) error {
+	at, err := v.resolve(ctx, c.Path, false)
 	if err != nil {
 		return err
 	}
 	if at.path == "/" {
 		return &modules.FileError{Op: "remove", Path: c.Path, Kind: fs.ErrInvalid, Text: "refused"}
 	}
-	o.hide(at.path)
+	v.hide(at.path)
 	return nil
 }
 
 // hide makes a path and all below it missing.
-func (o *view) hide(p string) {
-	o.layer.drop(p)
-	o.layer[p] = &node{file: modules.File{Path: p, Kind: modules.Missing}}
+func (v *view) hide(p string) {
+	v.layer.drop(p)
+	v.layer[p] = &node{file: modules.File{Path: p, Kind: modules.Missing}}
 }
 
-func (o *view) rename(ctx context.Context, c modules.Change) error {
-	from, err := o.resolve(ctx, c.Path, false)
+func (v *view) rename(ctx context.Context, c modules.Change) error {
+	from, err := v.resolve(ctx, c.Path, false)
 	if err != nil {
 		return err
 	}
-	f, err := o.stateOf(ctx, from)
+	f, err := v.stateOf(ctx, from)
 	if err != nil {
 		return err
 	}
 	if f.Kind == modules.Missing {
 		return notExist("rename", c.Path)
 	}
-	to, old, err := o.target(ctx, "rename", c.Target)
+	to, old, err := v.target(ctx, "rename", c.Target)
 	if err != nil {
 		return err
 	}
 	if to.path == from.path {
 		return nil
 	}
-	if err := o.mayReplace(ctx, c, f, to, old); err != nil {
+	if err := mayReplace(c, f, to, old); err != nil {
 		return err
 	}
 	n := &node{origin: from.under}
@@ -303,60 +303,50 @@ func (o *view) rename(ctx context.Context, c modules.Change) error {
 		*n = *from.node
 	}
 	moved := map[string]*node{}
-	for _, p := range o.layer.children(from.path, true) {
-		child := o.layer[p]
+	for _, p := range v.layer.children(from.path, true) {
+		child := v.layer[p]
 		p = to.path + strings.TrimPrefix(p, from.path)
 		child.file.Path = p
 		moved[p] = child
 	}
-	o.layer.drop(to.path)
-	o.hide(from.path)
+	v.layer.drop(to.path)
+	v.hide(from.path)
 	n.file = f
 	n.file.Path = to.path
-	o.layer[to.path] = n
+	v.layer[to.path] = n
 	for p, child := range moved {
-		o.layer[p] = child
+		v.layer[p] = child
 	}
 	return nil
 }
 
-// mayReplace holds rename(2)'s rules about what may stand at the target.
-func (o *view) mayReplace(ctx context.Context, c modules.Change, f modules.File, to place, old modules.File) error {
+// mayReplace says what may stand at the target: a file for a file, nothing for a folder.
+func mayReplace(c modules.Change, f modules.File, to place, old modules.File) error {
 	refused := func(kind error, text string) error {
 		return &modules.FileError{Op: "rename", Path: c.Target, Kind: kind, Text: text}
 	}
-	if strings.HasPrefix(to.path, f.Path+"/") && f.Kind == modules.Directory {
-		return refused(fs.ErrInvalid, "lies inside "+c.Path)
-	}
 	switch {
-	case old.Kind != modules.Directory && f.Kind == modules.Directory && old.Kind != modules.Missing:
+	case f.Kind == modules.Directory && strings.HasPrefix(to.path, f.Path+"/"):
+		return refused(fs.ErrInvalid, "lies inside "+c.Path)
+	case old.Kind == modules.Directory:
+		return refused(fs.ErrExist, "file exists")
+	case f.Kind == modules.Directory && old.Kind != modules.Missing:
 		return refused(nil, "not a directory")
-	case old.Kind != modules.Directory:
-		return nil
-	case f.Kind != modules.Directory:
-		return refused(fs.ErrExist, "is a directory")
-	}
-	entries, err := o.list(ctx, to)
-	if err != nil {
-		return err
-	}
-	if len(entries) > 0 {
-		return refused(fs.ErrExist, "directory not empty")
 	}
 	return nil
 }
 
-func (o *view) touch(ctx context.Context, c modules.Change) error {
-	at, err := o.resolve(ctx, c.Path, true)
+func (v *view) touch(ctx context.Context, c modules.Change) error {
+	at, err := v.resolve(ctx, c.Path, true)
 	if err != nil {
 		return err
 	}
-	f, err := o.stateOf(ctx, at)
+	f, err := v.stateOf(ctx, at)
 	if err != nil {
 		return err
 	}
 	if f.Kind == modules.Missing {
-		return o.write(ctx, at.path, &node{content: modules.Bytes(c.Path, nil)}, c)
+		return v.write(ctx, at.path, &node{content: modules.Bytes(c.Path, nil)}, c)
 	}
 	n := &node{origin: at.under}
 	if at.node != nil {
@@ -364,9 +354,9 @@ func (o *view) touch(ctx context.Context, c modules.Change) error {
 	}
 	n.file = f
 	n.file.Path, n.file.Modified = at.path, time.Now()
-	if err := o.attribute(ctx, &n.file, c.Attributes); err != nil {
+	if err := v.attribute(ctx, &n.file, c.Attributes); err != nil {
 		return err
 	}
-	o.layer[at.path] = n
+	v.layer[at.path] = n
 	return nil
 }

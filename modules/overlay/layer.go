@@ -111,7 +111,7 @@ func volatile(p string) bool { return strings.HasPrefix(p, "/proc/") }
 const maxLinks = 40
 
 // resolve follows the links in a path, and last of all the path itself where follow is set.
-func (o *view) resolve(ctx context.Context, p string, follow bool) (place, error) {
+func (v *view) resolve(ctx context.Context, p string, follow bool) (place, error) {
 	if !path.IsAbs(p) {
 		return place{}, &modules.FileError{Op: "look", Path: p, Kind: fs.ErrInvalid, Text: "path is not absolute"}
 	}
@@ -119,13 +119,13 @@ func (o *view) resolve(ctx context.Context, p string, follow bool) (place, error
 	p = path.Clean(p)
 	layered := false
 	for range maxLinks {
-		next, through, err := o.step(ctx, p, follow)
+		next, through, err := v.step(ctx, p, follow)
 		if err != nil {
 			return place{}, err
 		}
 		layered = layered || through
 		if next == "" {
-			at := o.layer.at(p)
+			at := v.layer.at(p)
 			at.layered = layered
 			return at, nil
 		}
@@ -136,12 +136,12 @@ func (o *view) resolve(ctx context.Context, p string, follow bool) (place, error
 
 // step replaces the first link in p; an empty answer means that there is none. layered says that the
 // link was the layer's.
-func (o *view) step(ctx context.Context, p string, follow bool) (next string, layered bool, err error) {
-	if err := o.learn(ctx, prefixes(p, follow)); err != nil {
+func (v *view) step(ctx context.Context, p string, follow bool) (next string, layered bool, err error) {
+	if err := v.learn(ctx, prefixes(p, follow)); err != nil {
 		return "", false, err
 	}
 	for _, prefix := range prefixes(p, follow) {
-		at := o.layer.at(prefix)
+		at := v.layer.at(prefix)
 		target := ""
 		switch {
 		case at.node != nil:
@@ -149,9 +149,9 @@ func (o *view) step(ctx context.Context, p string, follow bool) (next string, la
 				target = at.node.file.Target
 			}
 		case at.under != "":
-			target, _ = o.known.get(at.under)
+			target, _ = v.known.get(at.under)
 			if volatile(at.under) {
-				o.known.forget(at.under)
+				v.known.forget(at.under)
 			}
 		}
 		if target == "" {
@@ -172,21 +172,21 @@ func (k *known) forget(p string) {
 }
 
 // learn asks the host, once, which of some paths are links.
-func (o *view) learn(ctx context.Context, paths []string) error {
+func (v *view) learn(ctx context.Context, paths []string) error {
 	var queries []modules.Query
 	for _, prefix := range paths {
-		at := o.layer.at(prefix)
+		at := v.layer.at(prefix)
 		if at.node != nil || at.under == "" {
 			continue
 		}
-		if _, ok := o.known.get(at.under); !ok {
+		if _, ok := v.known.get(at.under); !ok {
 			queries = append(queries, modules.Query{Path: at.under})
 		}
 	}
 	if len(queries) == 0 {
 		return nil
 	}
-	files, err := o.under.Look(ctx, queries...)
+	files, err := v.under.Look(ctx, queries...)
 	if err != nil {
 		return err
 	}
@@ -195,7 +195,7 @@ func (o *view) learn(ctx context.Context, paths []string) error {
 		if f.Kind == modules.Symlink {
 			target = f.Target
 		}
-		o.known.put(queries[i].Path, target)
+		v.known.put(queries[i].Path, target)
 	}
 	return nil
 }
@@ -215,14 +215,14 @@ func prefixes(p string, self bool) []string {
 }
 
 // stateOf is what a resolved place is, without sum, content and entries.
-func (o *view) stateOf(ctx context.Context, at place) (modules.File, error) {
+func (v *view) stateOf(ctx context.Context, at place) (modules.File, error) {
 	switch {
 	case at.node != nil:
 		return at.node.file, nil
 	case at.under == "":
 		return modules.File{Kind: modules.Missing}, nil
 	}
-	files, err := o.under.Look(ctx, modules.Query{Path: at.under})
+	files, err := v.under.Look(ctx, modules.Query{Path: at.under})
 	if err != nil {
 		return modules.File{}, err
 	}

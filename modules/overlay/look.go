@@ -11,38 +11,38 @@ import (
 
 // look answers queries. What the layer does not touch goes to the host in one round trip, whatever the
 // number of queries.
-func (o *view) look(ctx context.Context, queries []modules.Query) ([]modules.File, error) {
-	if len(o.layer) == 0 {
-		return o.under.Look(ctx, queries...)
+func (v *view) look(ctx context.Context, queries []modules.Query) ([]modules.File, error) {
+	if len(v.layer) == 0 {
+		return v.under.Look(ctx, queries...)
 	}
 	var above []string
 	for _, q := range queries {
 		above = append(above, prefixes(path.Clean(q.Path), q.Follow)...)
 	}
 	slices.Sort(above)
-	if err := o.learn(ctx, slices.Compact(above)); err != nil {
+	if err := v.learn(ctx, slices.Compact(above)); err != nil {
 		return nil, err
 	}
 	files := make([]modules.File, len(queries))
 	var passed []modules.Query
 	var slots []int
 	for i, q := range queries {
-		at, err := o.resolve(ctx, q.Path, q.Follow)
+		at, err := v.resolve(ctx, q.Path, q.Follow)
 		if err != nil {
 			return nil, err
 		}
-		if at.exact() && (!q.List || len(o.layer.children(at.path, false)) == 0) {
+		if at.exact() && (!q.List || len(v.layer.children(at.path, false)) == 0) {
 			// The resolved path, because the host's own links may lead elsewhere than the layer's.
 			q.Path, q.Follow = at.under, false
 			passed, slots = append(passed, q), append(slots, i)
 			continue
 		}
-		if files[i], err = o.lookAt(ctx, at, q); err != nil {
+		if files[i], err = v.lookAt(ctx, at, q); err != nil {
 			return nil, err
 		}
 	}
 	if len(passed) > 0 {
-		answers, err := o.under.Look(ctx, passed...)
+		answers, err := v.under.Look(ctx, passed...)
 		if err != nil {
 			return nil, err
 		}
@@ -65,31 +65,31 @@ func rename(f *modules.File, p string) {
 }
 
 // lookAt answers a query about a place that the layer has changed, or moved.
-func (o *view) lookAt(ctx context.Context, at place, q modules.Query) (modules.File, error) {
+func (v *view) lookAt(ctx context.Context, at place, q modules.Query) (modules.File, error) {
 	if at.node == nil && at.under != "" && !q.List {
 		q.Path, q.Follow = at.under, false
-		files, err := o.under.Look(ctx, q)
+		files, err := v.under.Look(ctx, q)
 		if err != nil {
 			return modules.File{}, err
 		}
 		return files[0], nil
 	}
-	f, err := o.stateOf(ctx, at)
+	f, err := v.stateOf(ctx, at)
 	if err != nil {
 		return modules.File{}, err
 	}
 	if f.Kind == modules.Regular && (q.Sum || q.Content > 0) && at.node != nil {
-		if err := o.fill(ctx, &f, at.node, q); err != nil {
+		if err := v.fill(ctx, &f, at.node, q); err != nil {
 			return modules.File{}, err
 		}
 	}
 	if f.Kind == modules.Directory && q.List {
-		if f.Entries, err = o.list(ctx, at); err != nil {
+		if f.Entries, err = v.list(ctx, at); err != nil {
 			return modules.File{}, err
 		}
 	}
 	if q.Disk {
-		if err := o.fillDisk(ctx, &f, at); err != nil {
+		if err := v.fillDisk(ctx, &f, at); err != nil {
 			return modules.File{}, err
 		}
 	}
@@ -97,9 +97,9 @@ func (o *view) lookAt(ctx context.Context, at place, q modules.Query) (modules.F
 }
 
 // fill adds a layered file's sum and content.
-func (o *view) fill(ctx context.Context, f *modules.File, n *node, q modules.Query) error {
+func (v *view) fill(ctx context.Context, f *modules.File, n *node, q modules.Query) error {
 	if n.content == nil {
-		files, err := o.under.Look(ctx, modules.Query{Path: n.origin, Sum: q.Sum, Content: q.Content})
+		files, err := v.under.Look(ctx, modules.Query{Path: n.origin, Sum: q.Sum, Content: q.Content})
 		if err != nil {
 			return err
 		}
@@ -134,8 +134,8 @@ func readAll(s modules.Source) ([]byte, error) {
 
 // fillDisk asks the host for the file system below the place: it answers for the nearest folder that
 // is there.
-func (o *view) fillDisk(ctx context.Context, f *modules.File, at place) error {
-	files, err := o.under.Look(ctx, modules.Query{Path: at.path, Disk: true})
+func (v *view) fillDisk(ctx context.Context, f *modules.File, at place) error {
+	files, err := v.under.Look(ctx, modules.Query{Path: at.path, Disk: true})
 	if err != nil {
 		return err
 	}
@@ -144,26 +144,26 @@ func (o *view) fillDisk(ctx context.Context, f *modules.File, at place) error {
 }
 
 // list gives a folder's entries: the host's, less what the layer hides, and the layer's.
-func (o *view) list(ctx context.Context, at place) ([]modules.File, error) {
+func (v *view) list(ctx context.Context, at place) ([]modules.File, error) {
 	under := at.under
 	if at.node != nil {
 		under = at.node.origin
 	}
 	var entries []modules.File
 	if under != "" {
-		files, err := o.under.Look(ctx, modules.Query{Path: under, List: true})
+		files, err := v.under.Look(ctx, modules.Query{Path: under, List: true})
 		if err != nil {
 			return nil, err
 		}
 		for _, f := range files[0].Entries {
 			f.Path = path.Join(at.path, path.Base(f.Path))
-			if _, layered := o.layer[f.Path]; !layered {
+			if _, layered := v.layer[f.Path]; !layered {
 				entries = append(entries, f)
 			}
 		}
 	}
-	for _, p := range o.layer.children(at.path, false) {
-		if f := o.layer[p].file; f.Kind != modules.Missing {
+	for _, p := range v.layer.children(at.path, false) {
+		if f := v.layer[p].file; f.Kind != modules.Missing {
 			f.Path = p
 			entries = append(entries, f)
 		}

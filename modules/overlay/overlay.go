@@ -176,8 +176,8 @@ func (v *view) Predicted(key string) (string, bool) {
 
 // commandDiffers says whether a command would see other files than the layer promises: its program,
 // its folder, or a path among its arguments exists in the layer only, or is different there.
-func (o *view) commandDiffers(ctx context.Context, cmd modules.Command) (bool, error) {
-	if len(o.layer) == 0 {
+func (v *view) commandDiffers(ctx context.Context, cmd modules.Command) (bool, error) {
+	if len(v.layer) == 0 {
 		return false, nil
 	}
 	paths := []string{cmd.Dir}
@@ -191,7 +191,7 @@ func (o *view) commandDiffers(ctx context.Context, cmd modules.Command) (bool, e
 		if !strings.HasPrefix(path, "/") {
 			continue
 		}
-		place, err := o.resolve(ctx, path, true)
+		place, err := v.resolve(ctx, path, true)
 		if err != nil {
 			return false, err
 		}

@@ -257,6 +257,17 @@ func tarball(compress bool, members ...tar.Header) []byte {
 	return b.Bytes()
 }
 
+// members are a package's.
+func members() []tar.Header {
+	return []tar.Header{
+		{Name: "./top/", Typeflag: tar.TypeDir, Mode: 0o755},
+		{Name: "./top/bin/server", Typeflag: tar.TypeReg, Mode: 0o755},
+		{Name: "top/lib.so.1", Typeflag: tar.TypeReg, Mode: 0o644},
+		{Name: "top/lib.so", Typeflag: tar.TypeSymlink, Linkname: "lib.so.1"},
+		{Name: "top/hard", Typeflag: tar.TypeLink, Linkname: "top/lib.so.1"},
+	}
+}
+
 func zipfile(t *testing.T, names ...string) []byte {
 	var b bytes.Buffer
 	z := zip.NewWriter(&b)
@@ -272,13 +283,6 @@ func zipfile(t *testing.T, names ...string) []byte {
 }
 
 func TestUnpack(t *testing.T) {
-	members := []tar.Header{
-		{Name: "./top/", Typeflag: tar.TypeDir, Mode: 0o755},
-		{Name: "./top/bin/server", Typeflag: tar.TypeReg, Mode: 0o755},
-		{Name: "top/lib.so.1", Typeflag: tar.TypeReg, Mode: 0o644},
-		{Name: "top/lib.so", Typeflag: tar.TypeSymlink, Linkname: "lib.so.1"},
-		{Name: "top/hard", Typeflag: tar.TypeLink, Linkname: "top/lib.so.1"},
-	}
 	want := map[string]string{"bin": "/", "bin/server": "./top/bin/server", "lib.so.1": "top/lib.so.1", "lib.so": "→lib.so.1", "hard": "top/lib.so.1"}
 	cases := []struct {
 		name    string
@@ -286,8 +290,8 @@ func TestUnpack(t *testing.T) {
 		strip   int
 		want    map[string]string
 	}{
-		{"tar", tarball(false, members...), 1, want},
-		{"tar.gz", tarball(true, members...), 1, want},
+		{"tar", tarball(false, members()...), 1, want},
+		{"tar.gz", tarball(true, members()...), 1, want},
 		{"zip", zipfile(t, "top/x", "top/y/z"), 1, map[string]string{"x": "top/x", "y": "/", "y/z": "top/y/z"}},
 		{"nothing stripped", zipfile(t, "a/b"), 0, map[string]string{"a": "/", "a/b": "a/b"}},
 	}

@@ -12,19 +12,19 @@ import (
 )
 
 // attribute sets mode and owner as a host would, looking names up on the host.
-func (o *view) attribute(ctx context.Context, f *modules.File, a modules.Attributes) error {
+func (v *view) attribute(ctx context.Context, f *modules.File, a modules.Attributes) error {
 	if a.Mode != nil {
 		f.Mode = *a.Mode
 	}
 	if a.Owner != "" {
-		name, id, err := o.account(ctx, "passwd", a.Owner)
+		name, id, err := v.account(ctx, "passwd", a.Owner)
 		if err != nil {
 			return err
 		}
 		f.Owner, f.UID = name, id
 	}
 	if a.Group != "" {
-		name, id, err := o.account(ctx, "group", a.Group)
+		name, id, err := v.account(ctx, "group", a.Group)
 		if err != nil {
 			return err
 		}
@@ -35,14 +35,14 @@ func (o *view) attribute(ctx context.Context, f *modules.File, a modules.Attribu
 
 // own gives a new file to the user that acts on the host: the one whose process reads /proc/self, or
 // where there is no /proc the owner of the nearest folder.
-func (o *view) own(ctx context.Context, f *modules.File) error {
-	me, err := o.self(ctx)
+func (v *view) own(ctx context.Context, f *modules.File) error {
+	me, err := v.self(ctx)
 	if err != nil {
 		return err
 	}
 	for dir := f.Path; me.Kind == modules.Missing && dir != "/"; {
 		dir = path.Dir(dir)
-		if me, err = o.stateOf(ctx, o.layer.at(dir)); err != nil {
+		if me, err = v.stateOf(ctx, v.layer.at(dir)); err != nil {
 			return err
 		}
 	}
@@ -51,17 +51,17 @@ func (o *view) own(ctx context.Context, f *modules.File) error {
 }
 
 // self is the folder of the process that acts on the host; it belongs to the user.
-func (o *view) self(ctx context.Context) (modules.File, error) {
-	o.meMu.Lock()
-	defer o.meMu.Unlock()
-	if o.me != nil {
-		return *o.me, nil
+func (v *view) self(ctx context.Context) (modules.File, error) {
+	v.meMu.Lock()
+	defer v.meMu.Unlock()
+	if v.me != nil {
+		return *v.me, nil
 	}
-	files, err := o.under.Look(ctx, modules.Query{Path: "/proc/self", Follow: true})
+	files, err := v.under.Look(ctx, modules.Query{Path: "/proc/self", Follow: true})
 	if err != nil {
 		return modules.File{}, err
 	}
-	o.me = &files[0]
+	v.me = &files[0]
 	return files[0], nil
 }
 
@@ -70,8 +70,8 @@ const maxAccounts = 4 << 20
 
 // account finds a user or group by name or number, in the host's files and then, for a directory
 // service, with getent.
-func (o *view) account(ctx context.Context, database, who string) (name string, id int, err error) {
-	files, err := o.look(ctx, []modules.Query{{Path: "/etc/" + database, Follow: true, Content: maxAccounts}})
+func (v *view) account(ctx context.Context, database, who string) (name string, id int, err error) {
+	files, err := v.look(ctx, []modules.Query{{Path: "/etc/" + database, Follow: true, Content: maxAccounts}})
 	if err != nil {
 		return "", 0, err
 	}
@@ -81,7 +81,7 @@ func (o *view) account(ctx context.Context, database, who string) (name string, 
 	if id, err := strconv.Atoi(who); err == nil {
 		return "", id, nil
 	}
-	out, err := o.under.Run(ctx, modules.Command{Argv: []string{"getent", database, who}, ReadOnly: true})
+	out, err := v.under.Run(ctx, modules.Command{Argv: []string{"getent", database, who}, ReadOnly: true})
 	var exit *modules.ExitError
 	if err != nil && !errors.As(err, &exit) && !errors.Is(err, modules.ErrUnpredicted) && !isMissing(err) {
 		return "", 0, err
