@@ -27,7 +27,7 @@ func booted(t *testing.T, s shape) *cluster {
 }
 
 func TestBootsAndServes(t *testing.T) {
-	c := booted(t, shape{metas: 3, replicas: 5, scale: fast})
+	c := booted(t, shape{block: 1, metas: 3, replicas: 5, scale: fast})
 	for i := range 20 {
 		require.NoError(t, c.put(i, "v"))
 	}
@@ -42,20 +42,21 @@ func TestBootsAndServes(t *testing.T) {
 	log, err = os.ReadFile(filepath.Join(c.replicas[0].dir, "app/log/log.1.txt"))
 	require.NoError(t, err)
 	require.Contains(t, string(log), "load replicas succeed, replica_count = 0")
-	require.Contains(t, string(log), "=== service_node=[replica], primary_address=[127.0.40.21:34801] ===")
+	require.Contains(t, string(log), "=== service_node=[replica], primary_address=["+c.replicas[0].addr.String()+"] ===")
 }
 
 func TestLeaderChangeForgetsFlags(t *testing.T) {
 	for _, end := range []struct {
-		name string
-		how  func(*cluster, *server)
+		block int
+		name  string
+		how   func(*cluster, *server)
 	}{
-		{"SIGTERM", func(_ *cluster, s *server) { s.stop() }},
-		{"kill -9", func(_ *cluster, s *server) { s.crash() }},
-		{"sim.failover", func(c *cluster, s *server) { c.command(s, "sim.failover") }},
+		{22, "SIGTERM", func(_ *cluster, s *server) { s.stop() }},
+		{23, "kill -9", func(_ *cluster, s *server) { s.crash() }},
+		{24, "sim.failover", func(c *cluster, s *server) { c.command(s, "sim.failover") }},
 	} {
 		t.Run(end.name, func(t *testing.T) {
-			c := booted(t, shape{metas: 3, replicas: 3, scale: fast})
+			c := booted(t, shape{block: end.block, metas: 3, replicas: 3, scale: fast})
 			old := c.leader()
 			const flag = "meta.lb.assign_delay_ms"
 			require.Equal(t, "OK", c.command(old, flag, "3600000"))
@@ -132,7 +133,7 @@ func (c *cluster) liveCount(s *server, which string) string {
 }
 
 func TestDrainedRestartFailsNoWrite(t *testing.T) {
-	c := booted(t, shape{metas: 3, replicas: 5, scale: fast})
+	c := booted(t, shape{block: 3, metas: 3, replicas: 5, scale: fast})
 	s := c.replicas[2]
 	stop := c.writeAllTheTime()
 	c.drain(s)
@@ -191,7 +192,7 @@ func (c *cluster) writeAllTheTime() func() (writes int, failures []string) {
 }
 
 func TestUndrainedKillFailsWrites(t *testing.T) {
-	c := booted(t, shape{metas: 3, replicas: 5, scale: "0.05"})
+	c := booted(t, shape{block: 4, metas: 3, replicas: 5, scale: "0.05"})
 	s := c.replicas[0]
 	stop := c.writeAllTheTime()
 	s.crash()
@@ -216,7 +217,7 @@ func TestUndrainedKillFailsWrites(t *testing.T) {
 }
 
 func TestWithoutFlowControlDrainNeverEnds(t *testing.T) {
-	c := booted(t, shape{metas: 1, replicas: 5, scale: fast, edit: func(s string) string {
+	c := booted(t, shape{block: 5, metas: 1, replicas: 5, scale: fast, edit: func(s string) string {
 		return strings.Replace(s, "add_secondary_enable_flow_control = true\n", "", 1)
 	}})
 	s := c.replicas[1]
@@ -236,7 +237,7 @@ func TestWithoutFlowControlDrainNeverEnds(t *testing.T) {
 }
 
 func TestThreeNodesFreeze(t *testing.T) {
-	c := booted(t, shape{metas: 1, replicas: 3, scale: fast})
+	c := booted(t, shape{block: 6, metas: 1, replicas: 3, scale: fast})
 	s := c.replicas[0]
 	s.crash()
 	c.until("the level is freezed", func() bool { return c.info("meta_function_level") == "freezed" })
@@ -271,7 +272,7 @@ func (c *cluster) info(key string) string {
 }
 
 func TestRestartWithinGraceKeepsDataAndConfig(t *testing.T) {
-	c := booted(t, shape{metas: 1, replicas: 3, scale: "0.1"})
+	c := booted(t, shape{block: 7, metas: 1, replicas: 3, scale: "0.1"})
 	for i := range 10 {
 		require.NoError(t, c.put(i, fmt.Sprint("value", i)))
 	}
@@ -298,7 +299,7 @@ func TestRestartWithinGraceKeepsDataAndConfig(t *testing.T) {
 }
 
 func TestNodeThatRestartsTooOftenIsIgnored(t *testing.T) {
-	c := booted(t, shape{metas: 1, replicas: 4, scale: fast})
+	c := booted(t, shape{block: 8, metas: 1, replicas: 4, scale: fast})
 	s := c.replicas[3]
 	for range 5 {
 		s.crash()
@@ -313,7 +314,7 @@ func TestNodeThatRestartsTooOftenIsIgnored(t *testing.T) {
 }
 
 func TestMisbehaviour(t *testing.T) {
-	c := booted(t, shape{metas: 2, replicas: 4, scale: fast})
+	c := booted(t, shape{block: 9, metas: 2, replicas: 4, scale: fast})
 	s := c.replicas[0]
 
 	require.Equal(t, "OK", c.command(s, "sim.closing_never_ends", "true"))
@@ -352,7 +353,7 @@ func (c *cluster) at(a wire.Address) *server {
 }
 
 func TestRecallOfATableThatWasNeverHealthyKillsReplicas(t *testing.T) {
-	c := booted(t, shape{metas: 1, replicas: 4, scale: "0.1"})
+	c := booted(t, shape{block: 10, metas: 1, replicas: 4, scale: "0.1"})
 	lead := c.leader().addr
 	var create wire.CreateAppResponse
 	require.NoError(t, ask(lead, &wire.CreateAppRequest{AppName: "young",
@@ -376,7 +377,7 @@ func TestRecallOfATableThatWasNeverHealthyKillsReplicas(t *testing.T) {
 }
 
 func TestDropAndRecallOfAHealthyTableKeepsData(t *testing.T) {
-	c := booted(t, shape{metas: 1, replicas: 4, scale: fast})
+	c := booted(t, shape{block: 11, metas: 1, replicas: 4, scale: fast})
 	require.NoError(t, c.put(5, "kept"))
 	lead := c.leader().addr
 	var drop wire.DropAppResponse
@@ -393,7 +394,7 @@ func TestDropAndRecallOfAHealthyTableKeepsData(t *testing.T) {
 }
 
 func TestHazardsKillTheServer(t *testing.T) {
-	c := booted(t, shape{metas: 3, replicas: 3, scale: fast})
+	c := booted(t, shape{block: 12, metas: 3, replicas: 3, scale: fast})
 	var standbys []*server
 	for _, m := range c.metas {
 		if m != c.leader() {
@@ -438,7 +439,7 @@ func httpGet(t *testing.T, to netip.AddrPort, path string) string {
 }
 
 func TestWholeClusterDownForLongComesBackWithItsData(t *testing.T) {
-	c := booted(t, shape{metas: 2, replicas: 3, scale: fast})
+	c := booted(t, shape{block: 13, metas: 2, replicas: 3, scale: fast})
 	for i := range 10 {
 		require.NoError(t, c.put(i, fmt.Sprint("value", i)))
 	}
@@ -465,7 +466,7 @@ func TestWholeClusterDownForLongComesBackWithItsData(t *testing.T) {
 }
 
 func TestLivelyBalancesPrimaries(t *testing.T) {
-	c := booted(t, shape{metas: 1, replicas: 3, scale: fast})
+	c := booted(t, shape{block: 14, metas: 1, replicas: 3, scale: fast})
 	s := c.replicas[0]
 	c.move(s)
 	c.until("no primaries", func() bool { p, _ := c.counts(s); return p == 0 })
@@ -480,7 +481,7 @@ func TestLivelyBalancesPrimaries(t *testing.T) {
 }
 
 func TestRebuildNeedsBothDisksAndZooKeeperCleaned(t *testing.T) {
-	c := booted(t, shape{metas: 1, replicas: 3, scale: fast})
+	c := booted(t, shape{block: 15, metas: 1, replicas: 3, scale: fast})
 	require.NoError(t, c.put(1, "x"))
 	for _, s := range c.replicas {
 		s.crash()

@@ -66,7 +66,10 @@ type cluster struct {
 	all      map[string]*server
 }
 
+// shape is a cluster to boot. Clusters run at the same time, each in its block
+// of ten addresses.
 type shape struct {
+	block           int // 1 to 24
 	metas, replicas int
 	scale           string
 	edit            func(config string) string
@@ -74,6 +77,8 @@ type shape struct {
 
 func boot(t *testing.T, s shape) *cluster {
 	t.Helper()
+	t.Parallel()
+	host := func(i int) string { return fmt.Sprintf("127.0.40.%d", 10*s.block+i) }
 	raw, err := os.ReadFile("package/config.ini")
 	require.NoError(t, err)
 	c := &cluster{t: t, dir: t.TempDir(), template: string(raw), scale: s.scale, all: map[string]*server{}}
@@ -81,7 +86,7 @@ func boot(t *testing.T, s shape) *cluster {
 		c.template = s.edit(c.template)
 	}
 	require.NoError(t, os.WriteFile(filepath.Join(c.dir, "libdsn_replica_server.so"), nil, 0o644))
-	zk, err := zookeeper.Listen(t.Context(), zookeeper.Options{Addr: "127.0.40.10:0", Tick: 50 * time.Millisecond})
+	zk, err := zookeeper.Listen(t.Context(), zookeeper.Options{Addr: host(0) + ":0", Tick: 50 * time.Millisecond})
 	require.NoError(t, err)
 	c.zk = zk.Addr()
 	ctx, stop := context.WithCancel(context.Background())
@@ -95,10 +100,10 @@ func boot(t *testing.T, s shape) *cluster {
 		<-zkDone
 	})
 	for i := 1; i <= s.metas; i++ {
-		c.metas = append(c.metas, c.add("meta", i, fmt.Sprintf("127.0.40.%d:34601", 10+i)))
+		c.metas = append(c.metas, c.add("meta", i, host(i)+":34601"))
 	}
 	for i := 1; i <= s.replicas; i++ {
-		c.replicas = append(c.replicas, c.add("replica", i, fmt.Sprintf("127.0.40.%d:34801", 20+i)))
+		c.replicas = append(c.replicas, c.add("replica", i, host(3+i)+":34801"))
 	}
 	for _, p := range c.all {
 		p.start()

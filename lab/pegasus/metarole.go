@@ -67,7 +67,11 @@ func (m *metaRole) run(ctx context.Context) {
 			if errors.Is(err, errLocked) {
 				m.p.abort("%v", err)
 			}
-			m.p.die(exit{0}) // as the real server leaves when its session is gone
+			// The real server exits and its supervisor starts it again; the lab has
+			// none. Either way another leads, and what was in memory is gone.
+			m.keep.renew()
+			m.follow(peer.Addr{})
+			pause(ctx, m.p.config.Scaled(time.Second))
 		}
 	}
 }

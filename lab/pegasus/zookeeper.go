@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"path"
+	"slices"
 	"sort"
 	"strconv"
 	"strings"
@@ -26,10 +27,12 @@ type zooKeeper struct {
 	lock string
 	self peer.Addr
 
-	conn    *zk.Conn
-	events  <-chan zk.Event
-	mine    string // our lock node
-	dialer  mortalDialer
+	conn   *zk.Conn
+	events <-chan zk.Event
+	mine   string // our lock node
+	dialer mortalDialer
+
+	mu      sync.Mutex // guards expired
 	expired chan struct{}
 }
 
@@ -68,7 +71,7 @@ func (z *zooKeeper) open(ctx context.Context) error {
 	}
 }
 
-// watchSession notices the end of the session. A real meta exits on it.
+// watchSession notices the end of each session.
 func (z *zooKeeper) watchSession(ctx context.Context) {
 	for {
 		select {
@@ -79,11 +82,20 @@ func (z *zooKeeper) watchSession(ctx context.Context) {
 				return
 			}
 			if e.State == zk.StateExpired {
+				z.mu.Lock()
 				close(z.expired)
-				return
+				z.expired = make(chan struct{})
+				z.mu.Unlock()
 			}
 		}
 	}
+}
+
+// session is closed when the present session ends.
+func (z *zooKeeper) session() <-chan struct{} {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	return z.expired
 }
 
 func (z *zooKeeper) makePaths() error {
@@ -109,6 +121,7 @@ func (z *zooKeeper) make(node string, data []byte) error {
 // elect blocks until this meta leads, and reports whoever leads meanwhile. The
 // channel is closed when the session, and so the leadership, is lost.
 func (z *zooKeeper) elect(ctx context.Context, leader func(peer.Addr)) (<-chan struct{}, error) {
+	ended := z.session()
 	if z.mine == "" {
 		node, err := z.conn.Create(z.lock+"/LOCKNODE", []byte(z.self.String()), zk.FlagEphemeral|zk.FlagSequence, zk.WorldACL(zk.PermAll))
 		if err != nil {
@@ -122,22 +135,26 @@ func (z *zooKeeper) elect(ctx context.Context, leader func(peer.Addr)) (<-chan s
 			return nil, fmt.Errorf("look at the lock: %w", err)
 		}
 		sort.Slice(names, func(i, j int) bool { return sequence(names[i]) < sequence(names[j]) })
-		if len(names) > 0 && names[0] == z.mine {
+		if !slices.Contains(names, z.mine) {
+			return nil, errors.New("the lock node is gone")
+		}
+		if names[0] == z.mine {
 			leader(z.self)
-			return z.expired, nil
+			return ended, nil
 		}
-		if len(names) > 0 {
-			z.follow(names[0], leader)
-		}
+		z.follow(names[0], leader)
 		select {
 		case <-ctx.Done():
 			return nil, ctx.Err()
-		case <-z.expired:
+		case <-ended:
 			return nil, errors.New("zookeeper session expired")
 		case <-changed:
 		}
 	}
 }
+
+// renew forgets the lock node of a session that is over.
+func (z *zooKeeper) renew() { z.mine = "" }
 
 func sequence(name string) int {
 	n, err := strconv.Atoi(strings.TrimPrefix(name, "LOCKNODE"))

@@ -101,7 +101,7 @@ func (s *State) ConfigSync(q peer.ConfigSync) peer.ConfigSyncReply {
 	reply := peer.ConfigSyncReply{Err: OK}
 	for _, t := range s.tables {
 		for _, p := range t.parts {
-			if t.Status == Available && p.IsMember(q.Node) && !p.syncing {
+			if t.Status == Available && p.IsMember(q.Node) {
 				reply.Serve = append(reply.Serve, peer.Assignment{Table: t.brief(), Config: p.Config.Clone()})
 			}
 		}

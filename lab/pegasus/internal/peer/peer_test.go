@@ -42,8 +42,8 @@ func listen(t *testing.T, addr string) Addr {
 }
 
 func TestCallsShareAConnectionAndSurviveItsLoss(t *testing.T) {
-	to := listen(t, "127.0.40.51:0")
-	c := NewClient(netip.MustParseAddrPort("127.0.40.52:1"))
+	to := listen(t, "127.0.40.5:0")
+	c := NewClient(netip.MustParseAddrPort("127.0.40.6:1"))
 	defer c.Close()
 	for _, name := range []string{"a", "b"} {
 		r, err := Call[GroupCheck, Reply](t.Context(), c, to, "group_check", GroupCheck{Table: Table{Name: name}})
@@ -58,10 +58,10 @@ func TestCallsShareAConnectionAndSurviveItsLoss(t *testing.T) {
 }
 
 func TestCallEndsWithItsContext(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.40.51:0") // accepts and says nothing
+	l, err := net.Listen("tcp", "127.0.40.5:0") // accepts and says nothing
 	require.NoError(t, err)
 	defer l.Close()
-	c := NewClient(netip.MustParseAddrPort("127.0.40.52:1"))
+	c := NewClient(netip.MustParseAddrPort("127.0.40.6:1"))
 	defer c.Close()
 	ctx, stop := context.WithTimeoutCause(t.Context(), 50*time.Millisecond, errors.New("too long"))
 	defer stop()

@@ -10,10 +10,14 @@ import (
 	"io"
 	"net"
 	"sync"
+	"time"
 )
 
 // frameLimit bounds a message: a learner gets a whole partition in one.
 const frameLimit = 64 << 20
+
+// writeLimit is how long a server that does not read may hold up its callers.
+const writeLimit = 5 * time.Second
 
 // Handler answers one kind of message.
 type Handler func(ctx context.Context, body []byte) ([]byte, error)
@@ -180,6 +184,7 @@ func (c *conn) roundTrip(ctx context.Context, kind string, body []byte) ([]byte,
 	c.next++
 	id := c.next
 	c.waiting[id] = ch
+	_ = c.raw.SetWriteDeadline(time.Now().Add(writeLimit)) // an open connection takes it
 	err := writeFrame(c.raw, envelope{ID: id, Kind: kind, Body: body})
 	c.mu.Unlock()
 	if err != nil {

@@ -64,7 +64,8 @@ func (s *Stub) promote(ctx context.Context, r *replica, p peer.Proposal) {
 		return
 	}
 	reply := s.update(ctx, peer.Update{Config: p.Config, Type: p.Type, Node: s.Self, From: s.Self})
-	if reply.Err == meta.OK {
+	// The answer to an earlier try may have been lost: what counts is who leads.
+	if reply.Err == meta.OK || reply.Config.Primary == s.Self {
 		s.settle(ctx, r, reply.Config)
 	}
 }
@@ -226,7 +227,9 @@ func (s *Stub) addSecondary(ctx context.Context, p peer.Proposal) {
 		delete(r.learners, p.Node)
 		r.mu.Unlock()
 	}()
-	reply, err := peer.Call[peer.Assignment, peer.Reply](ctx, s.Client, p.Node, "add_learner", peer.Assignment{Table: t, Config: c})
+	short, stop := context.WithTimeout(ctx, s.Config.Scaled(30*s.Config.Sim.Learn+time.Minute)+time.Second)
+	defer stop()
+	reply, err := peer.Call[peer.Assignment, peer.Reply](short, s.Client, p.Node, "add_learner", peer.Assignment{Table: t, Config: c})
 	if err != nil || reply.Err != meta.OK || !r.lock(ctx) {
 		return
 	}

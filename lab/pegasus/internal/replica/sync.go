@@ -11,25 +11,10 @@ import (
 // sync reports to the leader what is stored and takes up what it is told to
 // serve. A secondary that was downgraded learns of it only here.
 func (s *Stub) sync(ctx context.Context) {
-	before := map[peer.GPID]int64{} // ballots when asked: what changed since is left alone
-	q := peer.ConfigSync{Node: s.Self}
-	s.mu.Lock()
-	if !s.online {
-		s.mu.Unlock()
+	if !s.leased() {
 		return
 	}
-	for pid, r := range s.replicas {
-		r.mu.Lock()
-		before[pid] = r.config.Ballot
-		if r.status != Potential {
-			q.Stored = append(q.Stored, peer.Stored{PID: pid, Ballot: r.config.Ballot, Decree: r.decree})
-		}
-		r.mu.Unlock()
-	}
-	for _, c := range s.closed {
-		q.Stored = append(q.Stored, c.stored)
-	}
-	s.mu.Unlock()
+	q, before := s.report()
 	short, stop := context.WithTimeout(ctx, s.Config.Scaled(10*time.Second)+100*time.Millisecond)
 	defer stop()
 	reply, err := peer.Call[peer.ConfigSync, peer.ConfigSyncReply](short, s.Client, s.leaderAddr(), "config_sync", q)
@@ -55,30 +40,57 @@ func (s *Stub) sync(ctx context.Context) {
 	}
 }
 
+// report lists what is stored, with the ballots at this time: a replica whose
+// ballot has changed when the answer comes is left alone.
+func (s *Stub) report() (q peer.ConfigSync, ballots map[peer.GPID]int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	q.Node, ballots = s.Self, map[peer.GPID]int64{}
+	for pid, r := range s.replicas {
+		r.mu.Lock()
+		ballots[pid] = r.config.Ballot
+		if r.status != Potential {
+			q.Stored = append(q.Stored, peer.Stored{PID: pid, Ballot: r.config.Ballot, Decree: r.decree})
+		}
+		r.mu.Unlock()
+	}
+	for _, c := range s.closed {
+		q.Stored = append(q.Stored, c.stored)
+	}
+	return q, ballots
+}
+
 // serve makes one replica agree with what the meta has recorded.
 func (s *Stub) serve(ctx context.Context, a peer.Assignment) {
 	r := s.find(a.Config.PID)
+	leads := a.Config.Primary == s.Self
 	if r == nil {
-		if a.Config.Primary == s.Self { // a missing secondary is for its primary to notice
-			s.Log('I', "replica_stub.cpp:1580:remove_replica_on_meta_server()", "%s is not here, remove it", a.Config.PID)
-			go s.update(ctx, peer.Update{Config: a.Config, Type: peer.DowngradeToInactive, Node: s.Self, From: s.Self})
+		if leads { // a missing secondary is for its primary to notice
+			s.leave(ctx, a.Config)
 		}
 		return
 	}
 	r.mu.Lock()
+	defer r.mu.Unlock()
 	r.table = a.Table
-	resume := r.fresh && a.Config.Primary == s.Self && r.status == Inactive
-	if !resume && r.status != Primary && r.status != Failed && r.status != Potential {
-		if a.Config.Ballot > r.config.Ballot || r.fresh {
-			if err := r.adopt(a.Config, s.Self); err != nil {
-				s.Log('E', "replica_config.cpp:800:update_local_configuration()", "%s: %v", r.pid, err)
-			}
-		}
-	}
-	r.mu.Unlock()
-	if resume {
+	newer := a.Config.Ballot > r.config.Ballot
+	switch {
+	case r.status == Primary || r.status == Failed || r.status == Potential:
+	case r.status == Inactive && r.fresh && leads:
 		go s.promote(ctx, r, peer.Proposal{Table: a.Table, Config: a.Config, Type: peer.ForceUpdateBallot, Node: s.Self})
+	case newer || r.fresh:
+		if err := r.adopt(a.Config, s.Self); err != nil {
+			s.Log('E', "replica_config.cpp:800:update_local_configuration()", "%s: %v", r.pid, err)
+		}
+	case r.status == Inactive && leads && a.Config.Ballot == r.config.Ballot:
+		s.leave(ctx, a.Config) // it has given up, which the meta does not know
 	}
+}
+
+// leave has the meta take this server out of a group.
+func (s *Stub) leave(ctx context.Context, c peer.Config) {
+	s.Log('I', "replica_stub.cpp:1580:remove_replica_on_meta_server()", "%s is not served here, remove it", c.PID)
+	go s.update(ctx, peer.Update{Config: c, Type: peer.DowngradeToInactive, Node: s.Self, From: s.Self})
 }
 
 // retire makes a replica inactive that the meta does not count any more.
