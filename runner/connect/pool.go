@@ -140,15 +140,14 @@ type line struct {
 
 // open gives the host through the helper of a user, starting what is not there.
 func (l *line) open(ctx context.Context, b Become) (modules.Host, error) {
-	l.mu.Lock()
-	key := b.key()
-	h := l.helpers[key]
-	if h == nil || h.over(func(m *mux) bool { return m.alive() }) {
-		h = share(ctx, func(ctx context.Context) (*mux, error) { return l.start(ctx, b) })
-		l.helpers[key] = h
-	}
-	l.mu.Unlock()
-	m, err := h.wait(ctx)
+	m, err := join(ctx, &l.mu, func() *shared[*mux] {
+		h := l.helpers[b.key()]
+		if h == nil || h.over((*mux).alive) {
+			h = share(ctx, func(ctx context.Context) (*mux, error) { return l.start(ctx, b) })
+			l.helpers[b.key()] = h
+		}
+		return h
+	})
 	if err != nil {
 		return nil, l.unreachable(err)
 	}
@@ -200,22 +199,22 @@ func (l *line) timeout(ctx context.Context, what string) (context.Context, conte
 
 // connection gives the SSH connection, dialling where there is none.
 func (l *line) connection(ctx context.Context) (*sshConn, error) {
-	l.mu.Lock()
-	c := l.conn
-	if c == nil || c.over(func(s *sshConn) bool { return s.alive() }) {
-		c = share(ctx, func(ctx context.Context) (*sshConn, error) {
-			ctx, stop := l.timeout(ctx, "connect to")
-			defer stop()
-			conn, err := l.connect(ctx)
-			if err == nil && l.address.Connection == jumpOnly {
-				go conn.keepAlive(l.pool.keepAlive)
-			}
-			return conn, err
-		})
-		l.conn = c
+	return join(ctx, &l.mu, func() *shared[*sshConn] {
+		if l.conn == nil || l.conn.over((*sshConn).alive) {
+			l.conn = share(ctx, l.establish)
+		}
+		return l.conn
+	})
+}
+
+func (l *line) establish(ctx context.Context) (*sshConn, error) {
+	ctx, stop := l.timeout(ctx, "connect to")
+	defer stop()
+	conn, err := l.connect(ctx)
+	if err == nil && l.address.Connection == jumpOnly {
+		go conn.keepAlive(l.pool.keepAlive)
 	}
-	l.mu.Unlock()
-	return c.wait(ctx)
+	return conn, err
 }
 
 func (l *line) dial(ctx context.Context, network, addr string) (net.Conn, error) {

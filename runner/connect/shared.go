@@ -13,8 +13,9 @@ type shared[T any] struct {
 	err    error
 	cancel context.CancelFunc
 
-	mu      sync.Mutex // guards waiting
-	waiting int
+	mu        sync.Mutex // guards the rest
+	waiting   int
+	abandoned bool // everybody who waited has gone, so the making was stopped
 }
 
 // share starts to make a thing. The caller has to wait for it.
@@ -37,6 +38,7 @@ func (s *shared[T]) wait(ctx context.Context) (T, error) {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		if s.waiting--; s.waiting == 0 && ctx.Err() != nil {
+			s.abandoned = true
 			s.cancel()
 		}
 	}()
@@ -55,8 +57,16 @@ func (s *shared[T]) over(alive func(T) bool) bool {
 	case <-s.done:
 		return s.err != nil || !alive(s.value)
 	default:
-		return false
+		return s.left()
 	}
+}
+
+// left says whether the making was stopped because nobody waited any more. Who came at that very moment
+// has to begin anew.
+func (s *shared[T]) left() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.abandoned
 }
 
 // stop ends the making, and gives what was made.
@@ -64,4 +74,18 @@ func (s *shared[T]) stop() (T, bool) {
 	s.cancel()
 	<-s.done
 	return s.value, s.err == nil
+}
+
+// join waits for what find gives, which is called under mu, and once more where that was given up by
+// those who had wanted it before.
+func join[T any](ctx context.Context, mu *sync.Mutex, find func() *shared[T]) (T, error) {
+	for {
+		mu.Lock()
+		s := find()
+		mu.Unlock()
+		value, err := s.wait(ctx)
+		if err == nil || ctx.Err() != nil || !s.left() {
+			return value, err
+		}
+	}
 }

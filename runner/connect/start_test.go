@@ -202,3 +202,30 @@ func FuzzHear(f *testing.F) {
 		}
 	})
 }
+
+// What is embedded must be what the source says, or a mended helper is never sent.
+func TestEmbeddedIsCurrent(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it compiles the helper")
+	}
+	dir := t.TempDir()
+	if err := os.Mkdir(filepath.Join(dir, "embedded"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command("go", "run", "./helper/build", filepath.Join(dir, "embedded")).CombinedOutput(); err != nil {
+		t.Fatalf("build the helper: %s", out)
+	}
+	want, err := readBinaries(os.DirFS(dir))
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := readBinaries(embedded)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for arch := range want {
+		if got[arch].sum != want[arch].sum {
+			t.Errorf("the helper for %s is not of this source; run go generate ./runner/connect", arch)
+		}
+	}
+}
