@@ -119,12 +119,22 @@ func proposeDrain(ctx context.Context, call *modules.Call, args drainArgs, step 
 	if err := s.needs(ctx, step.needs); err != nil {
 		return nil, err
 	}
-	p := &modules.Proposal{Output: out, Predicts: map[string]string{}}
 	level, err := s.level(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if level == wire.LevelLively.String() {
+	lively := level == wire.LevelLively.String()
+	p := s.drainProposal(out, step.what, moves, lively)
+	p.Do = func(ctx context.Context, host modules.Host) error {
+		return drain(ctx, call, host, args, step, lively, out)
+	}
+	return p, nil
+}
+
+// drainProposal says what the moves change and what they leave behind.
+func (s *session) drainProposal(out *drainOutput, what string, moves []move, lively bool) *modules.Proposal {
+	p := &modules.Proposal{Output: out, Predicts: map[string]string{}}
+	if lively {
 		p.Diff = append(p.Diff, modules.Diff{Subject: "function level", Note: "lively → steady"})
 		p.Predicts[s.prefix+"level"] = wire.LevelSteady.String()
 	}
@@ -133,12 +143,9 @@ func proposeDrain(ctx context.Context, call *modules.Call, args drainArgs, step 
 		texts = append(texts, moves[i].text)
 		s.predictPartition(p.Predicts, &moves[i].after)
 	}
-	p.Diff = append(p.Diff, modules.Diff{Subject: step.what + " of " + out.Node, Note: fmt.Sprintf("%d → 0", len(moves)),
+	p.Diff = append(p.Diff, modules.Diff{Subject: what + " of " + out.Node, Note: fmt.Sprintf("%d → 0", len(moves)),
 		Before: strings.Join(texts, "\n")})
-	p.Do = func(ctx context.Context, host modules.Host) error {
-		return drain(ctx, call, host, args, step, level == wire.LevelLively.String(), out)
-	}
-	return p, nil
+	return p
 }
 
 func findNode(v *client.View, name string) (wire.NodeInfo, error) {

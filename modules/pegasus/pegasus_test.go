@@ -60,6 +60,13 @@ func newBed(t *testing.T, tables ...int) *bed {
 	return &bed{Cluster: c, t: t, host: host}
 }
 
+// locked looks at the cluster or changes it.
+func (b *bed) locked(f func()) {
+	b.Mu.Lock()
+	defer b.Mu.Unlock()
+	f()
+}
+
 // arguments adds those that every task has.
 func (b *bed) arguments(args string) json.RawMessage {
 	all := map[string]json.RawMessage{}
@@ -149,7 +156,7 @@ func TestDrain(t *testing.T) {
 	r = b.converge(closeModule(), node(1), false)
 	require.NoError(t, r.Err)
 	assert.Equal(t, "0", r.Get("left"))
-	assert.Empty(t, b.Nodes[0].Replicas)
+	b.locked(func() { assert.Empty(t, b.Nodes[0].Replicas) })
 
 	_, _, err := b.do(waitHealthyModule(), `{"system": "pegasus", "timeout": "1s"}`)
 	assert.ErrorContains(t, err, "has 2 of 3 replicas")
@@ -190,8 +197,10 @@ func TestDryRun(t *testing.T) {
 		assert.Equal(t, 1, step(settingsModule(), `{"settings": {"add_secondary_max_count_for_one_node": 100}}`))
 		assert.Equal(t, 0, step(waitHealthyModule(), healthy))
 	}
-	assert.Zero(t, b.Proposals)
-	assert.Equal(t, "20", b.Settings[settingMaxCount])
+	b.locked(func() {
+		assert.Zero(t, b.Proposals)
+		assert.Equal(t, "20", b.Settings[settingMaxCount])
+	})
 }
 
 func TestDrainRefuses(t *testing.T) {
@@ -204,9 +213,9 @@ func TestDrainRefuses(t *testing.T) {
 	refused(downgradeModule(), node(1), "migrate_primaries")
 	refused(closeModule(), node(1), "still serves")
 	refused(migrateModule(), `{"node": "10.1.1.1:34801"}`, "is no replica server of this cluster")
-	b.Freezed = true
+	b.locked(func() { b.Freezed = true })
 	refused(migrateModule(), node(1), "freezed")
-	b.Freezed = false
+	b.locked(func() { b.Freezed = false })
 	_, _, err := b.do(migrateModule(), node(1))
 	require.NoError(t, err)
 	refused(downgradeModule(), node(1), settingMaxCount+" is 20")
@@ -218,7 +227,7 @@ func TestDrainRefuses(t *testing.T) {
 	refused(downgradeModule(), node(1), "fewer than 2 live replicas")
 	b.AddTable("single", 5, 1)
 	refused(migrateModule(), node(1), "no other live replica")
-	assert.Equal(t, 0, strings.Count(strings.Join(b.Commands, "\n"), "kill_partition"))
+	b.locked(func() { assert.NotContains(t, strings.Join(b.Commands, "\n"), "kill_partition") })
 }
 
 // TestDrainSurvivesAFailover: what was queued and set is lost with the leader, and done again.
@@ -273,7 +282,7 @@ func TestMigrateTimesOut(t *testing.T) {
 // TestNames: a cluster of 2.6 gets host names in every proposal; the fake fails the test otherwise.
 func TestNames(t *testing.T) {
 	b := newBed(t, 5)
-	b.Named = true
+	b.locked(func() { b.Named = true })
 	_, _, err := b.do(settingsModule(), holdArgs)
 	require.NoError(t, err)
 	args := `{"node": "r1.example:34801", "round": "0.03"}`
@@ -287,20 +296,22 @@ func TestNames(t *testing.T) {
 
 func TestCloseBySnapshot(t *testing.T) {
 	b := newBed(t, 5)
-	b.NoHTTP = true
+	b.locked(func() { b.NoHTTP = true })
 	_, _, err := b.do(settingsModule(), holdArgs)
 	require.NoError(t, err)
 	for _, m := range []*modules.Module{migrateModule(), downgradeModule(), closeModule()} {
 		_, _, err := b.do(m, node(2))
 		require.NoError(t, err, m.Name)
 	}
-	assert.Empty(t, b.Nodes[1].Replicas)
-	assert.Contains(t, strings.Join(b.Commands, "\n"), "flush-log")
+	b.locked(func() {
+		assert.Empty(t, b.Nodes[1].Replicas)
+		assert.Contains(t, strings.Join(b.Commands, "\n"), "flush-log")
+	})
 }
 
 func TestSettingsFollowTheLeader(t *testing.T) {
 	b := newBed(t, 4)
-	b.Level = wire.LevelLively
+	b.locked(func() { b.Level = wire.LevelLively })
 	out, changed, err := b.do(settingsModule(), holdArgs)
 	require.NoError(t, err)
 	assert.True(t, changed)
@@ -315,7 +326,7 @@ func TestSettingsFollowTheLeader(t *testing.T) {
 	_, changed, err = b.do(settingsModule(), holdArgs)
 	require.NoError(t, err)
 	assert.True(t, changed, "a new leader has forgotten")
-	assert.Equal(t, "3600000", b.Settings[settingDelay])
+	b.locked(func() { assert.Equal(t, "3600000", b.Settings[settingDelay]) })
 	_, changed, err = b.do(settingsModule(), holdArgs)
 	require.NoError(t, err)
 	assert.False(t, changed)
@@ -326,7 +337,7 @@ func TestSettingsFollowTheLeader(t *testing.T) {
 	require.NoError(t, err)
 	_, _, err = b.do(settingsModule(), string(back))
 	require.NoError(t, err)
-	assert.Equal(t, "600000", b.Settings[settingDelay])
+	b.locked(func() { assert.Equal(t, "600000", b.Settings[settingDelay]) })
 }
 
 func TestServer(t *testing.T) {

@@ -64,32 +64,36 @@ func (sh *shell) proposeOne(ctx context.Context, words []string) (*modules.Propo
 		if err != nil {
 			return nil, err
 		}
-		w := &wanted{actions: []wire.ProposalAction{{Target: target, Node: node, Type: kind}},
-			note: fmt.Sprintf("%s %s", kind, node),
-			apply: func(p *wire.PartitionConfig) {
-				p.Secondaries = without(p.Secondaries, node.Address)
-				switch kind {
-				case wire.AssignPrimary:
-					p.Primary = node.Address
-				case wire.AddSecondary:
-					p.Secondaries = append(p.Secondaries, node.Address)
-				}
-			},
-			reached: func(p *wire.PartitionConfig) bool {
-				member := slices.Contains(p.Secondaries, node.Address)
-				switch kind {
-				case wire.AssignPrimary:
-					return p.Primary == node.Address
-				case wire.AddSecondary:
-					return member || p.Primary == node.Address
-				}
-				return !member && p.Primary != node.Address
-			}}
-		if kind == wire.DowngradeToInactive {
-			w.undone = "set add_secondary_max_count_for_one_node to 0 first"
-		}
-		return w, nil
+		return single(kind, target, node), nil
 	})
+}
+
+// single is one action by itself.
+func single(kind wire.ConfigType, target, node wire.Node) *wanted {
+	w := &wanted{note: fmt.Sprintf("%s %s", kind, node), actions: []wire.ProposalAction{{Target: target, Node: node, Type: kind}}}
+	w.apply = func(p *wire.PartitionConfig) {
+		p.Secondaries = without(p.Secondaries, node.Address)
+		switch kind {
+		case wire.AssignPrimary:
+			p.Primary = node.Address
+		case wire.AddSecondary:
+			p.Secondaries = append(p.Secondaries, node.Address)
+		}
+	}
+	w.reached = func(p *wire.PartitionConfig) bool {
+		member := slices.Contains(p.Secondaries, node.Address)
+		switch kind {
+		case wire.AssignPrimary:
+			return p.Primary == node.Address
+		case wire.AddSecondary:
+			return member || p.Primary == node.Address
+		}
+		return !member && p.Primary != node.Address
+	}
+	if kind == wire.DowngradeToInactive {
+		w.undone = "set add_secondary_max_count_for_one_node to 0 first"
+	}
+	return w
 }
 
 // balance is the shell's balance: moving or copying a partition's replica.

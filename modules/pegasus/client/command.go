@@ -100,10 +100,15 @@ func (e *CommandError) Error() string {
 
 // Command runs a remote command on one server, once.
 func (c *Client) Command(ctx context.Context, addr, command string, args ...string) (CommandAnswer, error) {
+	return c.command(ctx, addr, max(c.opt.AnswerTimeout, 5*time.Second), command, args...)
+}
+
+// command is Command with its own time. Commands that only read take the short one: a server that is
+// starting loses requests.
+func (c *Client) command(ctx context.Context, addr string, timeout time.Duration, command string, args ...string) (CommandAnswer, error) {
 	if command == "" {
 		return CommandAnswer{}, errors.New("the remote command is empty")
 	}
-	timeout := max(c.opt.AnswerTimeout, 5*time.Second)
 	req := &wire.CommandRequest{Command: command, Arguments: args}
 	answer, err := c.send(ctx, addr, timeout, func(seq int32) ([]byte, error) { return wire.EncodeAdmin(seq, timeout, req), nil })
 	if err != nil {
@@ -120,7 +125,7 @@ func (c *Client) Command(ctx context.Context, addr, command string, args ...stri
 func (c *Client) Setting(ctx context.Context, command string) (string, error) {
 	value := ""
 	err := c.leaderCommand(ctx, func(addr string) error {
-		answer, err := c.Command(ctx, addr, command)
+		answer, err := c.command(ctx, addr, c.opt.AnswerTimeout, command)
 		if err != nil {
 			return err
 		}
@@ -177,7 +182,7 @@ type ServerInfo struct {
 
 // ServerInfo asks a meta or replica server. A collector does not answer; it has HTTP only.
 func (c *Client) ServerInfo(ctx context.Context, addr string) (ServerInfo, error) {
-	answer, err := c.Command(ctx, addr, "server-info")
+	answer, err := c.command(ctx, addr, c.opt.AnswerTimeout, "server-info")
 	if err != nil {
 		return ServerInfo{}, err
 	}
