@@ -455,4 +455,3 @@ func testCancelUpload(t *testing.T, s *subject) {
 		t.Errorf("half a file is left: %+v", d.Entries)
 	}
 }
-
