@@ -16,7 +16,6 @@ import (
 	"github.com/pegbook/pegbook/modules"
 	"github.com/pegbook/pegbook/modules/modtest"
 	"github.com/pegbook/pegbook/modules/overlay"
-	"github.com/pegbook/pegbook/runner/connect"
 )
 
 // kernel is a machine that runs processes: files below /proc, and the few commands that daemon uses.
@@ -338,12 +337,7 @@ func TestDaemonWithRealProcesses(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "server"), []byte(script), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	pool := connect.NewPool(connect.Options{})
-	defer pool.Close()
-	host, err := pool.Open(t.Context(), connect.Address{Name: "control", Connection: "local"}, connect.Become{})
-	if err != nil {
-		t.Fatal(err)
-	}
+	host := thisMachine(t)
 	run := func(more string) (daemonState, error) {
 		t.Helper()
 		args := fmt.Sprintf(`{"name": "app", "exec": ["./server", "arg"], "chdir": %q, "run_dir": %q, "manager": "detached", "wait": 0.3,

@@ -320,10 +320,7 @@ func (in *install) running(ctx context.Context, host modules.Host) (map[string]b
 			queries = append(queries, modules.Query{Path: e.Path + "/exe"}, modules.Query{Path: e.Path + "/cwd"})
 		}
 	}
-	if len(queries) == 0 {
-		return nil, nil
-	}
-	links, err := host.Look(ctx, queries...)
+	links, err := readable(ctx, host, queries)
 	if err != nil {
 		return nil, err
 	}
@@ -336,6 +333,28 @@ func (in *install) running(ctx context.Context, host modules.Host) (map[string]b
 		}
 	}
 	return running, nil
+}
+
+// readable looks at what may be looked at. Even root may not read every process's links in a container,
+// and one that is refused fails a whole look, so what is refused is found by halving.
+func readable(ctx context.Context, host modules.Host, queries []modules.Query) ([]modules.File, error) {
+	if len(queries) == 0 {
+		return nil, nil
+	}
+	files, err := host.Look(ctx, queries...)
+	if !errors.Is(err, fs.ErrPermission) {
+		return files, err
+	}
+	if len(queries) == 1 {
+		return nil, nil
+	}
+	half := len(queries) / 2
+	files, err = readable(ctx, host, queries[:half])
+	if err != nil {
+		return nil, err
+	}
+	rest, err := readable(ctx, host, queries[half:])
+	return append(files, rest...), err
 }
 
 // do sends the package where it is needed, unpacks it beside its place, and moves it there.

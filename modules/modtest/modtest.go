@@ -1,7 +1,7 @@
 // Package modtest is for testing modules: an in-memory host ([Machine]) and a harness ([Converge])
 // that holds every module to the promises of the contract.
 //
-// It is for tests only and fails them through testing.T.
+// It is for tests only and fails them through testing.TB.
 package modtest
 
 import (
@@ -174,7 +174,7 @@ func (s Setup) eval(expr modules.Expr) (json.RawMessage, error) {
 // it is; check mode predicts the same differences and runs no command with effects; a cancelled
 // context ends it; after Do a second proposal has nothing to do; round trips are few; secrets show
 // nowhere. Args is a JSON object. The machine is left as the task leaves it.
-func Converge(t *testing.T, m *modules.Module, args string, host *Machine, setup Setup) Result {
+func Converge(t testing.TB, m *modules.Module, args string, host *Machine, setup Setup) Result {
 	t.Helper()
 	Documented(t, m)
 	c := &converge{t: t, module: m, args: json.RawMessage(args), host: host, setup: setup}
@@ -190,7 +190,7 @@ func Converge(t *testing.T, m *modules.Module, args string, host *Machine, setup
 }
 
 type converge struct {
-	t      *testing.T
+	t      testing.TB
 	module *modules.Module
 	args   json.RawMessage
 	host   *Machine
@@ -240,7 +240,7 @@ func (c *converge) cancelled() {
 	started := time.Now()
 	_, _ = c.module.Propose(ctx, c.setup.call(layer.Look(), &c.notes), c.args)
 	p, err := c.module.Propose(c.t.Context(), c.setup.call(layer.Look(), &c.notes), c.args)
-	if err == nil && p.Do != nil {
+	if err == nil && p != nil && p.Do != nil {
 		_ = p.Do(ctx, layer.Act())
 	}
 	if took := time.Since(started); took > promptly {
@@ -354,7 +354,7 @@ func (c *converge) secrets(r Result) {
 }
 
 // Propose asks for a proposal and gives it with its error, unchecked.
-func Propose(t *testing.T, m *modules.Module, args string, host modules.Host, setup Setup) (*modules.Proposal, error) {
+func Propose(t testing.TB, m *modules.Module, args string, host modules.Host, setup Setup) (*modules.Proposal, error) {
 	t.Helper()
 	return m.Propose(t.Context(), setup.call(host, &recorder{}), json.RawMessage(args))
 }
@@ -386,7 +386,7 @@ func Errors(t *testing.T, m *modules.Module, cases []ErrorCase) {
 			if d := differences(before, host.Snapshot()); d != "" {
 				t.Errorf("proposing changed the host:%s", d)
 			}
-			if err == nil && p.Do != nil {
+			if err == nil && p != nil && p.Do != nil {
 				err = p.Do(t.Context(), host)
 			}
 			if err == nil {
@@ -401,7 +401,7 @@ func Errors(t *testing.T, m *modules.Module, cases []ErrorCase) {
 
 // Documented checks a module's manual page: a title, an explanation, an example that uses the module
 // and only arguments it has, and a line for each argument.
-func Documented(t *testing.T, m *modules.Module) {
+func Documented(t testing.TB, m *modules.Module) {
 	t.Helper()
 	lines := strings.Split(m.Doc, "\n")
 	if len(lines) < 3 || lines[0] == "" || lines[1] != "" || strings.HasSuffix(lines[0], ".") {
