@@ -36,7 +36,7 @@ type shownMessage struct {
 	Msg json.RawMessage `json:"msg"`
 }
 
-// path matches what Ansible users write for a variable: no leading dot.
+// variablePath matches what Ansible users write for a variable: no leading dot.
 const variablePath = `^\.?([A-Za-z_]\w*(?:\.\w+)*)$`
 
 func proposeDebug(_ context.Context, call *modules.Call, args debugArgs) (*modules.Proposal, error) {

@@ -18,10 +18,9 @@ import (
 func Setup() *modules.Module {
 	return modules.Define("setup", `Gather facts about a host
 
-Sets ansible_hostname, ansible_distribution, ansible_default_ipv4 and others, with Ansible's names and
-meaning; pegbook modules setup lists none that it does not set. It runs by itself where gather_facts is
-on. Facts about hardware and networks come from the kernel's own files and need no program on the host but
-a shell.
+Sets ansible_hostname, ansible_distribution, ansible_default_ipv4, ansible_mounts, ansible_memtotal_mb and
+others, with Ansible's names and meaning. It runs by itself where gather_facts is on. Facts about hardware
+and networks come from the kernel's own files, so the host needs no program for them but a shell.
 
     - name: only what is needed
       setup:

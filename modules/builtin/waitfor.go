@@ -260,7 +260,7 @@ func (w *waiting) probeDrained(ctx context.Context, host modules.Host) (string, 
 	return "", nil
 }
 
-// established is the kernel's number of a connection's state; others are on their way to it or away.
+// listening is the kernel's number for a socket that waits for connections.
 const listening = "0A"
 
 // connections counts the lines of /proc/net/tcp whose local port is the one given and that do not just

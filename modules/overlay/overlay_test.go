@@ -394,6 +394,20 @@ func TestDial(t *testing.T) {
 	}
 }
 
+func TestUsersShareTheLayerAndReadAsThemselves(t *testing.T) {
+	root, user := machine(), machine().Write("/srv/mine", "user's")
+	o := overlay.New(root, nil)
+	if err := o.ActOver(user).Apply(t.Context(), write("/srv/new", "x")); err != nil {
+		t.Fatal(err)
+	}
+	for name, h := range map[string]modules.Host{"root": o.Look(), "user": o.LookOver(user)} {
+		got := seen(t, h)
+		if got["new"] != "x" || (got["mine"] == "user's") != (name == "user") {
+			t.Errorf("%s sees %v", name, got)
+		}
+	}
+}
+
 func TestPredictions(t *testing.T) {
 	var shared overlay.Shared
 	a, b := overlay.New(machine(), &shared), overlay.New(machine(), &shared)
