@@ -1,0 +1,28 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+// The test binary is pegbook itself when a script calls it, so that scripts need no built program.
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"pegbook": main})
+}
+
+// TestScripts runs what users see: every script of testdata/script, hosts being local.
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir: filepath.Join("testdata", "script"),
+		Setup: func(env *testscript.Env) error {
+			env.Setenv("HOME", env.WorkDir)
+			env.Setenv("PEGBOOK_HOME", filepath.Join(env.WorkDir, ".pegbook"))
+			env.Setenv("NO_COLOR", "1")
+			env.Setenv("PATH", os.Getenv("PATH"))
+			return nil
+		},
+	})
+}
