@@ -69,6 +69,10 @@ func program(file string) ([]byte, error) {
 	return io.ReadAll(r)
 }
 
+// Packages makes the server packages that the lab deploys, in a folder: for hosts other than the lab's
+// own. What is there already is kept.
+func Packages(dir string) ([]Package, error) { return pack(dir, "") }
+
 // pack makes the packages that are not there yet, or are of another program.
 func pack(dir, file string) ([]Package, error) {
 	content, err := program(file)

@@ -227,6 +227,53 @@ func (m *Machines) Cut(ctx context.Context, machine Machine, off bool) error {
 	return sh(ctx, "ip", "link", "set", machine.veth, state)
 }
 
+// Run runs a program on a machine past SSH, so also on one that is cut off, and gives its output.
+func (m *Machines) Run(ctx context.Context, machine Machine, argv ...string) (string, error) {
+	first, err := initPID(machine)
+	if err != nil {
+		return "", err
+	}
+	inside := []string{"--target", strconv.Itoa(first), "--mount", "--uts", "--ipc", "--net", "--pid", "--"}
+	cmd := exec.CommandContext(ctx, "nsenter", append(inside, argv...)...)
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		return string(out), fmt.Errorf("%s: %s: %w: %s", machine.Name, strings.Join(argv, " "), err, bytes.TrimSpace(out))
+	}
+	return string(out), nil
+}
+
+// Processes are the command lines of a machine's processes that contain a text, their arguments
+// separated by spaces.
+func (m *Machines) Processes(machine Machine, text string) ([]string, error) {
+	first, err := initPID(machine)
+	if err != nil {
+		return nil, err
+	}
+	space, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/pid", first))
+	if err != nil {
+		return nil, err
+	}
+	entries, err := os.ReadDir("/proc")
+	if err != nil {
+		return nil, err
+	}
+	var found []string
+	for _, entry := range entries {
+		// A process that ended meanwhile, or is none, has no link.
+		if other, err := os.Readlink("/proc/" + entry.Name() + "/ns/pid"); err != nil || other != space {
+			continue
+		}
+		raw, err := os.ReadFile("/proc/" + entry.Name() + "/cmdline")
+		if err != nil {
+			continue
+		}
+		if line := strings.TrimSpace(strings.ReplaceAll(string(raw), "\x00", " ")); line != "" && strings.Contains(line, text) {
+			found = append(found, line)
+		}
+	}
+	return found, nil
+}
+
 // Inventory is an inventory of the machines in YAML, with their connection variables, in one group.
 func (m *Machines) Inventory(group string) string {
 	var b strings.Builder
@@ -259,22 +306,25 @@ func (m *Machines) Stop() error {
 	return os.RemoveAll(m.o.Dir)
 }
 
-// endMachine kills the machine's own PID 1, the child of systemd-nspawn; killing nspawn alone would
-// leave the machine behind.
+// endMachine kills the machine's own PID 1; killing nspawn alone would leave the machine behind.
 func endMachine(machine Machine) {
+	if pid, err := initPID(machine); err == nil {
+		_ = syscall.Kill(pid, syscall.SIGKILL)
+	}
+}
+
+// initPID is the machine's own PID 1 as seen from outside, the child of systemd-nspawn.
+func initPID(machine Machine) (int, error) {
 	pid, ok := nspawn(machine)
 	if !ok {
-		return
+		return 0, fmt.Errorf("%s does not run", machine.Name)
 	}
 	children, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid))
 	if err != nil {
-		return
+		return 0, err
 	}
-	for field := range strings.FieldsSeq(string(children)) {
-		if child, err := strconv.Atoi(field); err == nil {
-			_ = syscall.Kill(child, syscall.SIGKILL)
-		}
-	}
+	first, _, _ := strings.Cut(strings.TrimSpace(string(children)), " ")
+	return strconv.Atoi(first)
 }
 
 // nspawn is the process of a machine, told by its command line: a recycled pid is none of ours.

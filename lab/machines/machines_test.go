@@ -1,6 +1,7 @@
 package machines
 
 import (
+	"os"
 	"os/exec"
 	"path/filepath"
 	"testing"
@@ -9,6 +10,9 @@ import (
 )
 
 func TestMachinesComeUpAndLeaveNothing(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("machines need root (network namespaces, overlay mounts): run the tests as root")
+	}
 	dir := filepath.Join("/var/tmp", "pegbook-machines-test")
 	m, err := Start(t.Context(), Options{Dir: dir, Count: 2, Net: 250})
 	require.NoError(t, err)
@@ -21,12 +25,18 @@ func TestMachinesComeUpAndLeaveNothing(t *testing.T) {
 		require.Equal(t, "systemd\n"+machine.Name+"\n", string(out))
 	}
 	require.NoError(t, m.Cut(t.Context(), m.List[0], true))
+	out, err := m.Run(t.Context(), m.List[0], "sh", "-c", "cat /proc/1/comm; hostname")
+	require.NoError(t, err)
+	require.Equal(t, "systemd\n"+m.List[0].Name+"\n", out)
+	sshds, err := m.Processes(m.List[0], "/usr/sbin/sshd")
+	require.NoError(t, err)
+	require.Len(t, sshds, 1, "and not that of the other machine")
 	require.False(t, Reachable(m.List[0].Address, 22))
 	require.True(t, Reachable(m.List[1].Address, 22))
 
 	require.NoError(t, m.Stop())
 	require.NoDirExists(t, dir)
-	out, err := exec.Command("ip", "netns", "list").Output()
+	left, err := exec.Command("ip", "netns", "list").Output()
 	require.NoError(t, err)
-	require.NotContains(t, string(out), m.List[0].netns)
+	require.NotContains(t, string(left), m.List[0].netns)
 }
