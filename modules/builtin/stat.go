@@ -54,6 +54,7 @@ type fileStat struct {
 	Size     int64   `json:"size"`
 	UID      int     `json:"uid"`
 	GID      int     `json:"gid"`
+	Device   uint64  `json:"dev"`
 	Owner    string  `json:"pw_name"`
 	Group    string  `json:"gr_name"`
 	Modified float64 `json:"mtime"`
@@ -85,7 +86,7 @@ func proposeStat(ctx context.Context, call *modules.Call, args statArgs) (*modul
 	return &modules.Proposal{Output: statOutput{fileStat{
 		Exists: true, Path: args.Path, Mode: fmt.Sprintf("%04o", f.Mode), IsDir: f.Kind == modules.Directory,
 		IsReg: f.Kind == modules.Regular, IsLink: f.Kind == modules.Symlink, Size: f.Size,
-		UID: f.UID, GID: f.GID, Owner: f.Owner, Group: f.Group,
+		UID: f.UID, GID: f.GID, Device: f.Device, Owner: f.Owner, Group: f.Group,
 		Modified: float64(f.Modified.UnixMilli()) / 1000, Checksum: f.Sum, Target: f.Target,
 		RUsr: bit(0o400), WUsr: bit(0o200), XUsr: bit(0o100), RGrp: bit(0o040), WGrp: bit(0o020), XGrp: bit(0o010),
 		ROth: bit(0o004), WOth: bit(0o002), XOth: bit(0o001), IsUID: bit(0o4000), IsGID: bit(0o2000),
