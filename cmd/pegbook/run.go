@@ -166,17 +166,17 @@ func (a *app) runPlaybooks(ctx context.Context, o runOptions, paths []string) er
 	if o.list != "" {
 		return a.list(plan, o.list)
 	}
-	sink, finish := a.sink(o)
+	view := a.view(o)
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
-	drain := a.watchInterrupts(stop)
+	drain := a.watchInterrupts(view, stop)
 
-	pool := connect.NewPool(connect.Options{Ask: a.ask()})
+	pool := connect.NewPool(connect.Options{Ask: a.ask(view.aside)})
 	outcome, err := plan.Run(ctx, runner.Options{
-		Connect: pool, Events: sink, Check: o.check, Diff: o.diff, Forks: o.forks, Verbosity: o.verbosity,
-		Drain: drain, Confirm: a.confirm(o), RunID: runID(time.Now()),
+		Connect: pool, Events: view.sink, Check: o.check, Diff: o.diff, Forks: o.forks, Verbosity: o.verbosity,
+		Drain: drain, Confirm: a.confirm(o, view.aside), RunID: runID(time.Now()),
 	})
-	err = errors.Join(err, pool.Close(), finish())
+	err = errors.Join(err, pool.Close(), view.close())
 	if err != nil {
 		return err
 	}
@@ -204,26 +204,36 @@ func (a *app) jsonProblem(asJSON bool, err error) error {
 	return err
 }
 
-// sink is where events go: JSON lines, the live view on a terminal, plain lines elsewhere.
-func (a *app) sink(o runOptions) (event.Sink, func() error) {
-	nothing := func() error { return nil }
-	if o.asJSON {
-		w := bufio.NewWriterSize(a.out, 64<<10)
-		return event.NewLines(flushing{w}), w.Flush
-	}
+// view is how a run is shown: where its events go, how somebody else may use the terminal meanwhile, and
+// how it ends.
+type view struct {
+	sink  event.Sink
+	aside func(f func())
+	close func() error
+}
+
+// view is JSON lines, the live view on a terminal, or plain lines elsewhere.
+func (a *app) view(o runOptions) view {
+	v := view{aside: func(f func()) { f() }, close: func() error { return nil }}
 	look := render.Options{Verbosity: o.verbosity, Diff: o.diff, Color: color(a.out)}
-	file, ok := terminal(a.out)
-	if !ok || os.Getenv("TERM") == "dumb" {
-		return render.NewPlain(a.out, look), nothing
+	file, onTerminal := terminal(a.out)
+	switch {
+	case o.asJSON:
+		w := bufio.NewWriterSize(a.out, 64<<10)
+		v.sink, v.close = event.NewLines(flushing{w}), w.Flush
+	case !onTerminal || os.Getenv("TERM") == "dumb":
+		v.sink = render.NewPlain(a.out, look)
+	default:
+		live := render.NewLive(a.out, look, func() (int, int) {
+			width, height, err := term.GetSize(int(file.Fd()))
+			if err != nil {
+				return 80, 24
+			}
+			return width, height
+		})
+		v.sink, v.aside, v.close = live, live.Aside, live.Close
 	}
-	live := render.NewLive(a.out, look, func() (int, int) {
-		width, height, err := term.GetSize(int(file.Fd()))
-		if err != nil {
-			return 80, 24
-		}
-		return width, height
-	})
-	return live, live.Close
+	return v
 }
 
 // flushing writes each record through at once: whoever reads the pipe follows the run.
@@ -239,14 +249,16 @@ func (f flushing) Write(b []byte) (int, error) {
 
 // watchInterrupts makes the first interrupt end the run in good order (start nothing new) and the
 // second cancel the steps in flight.
-func (a *app) watchInterrupts(cancel context.CancelCauseFunc) <-chan struct{} {
+func (a *app) watchInterrupts(v view, cancel context.CancelCauseFunc) <-chan struct{} {
 	drain := make(chan struct{})
 	go func() {
 		if _, ok := <-a.interrupts; !ok {
 			return
 		}
 		close(drain)
-		fmt.Fprintln(a.err, "\npegbook: interrupted; waiting for the steps in flight, nothing new is started (again: cancel them)")
+		v.aside(func() {
+			fmt.Fprintln(a.err, "\npegbook: interrupted; nothing new is started, and the steps in flight go on to their end. Interrupt again to cancel them.")
+		})
 		if _, ok := <-a.interrupts; !ok {
 			return
 		}
@@ -256,16 +268,20 @@ func (a *app) watchInterrupts(cancel context.CancelCauseFunc) <-chan struct{} {
 }
 
 // ask reads secrets from the terminal; nil where there is none.
-func (a *app) ask() connect.Prompt {
+func (a *app) ask(aside func(f func())) connect.Prompt {
 	file, ok := terminal(a.in)
 	if !ok {
 		return nil
 	}
-	return func(_ context.Context, question string) (string, error) {
-		fmt.Fprint(a.err, question+": ")
-		secret, err := term.ReadPassword(int(file.Fd()))
-		fmt.Fprintln(a.err)
-		return string(secret), err
+	return func(_ context.Context, question string) (secret string, err error) {
+		aside(func() {
+			fmt.Fprint(a.err, question+": ")
+			var typed []byte
+			typed, err = term.ReadPassword(int(file.Fd()))
+			fmt.Fprintln(a.err)
+			secret = string(typed)
+		})
+		return secret, err
 	}
 }
 
@@ -282,7 +298,7 @@ func (a *app) askPasswords(ctx context.Context, o *selectOptions) error {
 		if !p.wanted {
 			continue
 		}
-		ask := a.ask()
+		ask := a.ask(func(f func()) { f() })
 		if ask == nil {
 			return fmt.Errorf("%s: there is no terminal to ask on", p.question)
 		}
@@ -296,19 +312,21 @@ func (a *app) askPasswords(ctx context.Context, o *selectOptions) error {
 }
 
 // confirm asks for the value that a destroying play names.
-func (a *app) confirm(o runOptions) func(ctx context.Context, message, value string) error {
-	return func(_ context.Context, message, value string) error {
+func (a *app) confirm(o runOptions, aside func(f func())) func(ctx context.Context, message, value string) error {
+	return func(_ context.Context, message, value string) (err error) {
 		given := o.confirm
 		if given == "" {
 			if _, ok := terminal(a.in); !ok {
 				return fmt.Errorf("%s\nThis must be confirmed: run it again with --confirm %s", message, value)
 			}
-			fmt.Fprintf(a.err, "%s\nType %q to go on: ", message, value)
-			line, err := bufio.NewReader(a.in).ReadString('\n')
+			aside(func() {
+				fmt.Fprintf(a.err, "%s\nType %q to go on: ", message, value)
+				given, err = bufio.NewReader(a.in).ReadString('\n')
+			})
 			if err != nil {
 				return err
 			}
-			given = strings.TrimSpace(line)
+			given = strings.TrimSpace(given)
 		}
 		if given != value {
 			return fmt.Errorf("%q is not %q; nothing was done", given, value)

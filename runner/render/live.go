@@ -100,6 +100,15 @@ func (l *Live) Close() error {
 	return nil
 }
 
+// Aside lets f write to the terminal, or read from it: the region is taken away meanwhile and nothing
+// else is drawn.
+func (l *Live) Aside(f func()) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.draw(false)
+	f()
+}
+
 // Record takes one record; the screen follows at the next redraw.
 func (l *Live) Record(rec event.Record) {
 	l.mu.Lock()

@@ -1,0 +1,191 @@
+package render
+
+import (
+	"bytes"
+	"encoding/json"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/pegbook/pegbook/modules"
+	"github.com/pegbook/pegbook/runner/diag"
+	"github.com/pegbook/pegbook/runner/event"
+)
+
+func records(events ...event.Event) []event.Record {
+	all := make([]event.Record, len(events))
+	for i, e := range events {
+		all[i] = event.Record{Seq: int64(i + 1), Event: e}
+	}
+	return all
+}
+
+func run() []event.Record {
+	return records(
+		event.RunStarted{Playbook: "site.yml", Check: true, Steps: 4},
+		event.PlayStarted{Play: "web", Hosts: []string{"h1", "h2"}, Batches: 2},
+		event.BatchStarted{Play: "web", Batch: 1, Batches: 2, Hosts: []string{"h1"}},
+		event.TaskStarted{Play: "web", Batch: 1, Task: "write", Host: "h1"},
+		event.TaskDone{Play: "web", Batch: 1, Task: "write", Host: "h1", Status: event.Changed, TookMS: 12,
+			Diff: []modules.Diff{{Subject: "/etc/a", Before: "one\n", After: "two\n"}}, Result: json.RawMessage(`{"changed":true}`)},
+		event.BatchStarted{Play: "web", Batch: 2, Batches: 2, Hosts: []string{"h2"}},
+		event.TaskStarted{Play: "web", Batch: 2, Task: "write", Host: "h2"},
+		event.Noted{Play: "web", Batch: 2, Task: "write", Host: "h2", Text: "waits for \x1b[31mpartition 1.2"},
+		event.TaskDone{Play: "web", Batch: 2, Task: "write", Host: "h2", Status: event.Failed, TookMS: 1500, Msg: "no space\x1b[2J left",
+			Items: []event.Item{{Item: json.RawMessage(`"a"`), Status: event.OK}, {Item: json.RawMessage(`"b"`), Status: event.Failed, Msg: "full"}}},
+		event.RunDone{Recap: map[string]event.Counts{"h1": {OK: 1, Changed: 1}, "h2": {Failed: 1}}, ExitCode: 2, Message: "stopped early", TookMS: 2000},
+	)
+}
+
+func TestPlain(t *testing.T) {
+	var out bytes.Buffer
+	p := NewPlain(&out, Options{Diff: true})
+	for _, r := range run() {
+		p.Record(r)
+	}
+	require.Equal(t, `RUN site.yml  check mode: nothing is changed
+
+PLAY web  (2 hosts)
+
+BATCH 1 of 2  h1
+
+TASK write
+  changed      h1  12ms
+      --- /etc/a (now)
+      +++ /etc/a (asked for)
+      @@ -1 +1 @@
+      -one
+      +two
+
+BATCH 2 of 2  h2
+
+TASK write
+  failed       h2  1.5s  no space\x1b[2J left
+    failed     "b"  full
+
+RECAP
+  h1  ok=1 changed=1 unreachable=0 failed=0
+  h2  ok=0 changed=0 unreachable=0 failed=1
+stopped early
+failed (exit 2: a host failed) in 2.0s
+`, out.String())
+}
+
+func TestPlainVerbose(t *testing.T) {
+	var out bytes.Buffer
+	p := NewPlain(&out, Options{Verbosity: 1, Color: true})
+	for _, r := range run() {
+		p.Record(r)
+	}
+	require.Contains(t, out.String(), `{"changed":true}`)
+	require.Contains(t, out.String(), `waits for \x1b[31mpartition 1.2`)
+	require.Contains(t, out.String(), "\x1b[33mchanged")
+}
+
+// screen is a terminal of a kind: it understands what Live uses to redraw its region.
+func screen(raw string) string {
+	lines := []string{""}
+	for raw != "" {
+		switch {
+		case strings.HasPrefix(raw, "\x1b["):
+			n, i := 0, 2
+			for ; raw[i] >= '0' && raw[i] <= '9'; i++ {
+				n = n*10 + int(raw[i]-'0')
+			}
+			switch raw[i] {
+			case 'A': // up n lines; what is below is erased by the J that follows
+				lines = append(lines[:len(lines)-1-n], "")
+			case 'J', 'm':
+			}
+			raw = raw[i+1:]
+		case raw[0] == '\n':
+			lines = append(lines, "")
+			raw = raw[1:]
+		case raw[0] == '\r':
+			raw = raw[1:]
+		default:
+			lines[len(lines)-1] += raw[:1]
+			raw = raw[1:]
+		}
+	}
+	return strings.Join(lines, "\n")
+}
+
+func TestLive(t *testing.T) {
+	var out bytes.Buffer
+	l := NewLive(&out, Options{}, func() (int, int) { return 60, 10 })
+	l.now = func() time.Time { return l.begun.Add(3 * time.Second) }
+	for i, r := range run() {
+		l.Record(r)
+		l.mu.Lock()
+		l.draw(true)
+		l.mu.Unlock()
+		if i == 7 { // the last host is at work
+			require.Equal(t, "RUN site.yml  check mode: nothing is changed\nPLAY web  (2 hosts)\n  batch 1 of 2  h1\n    write  changed h1  0ms\n  batch 2 of 2  h2\n"+
+				"── web · batch 2 of 2 · 3.0s · 1 of 4 steps\n   h2  write  0ms  waits for \\x1b[31mpartition 1.2\n", screen(out.String()))
+		}
+	}
+	l.Aside(func() { out.WriteString("somebody speaks\n") })
+	require.NoError(t, l.Close())
+	require.NoError(t, l.Close(), "closing twice is harmless")
+	shown := screen(out.String())
+	require.True(t, strings.HasSuffix(shown, "failed (exit 2: a host failed) in 2.0s\nsomebody speaks\n"), shown)
+	require.Contains(t, shown, `failed       h2  1.5s  no space\x1b[2J left`)
+	require.NotContains(t, shown, "──", "the region is gone at the end")
+}
+
+func TestLiveNeverWraps(t *testing.T) {
+	var out bytes.Buffer
+	l := NewLive(&out, Options{}, func() (int, int) { return 20, 6 })
+	for host := range 30 {
+		l.Record(event.Record{Event: event.TaskStarted{Batch: 1, Task: strings.Repeat("long ", 20), Host: string(rune('a' + host))}})
+	}
+	l.mu.Lock()
+	lines := l.region()
+	l.mu.Unlock()
+	require.NoError(t, l.Close())
+	require.Len(t, lines, 4, "a header, as many tasks as there is room for, and how many more")
+	for _, line := range lines[:3] {
+		require.Less(t, len([]rune(line)), 20)
+	}
+	require.Equal(t, "   … and 28 more", lines[3])
+}
+
+func TestRecapFoldsManyHosts(t *testing.T) {
+	done := event.RunDone{Recap: map[string]event.Counts{"bad": {OK: 1, Failed: 1}}}
+	for i := range 100 {
+		done.Recap[strings.Repeat("x", i+1)] = event.Counts{OK: 2, Changed: 1}
+	}
+	var out bytes.Buffer
+	recap(&out, paint{}, done)
+	require.Equal(t, 4, strings.Count(out.String(), "\n")-1, out.String())
+	require.Contains(t, out.String(), "100 hosts without failure, together: ok=200 changed=100")
+}
+
+func TestDiagnosticShowsItsLine(t *testing.T) {
+	var out bytes.Buffer
+	source := func(string) []string { return []string{"- hosts: all", "  tasks:", "\t- comand: x"} }
+	Diagnostic(&out, diag.Diagnostic{Position: diag.Position{File: "a.yml", Line: 3, Column: 4}, Problem: "no module comand", Hint: `did you mean "command"?`}, source, false)
+	require.Equal(t, "a.yml:3:4: error: no module comand\n  3 |  - comand: x\n    |    ^\n    hint: did you mean \"command\"?\n", out.String())
+}
+
+func TestDuration(t *testing.T) {
+	for want, d := range map[string]time.Duration{
+		"0ms": 0, "8ms": 8 * time.Millisecond, "1.2s": 1200 * time.Millisecond, "3m05s": 185 * time.Second, "2h04m": 2*time.Hour + 4*time.Minute,
+	} {
+		require.Equal(t, want, Duration(d))
+	}
+}
+
+func FuzzClean(f *testing.F) {
+	f.Add("a\x1b[31mb\r\n\tc\u009b")
+	f.Fuzz(func(t *testing.T, text string) {
+		for _, r := range Clean(text, false) {
+			if r != '\t' && isControl(r) {
+				t.Fatalf("%q keeps the control character %q", text, r)
+			}
+		}
+	})
+}
