@@ -4,7 +4,7 @@ GO ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS := -s -w -X main.version=$(VERSION)
 
-.PHONY: help build generate demo demo-clean test setup lint bench e2e fuzz clean
+.PHONY: help build generate demo demo-clean test conformance setup lint bench e2e fuzz clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -28,6 +28,9 @@ setup: ## install what the tests need (Debian packages; root or sudo)
 
 test: setup build ## every test, against real sshd, ZooKeeper and systemd hosts too
 	@scripts/test
+
+conformance: generate ## what Ansible's keywords mean: pegbook against recorded runs, as a table
+	$(GO) test -C cmd/pegbook -count=1 -run '^TestConformance$$' -args table
 
 lint: ## gofmt, go vet and the small set of golangci-lint checks
 	@scripts/lint
