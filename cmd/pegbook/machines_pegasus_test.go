@@ -1,0 +1,208 @@
+package main
+
+import (
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/pegbook/pegbook/lab"
+	"github.com/pegbook/pegbook/lab/machines"
+	"github.com/pegbook/pegbook/lab/traffic"
+	"github.com/pegbook/pegbook/runner/event"
+)
+
+// scale is how long a simulated server takes for what takes a real one a second.
+const scale = 0.1
+
+// disks are mounted on each machine, so that "separate disks" means what it says.
+var disks = []string{"ssd1", "ssd2", "ssd3"}
+
+// cluster is a Pegasus cluster on the machines: two meta servers, a replica server on each, a collector on the
+// last, ZooKeeper on the first three.
+type cluster struct {
+	*site
+	inventory string
+	metas     []string
+	packages  []lab.Package
+}
+
+func (s *site) cluster(t *testing.T) *cluster {
+	t.Helper()
+	packages, err := lab.Packages(filepath.Join(s.dir, "packages"))
+	require.NoError(t, err)
+	c := &cluster{site: s, packages: packages}
+	var zk []string
+	group := func(name string, list []machines.Machine, more func(i int) string) string {
+		var b strings.Builder
+		fmt.Fprintf(&b, "    %s:\n      hosts:\n", name)
+		for i, m := range list {
+			fmt.Fprintf(&b, "        %s: {ansible_host: %s%s}\n", m.Name, m.Address, more(i))
+		}
+		return b.String()
+	}
+	none := func(int) string { return "" }
+	text := "all:\n  vars:\n    " + strings.Join(s.connection(), "\n    ") + "\n"
+	for _, m := range s.List[:2] {
+		c.metas = append(c.metas, m.Address+":34601")
+	}
+	for _, m := range s.List[:3] {
+		zk = append(zk, m.Address+":2181")
+	}
+	text += fmt.Sprintf(`    package: %s
+    package_sha256: %s
+    cluster_name: onsystemd
+    zk_server_list: %s
+    home_dir: /srv/work
+    slog_dir: /srv/ssd1/pegasus
+    data_dirs: ssd2:/srv/ssd2/pegasus,ssd3:/srv/ssd3/pegasus
+    process_environment: {PEGASUS_SIM_SCALE: "%g"}
+    process_limits: {nofile: "65536"}
+    process_wait: 0.5
+    lb_round: 1s
+    meta_restart_interval: 3
+  children:
+`, packages[0].File, packages[0].SHA256, strings.Join(zk, ","), scale)
+	text += group("meta_server", s.List[:2], none) + group("replica_server", s.List, none) + group("collector", s.List[3:], none)
+	text += group("zookeeper", s.List[:3], func(i int) string { return fmt.Sprintf(", member: %d", i+1) })
+	c.inventory = s.write(t, "cluster.yml", text)
+	return c
+}
+
+func (c *cluster) play(t *testing.T, book string, args ...string) *result {
+	t.Helper()
+	return c.book(t, append([]string{"-i", c.inventory, filepath.Join("..", "..", "playbooks", book)}, args...)...)
+}
+
+// newer are the arguments that ask for the second package.
+func (c *cluster) newer() []string {
+	return []string{"-e", "package=" + c.packages[1].File, "-e", "package_sha256=" + c.packages[1].SHA256}
+}
+
+// units are the cluster's units with the machine that each belongs to.
+func (c *cluster) units(each func(m machines.Machine, unit string)) {
+	for i, m := range c.List {
+		if i < 2 {
+			each(m, "pegasus-meta")
+		}
+		each(m, "pegasus-replica")
+		if i == len(c.List)-1 {
+			each(m, "pegasus-collector")
+		}
+	}
+}
+
+// pids are the main processes of the units, by machine and unit.
+func (c *cluster) pids(t *testing.T) map[string]string {
+	t.Helper()
+	found := map[string]string{}
+	c.units(func(m machines.Machine, unit string) {
+		found[m.Name+" "+unit] = c.on(t, m, "systemctl show --value --property=MainPID "+unit)
+	})
+	return found
+}
+
+func (s *site) testPegasus(t *testing.T) {
+	c := s.cluster(t)
+	for _, m := range c.List {
+		for _, disk := range disks {
+			c.on(t, m, fmt.Sprintf("mkdir -p /srv/%s && mount -t tmpfs -o size=64m tmpfs /srv/%s", disk, disk))
+		}
+	}
+	t.Run("zookeeper", func(t *testing.T) {
+		book := filepath.Join("testdata", "machines", "zookeeper.yml")
+		c.book(t, "-i", c.inventory, book).ok(t)
+		again := c.book(t, "-i", c.inventory, book).ok(t)
+		require.Empty(t, again.with(event.Changed))
+	})
+	t.Run("deploy", c.testDeploy)
+	t.Run("rolling update", c.testRollingUpdate)
+	t.Run("rebuild", c.testRebuild)
+}
+
+func (c *cluster) testDeploy(t *testing.T) {
+	dry := c.play(t, "deploy.yml", "--check")
+	require.Zero(t, dry.code, "%s\n%s", dry.stderr, dry.bad())
+	real := c.play(t, "deploy.yml").ok(t)
+	require.Empty(t, real.with(event.Unknown))
+	requireSame(t, dry, real)
+	leader := c.List[0].Name
+	require.Equal(t, []string{
+		leader + ": pegasus : every replica server is alive",                         // nothing runs that could be
+		leader + ": pegasus : which tables there are",                                // the servers make some at their first start
+		leader + ": pegasus : table temp is there",                                   // so whether it is to be made is open
+		leader + ": pegasus : every table is healthy and every replica server alive", // as the first
+	}, dry.with(event.Unknown))
+
+	c.units(func(m machines.Machine, unit string) {
+		require.Equal(t, "active", c.on(t, m, "systemctl is-active "+unit), "%s on %s", unit, m.Name)
+		require.Equal(t, "65536", c.on(t, m, "systemctl show --value --property=LimitNOFILE "+unit))
+	})
+	require.Equal(t, "/srv/work/pegasus/releases/2.4.0-0000000-glibc2.36-release", c.on(t, c.List[0], "readlink -f /srv/work/pegasus/current"))
+
+	before := c.pids(t)
+	again := c.play(t, "deploy.yml").ok(t)
+	require.Empty(t, again.with(event.Changed), "the second run changes nothing")
+	require.Equal(t, before, c.pids(t))
+	dryAgain := c.play(t, "deploy.yml", "--check").ok(t)
+	require.Empty(t, dryAgain.with(event.Changed))
+	require.Empty(t, dryAgain.with(event.Unknown))
+}
+
+// requireSame requires that a dry run called changed what the real run then changed.
+func requireSame(t *testing.T, dry, real *result) {
+	t.Helper()
+	predicted, changed := dry.with(event.Changed), real.with(event.Changed)
+	slices.Sort(predicted)
+	slices.Sort(changed)
+	require.Equal(t, changed, predicted, "what the dry run called changed, beside what the real run changed")
+}
+
+func (c *cluster) testRollingUpdate(t *testing.T) {
+	before := c.pids(t)
+	load, err := traffic.Start(t.Context(), traffic.Options{Metas: c.metas})
+	require.NoError(t, err)
+	time.Sleep(time.Second)
+	update := c.play(t, "rolling-update.yml", c.newer()...)
+	saw := load.Stop(t.Context())
+	t.Logf("%s\n%s", update.took.Round(time.Millisecond), saw)
+	update.ok(t)
+	require.Zero(t, saw.Failures)
+	require.Zero(t, saw.LostWrites)
+	require.Greater(t, saw.Operations, 1000)
+
+	after := c.pids(t)
+	for unit, pid := range before {
+		require.NotEqual(t, pid, after[unit], "%s was restarted", unit)
+	}
+	c.units(func(m machines.Machine, unit string) {
+		require.Equal(t, "active", c.on(t, m, "systemctl is-active "+unit), "%s on %s", unit, m.Name)
+		exe := c.on(t, m, fmt.Sprintf("readlink /proc/%s/exe", after[m.Name+" "+unit]))
+		require.Equal(t, "/srv/work/pegasus/releases/2.5.0-0000000-glibc2.36-release/bin/pegasus_server", exe)
+		require.Equal(t, "0", c.on(t, m, "systemctl show --value --property=NRestarts "+unit), "systemd itself restarted nothing")
+	})
+}
+
+func (c *cluster) testRebuild(t *testing.T) {
+	args := c.newer()
+	refused := c.play(t, "rebuild.yml", args...)
+	require.Equal(t, 1, refused.code)
+	require.Empty(t, refused.with(event.Changed))
+	require.Contains(t, refused.done.Message+refused.stderr, "--confirm onsystemd")
+
+	for _, m := range c.List {
+		c.on(t, m, "touch /srv/work/app/mine /srv/ssd2/mine")
+	}
+	before := c.pids(t)
+	c.play(t, "rebuild.yml", append(args, "--confirm", "onsystemd")...).ok(t)
+	for unit, pid := range c.pids(t) {
+		require.NotEqual(t, before[unit], pid)
+	}
+	for _, m := range c.List {
+		c.on(t, m, "test -e /srv/work/app/mine -a -e /srv/ssd2/mine") // nothing above the servers' own folders is touched
+	}
+}
