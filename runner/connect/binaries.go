@@ -8,8 +8,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"strconv"
-	"strings"
 	"sync"
 )
 
@@ -24,6 +22,7 @@ var errNoHelper = errors.New("this pegbook was built without its helper programs
 // binary is the helper for one kind of host.
 type binary struct {
 	sum    string // SHA-256 of the program; it is also the helper's version
+	crc    uint32 // of the program, as cksum(1) reckons it
 	size   int    // of the program
 	packed []byte // the program, gzip
 }
@@ -52,15 +51,17 @@ func readBinaries(files fs.FS) (map[string]binary, error) {
 			return nil, err
 		}
 		note, packed, _ := bytes.Cut(content, []byte("\n"))
-		sum, size, _ := strings.Cut(string(note), " ")
-		n, err := strconv.Atoi(size)
-		if err != nil || len(sum) != 64 {
+		b := binary{packed: packed}
+		if _, err := fmt.Sscanf(string(note), "%s %d %d", &b.sum, &b.crc, &b.size); err != nil || len(b.sum) != 64 {
 			return nil, fmt.Errorf("the helper for linux/%s is damaged: %w", arch, errNoHelper)
 		}
-		list[arch] = binary{sum: sum, size: n, packed: packed}
+		list[arch] = b
 	}
 	return list, nil
 }
+
+// cksum is what cksum(1) says of the program.
+func (b binary) cksum() string { return fmt.Sprint(b.crc, b.size) }
 
 // unpacked is the program itself, for hosts without gzip.
 func (b binary) unpacked() ([]byte, error) {

@@ -14,8 +14,12 @@ import (
 // quotes, no backslashes and no exclamation marks in it. What it says begins with the mark, $1, so that
 // the chatter of start-up files cannot be mistaken for it.
 //
-//	$1 mark  $2 $3 sums, $4 $5 compressed sizes, $6 $7 sizes, of amd64 and arm64
+//	$1 mark  $2 $3 sums, $4 $5 compressed sizes, $6 $7 "CRC size", of amd64 and arm64
 //	$8 folder for the cache, may be empty  $9 seconds the helper lives without hearing from us
+//
+// What arrives is checked by its SHA-256. A helper that is there already lies in a folder that the user
+// alone can write, so all that can have befallen it is damage, and cksum's CRC shows that: a SHA-256 would
+// cost each start as much CPU as logging in does.
 //
 // A user without a home (a service's) has the cache in a folder of its own in /var/tmp. The folder is
 // entered before it is checked, and only relative names are used from then on: what was
@@ -23,7 +27,7 @@ import (
 const script = `m=$1; q=$9; b=$8; ` +
 	`fail() { set -f; echo "${m}error" $*; exit 1; }; ` +
 	`if [ -r /proc/sys/kernel/arch ]; then read -r a </proc/sys/kernel/arch; else a=$(uname -m); fi; ` +
-	`case $a in x86_64|amd64) h=$2; z=$4; p=$6;; aarch64|arm64) h=$3; z=$5; p=$7;; *) fail arch "$a";; esac; ` +
+	`case $a in x86_64|amd64) h=$2; z=$4; k=$6;; aarch64|arm64) h=$3; z=$5; k=$7;; *) fail arch "$a";; esac; ` +
 	`case $b in ` +
 	`"") if [ -d "${HOME:-/none}" ] && [ -w "$HOME" ]; then d=${XDG_CACHE_HOME:-$HOME/.cache}/pegbook; ` +
 	`else d=/var/tmp/pegbook-$(id -u); fi;; ` +
@@ -40,12 +44,13 @@ const script = `m=$1; q=$9; b=$8; ` +
 	`check $l; ` +
 	`f=helper-$h; ` +
 	`right() { s=$(sha256sum "$1" 2>/dev/null) || fail tool sha256sum; [ "${s%% *}" = $h ]; }; ` +
-	`if [ -f $f ] && [ -O $f ] && right $f; then exec ./$f "$m" "$q"; fi; ` +
+	`sound() { c=$(cksum <$f 2>/dev/null) || { right $f; return; }; [ "$c" = "$k" ]; }; ` +
+	`if [ -f $f ] && [ -O $f ] && sound; then exec ./$f "$m" "$q"; fi; ` +
 	`t=.new-$$-$h; trap "rm -f $t" EXIT; ` +
 	`if command -v gzip >/dev/null 2>&1; then echo "${m}need gzip $a"; ` +
 	`e=$(umask 077; { head -c $z | gzip -dc >$t; } 2>&1) || fail write "$d" "$e"; ` +
 	`else echo "${m}need plain $a"; ` +
-	`e=$(umask 077; { head -c $p >$t; } 2>&1) || fail write "$d" "$e"; fi; ` +
+	`e=$(umask 077; { head -c ${k#* } >$t; } 2>&1) || fail write "$d" "$e"; fi; ` +
 	`right $t || fail sum "$d"; ` +
 	`e=$({ chmod 700 $t && mv -f $t $f; } 2>&1) || fail write "$d" "$e"; ` +
 	`find . -type f -mtime +30 -exec rm -f {} + 2>/dev/null; ` +
@@ -72,7 +77,7 @@ func quote(s string) string {
 func startLine(prefix, mark, folder string, silence int, list map[string]binary) string {
 	x, y := list["amd64"], list["arm64"]
 	args := []string{mark, x.sum, y.sum, strconv.Itoa(len(x.packed)), strconv.Itoa(len(y.packed)),
-		strconv.Itoa(x.size), strconv.Itoa(y.size), folder, strconv.Itoa(silence)}
+		x.cksum(), y.cksum(), folder, strconv.Itoa(silence)}
 	var line strings.Builder
 	line.WriteString("exec " + prefix + "/bin/sh -c " + quote(script) + " pegbook")
 	for _, a := range args {

@@ -119,34 +119,51 @@ func TestStart(t *testing.T) {
 	}
 }
 
-// A helper whose content is not what it should be is never executed.
+// A helper whose content is not what it should be is never executed, with cksum on the host or without.
 func TestDamagedHelper(t *testing.T) {
-	dir := t.TempDir()
-	home := fmt.Sprintf("HOME=%s; export HOME; unset XDG_CACHE_HOME; ", quote(dir))
-	m, err := startWith(t, "", home)
-	if err != nil {
-		t.Fatal(err)
-	}
-	m.fail(errClosed)
-	cached, _ := filepath.Glob(filepath.Join(dir, ".cache/pegbook/helper-*"))
-	if len(cached) != 1 {
-		t.Fatalf("cache: %q", cached)
-	}
-	evil := filepath.Join(dir, "executed")
-	if err := os.Remove(cached[0]); err != nil {
-		t.Fatal(err)
-	}
-	write(t, cached[0], []byte("#!/bin/sh\ntouch "+evil+"\n"), 0o700)
-	if m, err = startWith(t, "", home); err != nil {
-		t.Fatal(err)
-	}
-	defer m.fail(errClosed)
-	if _, err := os.Stat(evil); err == nil {
-		t.Error("a file that is not the helper was executed")
-	}
-	sum, err := exec.Command("sha256sum", cached[0]).Output()
-	if err != nil || !strings.HasSuffix(cached[0], strings.Fields(string(sum))[0]) {
-		t.Errorf("the cache holds %s: %v", sum, err)
+	const noCksum = "mkdir -p $HOME/bin; for p in sh head ls sha256sum gzip chmod mv rm mkdir id find uname; do ln -sf $(command -v $p) $HOME/bin/; done; PATH=$HOME/bin; "
+	script := func(_ []byte, mark string) []byte { return []byte("#!/bin/sh\ntouch " + mark + "\n") }
+	flipped := func(b []byte, _ string) []byte { b[len(b)/2] ^= 1; return b }
+	for _, c := range []struct {
+		name, tools string
+		damage      func(helper []byte, mark string) []byte
+	}{
+		{"another program", "", script}, {"one bit", "", flipped},
+		{"another program, no cksum", noCksum, script}, {"one bit, no cksum", noCksum, flipped},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			dir := t.TempDir()
+			home := fmt.Sprintf("HOME=%s; export HOME; unset XDG_CACHE_HOME; ", quote(dir)) + c.tools
+			m, err := startWith(t, "", home)
+			if err != nil {
+				t.Fatal(err)
+			}
+			m.fail(errClosed)
+			cached, _ := filepath.Glob(filepath.Join(dir, ".cache/pegbook/helper-*"))
+			if len(cached) != 1 {
+				t.Fatalf("cache: %q", cached)
+			}
+			executed := filepath.Join(dir, "executed")
+			helper, err := os.ReadFile(cached[0])
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := os.Remove(cached[0]); err != nil { // it may still be running
+				t.Fatal(err)
+			}
+			write(t, cached[0], c.damage(helper, executed), 0o700)
+			if m, err = startWith(t, "", home); err != nil {
+				t.Fatal(err)
+			}
+			defer m.fail(errClosed)
+			if _, err := os.Stat(executed); err == nil {
+				t.Error("a file that is not the helper was executed")
+			}
+			sum, err := exec.Command("sha256sum", cached[0]).Output()
+			if err != nil || !strings.HasSuffix(cached[0], strings.Fields(string(sum))[0]) {
+				t.Errorf("the cache holds %s: %v", sum, err)
+			}
+		})
 	}
 }
 

@@ -55,9 +55,32 @@ func build(arch, dir string) error {
 		return fmt.Errorf("%d bytes compressed are more than the %d that a helper may have", len(packed), maxSize)
 	}
 	sum := sha256.Sum256(raw)
-	// A line with sum and size stands before the archive: one file cannot get out of step with itself.
-	note := fmt.Sprintf("%s %d\n", hex.EncodeToString(sum[:]), len(raw))
+	// A line with sums and size stands before the archive: one file cannot get out of step with itself.
+	note := fmt.Sprintf("%s %d %d\n", hex.EncodeToString(sum[:]), cksum(raw), len(raw))
 	return write(filepath.Join(dir, "helper-linux-"+arch+".gz"), packed, []byte(note))
+}
+
+// cksum is the CRC of cksum(1), which takes the length as the content's last bytes.
+func cksum(content []byte) uint32 {
+	const polynomial = 0x04c11db7
+	var crc uint32
+	add := func(b byte) {
+		crc ^= uint32(b) << 24
+		for range 8 {
+			if crc&(1<<31) != 0 {
+				crc = crc<<1 ^ polynomial
+			} else {
+				crc <<= 1
+			}
+		}
+	}
+	for _, b := range content {
+		add(b)
+	}
+	for n := len(content); n > 0; n >>= 8 {
+		add(byte(n))
+	}
+	return ^crc
 }
 
 func pack(raw []byte) ([]byte, error) {
