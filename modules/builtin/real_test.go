@@ -60,6 +60,9 @@ func TestFactsOfThisMachine(t *testing.T) {
 		"user_uid": strconv.Itoa(os.Getuid()), "system": `"Linux"`} {
 		equal(t, fact, string(r.Facts["ansible_"+fact]), want)
 	}
+	if offset, err := strconv.ParseFloat(string(r.Facts["ansible_clock_offset"]), 64); err != nil || offset < -0.5 || offset > 0.5 {
+		t.Errorf("this machine's clock is %s s ahead of its own", r.Facts["ansible_clock_offset"])
+	}
 	for _, fact := range []string{"memtotal_mb", "processor_vcpus", "distribution", "os_family", "interfaces", "mounts", "date_time", "default_ipv4", "kernel", "fqdn"} {
 		if value := string(r.Facts["ansible_"+fact]); value == "" || value == "0" || value == `""` || value == "null" {
 			t.Errorf("ansible_%s is %q", fact, value)

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/pegbook/pegbook/modules"
 )
@@ -20,7 +21,8 @@ func Setup() *modules.Module {
 
 Sets ansible_hostname, ansible_distribution, ansible_default_ipv4, ansible_mounts, ansible_memtotal_mb and
 others, with Ansible's names and meaning. It runs by itself where gather_facts is on. Facts about hardware
-and networks come from the kernel's own files, so the host needs no program for them but a shell.
+and networks come from the kernel's own files, so the host needs no program for them but a shell. One
+fact is not Ansible's: ansible_clock_offset, the seconds that the host's clock is ahead of the control node's.
 
     - name: only what is needed
       setup:
@@ -95,10 +97,12 @@ func proposeSetup(ctx context.Context, call *modules.Call, args setupArgs) (*mod
 	if err != nil {
 		return nil, err
 	}
+	asked := time.Now()
 	out, err := call.Host.Run(ctx, modules.Command{Argv: []string{"/bin/sh", "-c", probe}, ReadOnly: true})
 	if err != nil {
 		return nil, fmt.Errorf("gather facts: %w", err)
 	}
+	answered := time.Now()
 	text := map[string]string{}
 	for i, f := range files {
 		text[queries[i].Path] = string(f.Content)
@@ -109,6 +113,7 @@ func proposeSetup(ctx context.Context, call *modules.Call, args setupArgs) (*mod
 		platformFacts(f, text, said)
 		userFacts(f, said)
 		dateFacts(f, said)
+		clockFact(f, out, asked, answered)
 	}
 	if args.wants("hardware") {
 		hardwareFacts(f, text, said)
@@ -273,6 +278,17 @@ func dateFacts(f facts, said map[string][]string) {
 		"weekday": day[1], "weekday_number": strconv.Itoa(weekday % 7),
 		"iso8601_basic_short": strings.NewReplacer("-", "", ":", "").Replace(local),
 	})
+}
+
+// clockFact is how far the host's clock is ahead of the control node's, in seconds, as exactly as the
+// round trip allows. Ansible has no such fact; comparing date_time of hosts would compare the moments at
+// which their turns came.
+func clockFact(f facts, out modules.Output, asked, answered time.Time) {
+	if out.Started.IsZero() || out.Ended.IsZero() {
+		return
+	}
+	ahead := (out.Started.Sub(asked) + out.Ended.Sub(answered)) / 2
+	set(f, "clock_offset", ahead.Round(time.Millisecond).Seconds())
 }
 
 func virtualFacts(f facts, said map[string][]string) {
