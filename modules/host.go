@@ -76,7 +76,7 @@ type File struct {
 	Group string `json:"group,omitempty"`
 	// Modified is the time of the last change of the content.
 	Modified time.Time `json:"modified"`
-	// Target is what a symbolic link holds.
+	// Target is what a symbolic link holds; empty where the host does not let the user know (/proc/1/exe).
 	Target string `json:"target,omitempty"`
 	// Sum is the content's SHA-256 in lower-case hexadecimal, when asked for.
 	Sum string `json:"sum,omitempty"`
@@ -105,9 +105,9 @@ const (
 	MakeDirectory ChangeKind = "mkdir"
 	// MakeLink makes Path a symbolic link to Target, replacing a link or file in one step.
 	MakeLink ChangeKind = "link"
-	// SetAttributes changes mode and owner; with Recursive of everything below as well (links are not
-	// followed; x is given to directories only where Mode is symbolic, so Mode applies to files and
-	// directories alike).
+	// SetAttributes changes mode and owner of Path, or of what Path points to where it is a link; with
+	// Recursive of everything below as well. There links are not followed: they get the owner, and
+	// nothing outside the directory is touched. Mode applies to files and directories alike.
 	SetAttributes ChangeKind = "attributes"
 	// Remove removes Path and, if a directory, everything below. Nothing there is no error.
 	Remove ChangeKind = "remove"

@@ -216,10 +216,11 @@ func (v *view) changeBelow(ctx context.Context, dir string, a modules.Attributes
 				return fmt.Errorf("%s holds more than %d files: %w", dir, maxTree, modules.ErrUnpredicted)
 			}
 			for _, f := range entries {
+				own := a
 				if f.Kind == modules.Symlink {
-					continue
+					own.Mode = nil // a link has none
 				}
-				if err := v.changeFile(ctx, v.layer.at(f.Path), f, a); err != nil {
+				if err := v.changeFile(ctx, v.layer.at(f.Path), f, own); err != nil {
 					return err
 				}
 				if f.Kind == modules.Directory {

@@ -96,6 +96,8 @@ func TestPredictsWhatTheHelperDoes(t *testing.T) {
 		"links":                    {change(modules.MakeLink, "current", "b"), change(modules.MakeLink, "a/one", "two"), write("current/x", "x")},
 		"permissions of a tree":    {{Kind: modules.SetAttributes, Path: "a", Recursive: true, Attributes: mode(0o750)}},
 		"permissions behind links": {{Kind: modules.SetAttributes, Path: "current", Attributes: mode(0o711)}},
+		"tree behind a link":       {{Kind: modules.SetAttributes, Path: "current", Recursive: true, Attributes: mode(0o710)}},
+		"tree that is a file":      {{Kind: modules.SetAttributes, Path: "a/one", Recursive: true, Attributes: mode(0o710)}},
 		"remove":                   {change(modules.Remove, "a", ""), change(modules.Remove, "none", ""), change(modules.Remove, "current", "")},
 		"remove and make again":    {change(modules.Remove, "a", ""), change(modules.MakeDirectory, "a/deep", "")},
 		"rename":                   {change(modules.Rename, "a", "c"), change(modules.Rename, "b/four", "c/one"), change(modules.MakeDirectory, "a", "")},

@@ -15,7 +15,7 @@ import (
 
 // BenchmarkHost measures single requests on a warm connection to a real sshd.
 func BenchmarkHost(b *testing.B) {
-	s := startSSHD(b, "127.0.20.2", 22222, "")
+	s := startSSHD(b, loopback+".2", 22222, "")
 	p := NewPool(Options{})
 	defer p.Close()
 	opened, err := p.Open(b.Context(), s.address, Become{})
@@ -69,7 +69,7 @@ func BenchmarkHost(b *testing.B) {
 // BenchmarkUpload sends 64 MiB, beside what scp's way, cat at the other end of an ssh client, takes.
 func BenchmarkUpload(b *testing.B) {
 	const size = 64 << 20
-	s := startSSHD(b, "127.0.20.4", 22224, "")
+	s := startSSHD(b, loopback+".4", 22224, "")
 	h := (&subject{pool: newPool(b, Options{}), address: s.address}).open(b)
 	dir := b.TempDir()
 	local := filepath.Join(dir, "local")
@@ -100,7 +100,7 @@ func BenchmarkUpload(b *testing.B) {
 				b.Fatal(err)
 			}
 			cmd := exec.Command("ssh", "-F", "none", "-p", "22224", "-i", s.address.KeyFiles[0], "-o", "UserKnownHostsFile="+s.address.KnownHosts[0],
-				"root@127.0.20.4", "cat >"+filepath.Join(dir, "remote"))
+				"root@"+loopback+".4", "cat >"+filepath.Join(dir, "remote"))
 			cmd.Stdin = in
 			if out, err := cmd.CombinedOutput(); err != nil {
 				b.Fatalf("%s", out)
@@ -123,7 +123,7 @@ func BenchmarkOpen(b *testing.B) {
 			go func() {
 				defer all.Done()
 				a := s.address
-				a.Host = fmt.Sprintf("127.0.20.%d", 100+i)
+				a.Host = fmt.Sprintf(loopback+".%d", 100+i)
 				a.Name, a.AcceptNewHostKeys, a.TempDir = a.Host, true, cache(i)
 				if _, err := p.Open(b.Context(), a, Become{}); err != nil {
 					b.Error(err)

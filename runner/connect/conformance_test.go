@@ -59,7 +59,7 @@ func conformance(t *testing.T, s *subject) {
 		name string
 		test func(*testing.T, *subject)
 	}{
-		{"files", testFiles}, {"changes", testChanges}, {"missing", testMissing}, {"large file", testLargeFile}, {"no space", testNoSpace},
+		{"files", testFiles}, {"changes", testChanges}, {"tree", testTree}, {"missing", testMissing}, {"large file", testLargeFile}, {"no space", testNoSpace},
 		{"quoting", testQuoting}, {"stdin", testStdin}, {"environment", testEnvironment}, {"exit codes", testExit}, {"output is bounded", testBounded},
 		{"cancel ends the tree", testCancel}, {"left behind", testLeftBehind}, {"detach", testDetach}, {"side by side", testConcurrent},
 		{"dial", testDial}, {"round trips", testRoundTrips}, {"cancelled upload", testCancelUpload}, {"connection cut", testCut}, {"helper killed", testHelperKilled},
@@ -120,6 +120,16 @@ func testFiles(t *testing.T, s *subject) {
 	if d.Kind != modules.Directory || len(d.Entries) != 2 || d.Entries[0].Path != path || d.DiskTotal == 0 || d.Device == 0 {
 		t.Errorf("directory: %+v", d)
 	}
+	// Only root may know where the programs of other users lie, and in a container not even root.
+	if f := look(t, h, modules.Query{Path: "/proc/1/exe"}); f.Kind != modules.Symlink {
+		t.Errorf("a link that may not be read: %+v", f)
+	}
+	if self := strings.TrimSpace(run(t, h, "id", "-u")); self != "0" {
+		files, err := h.Look(t.Context(), modules.Query{Path: "/proc/1/exe"}, modules.Query{Path: "/proc/1/cwd"}, modules.Query{Path: "/proc/1", List: true})
+		if err != nil || files[0].Target != "" || files[1].Target != "" || len(files[2].Entries) < 10 {
+			t.Errorf("links that may not be read: %+v, %v", files, err)
+		}
+	}
 	if f := look(t, h, modules.Query{Path: "/proc/uptime", Content: 1000}); len(f.Content) == 0 {
 		t.Errorf("a file of /proc, whose size is 0: %+v", f)
 	}
@@ -158,6 +168,44 @@ func testChanges(t *testing.T, s *subject) {
 	apply(t, h, modules.Change{Kind: modules.Remove, Path: at("a")})
 	if left := look(t, h, modules.Query{Path: dir, List: true}).Entries; len(left) != 2 {
 		t.Errorf("left: %+v", left)
+	}
+}
+
+// testTree is SetAttributes with all that is below, also where the path is a link.
+func testTree(t *testing.T, s *subject) {
+	h, dir := s.open(t), s.folder(t)
+	at := func(name string) string { return filepath.Join(dir, name) }
+	apply(t, h,
+		modules.Change{Kind: modules.MakeDirectory, Path: at("tree/sub"), Attributes: mode(0o755)},
+		modules.Change{Kind: modules.Touch, Path: at("tree/sub/f"), Attributes: mode(0o644)},
+		modules.Change{Kind: modules.Touch, Path: at("beside"), Attributes: mode(0o644)},
+		modules.Change{Kind: modules.MakeLink, Path: at("tree/out"), Target: "../beside"},
+		modules.Change{Kind: modules.MakeLink, Path: at("link"), Target: "tree"},
+		modules.Change{Kind: modules.SetAttributes, Path: at("link"), Attributes: mode(0o1710), Recursive: true})
+	for name, want := range map[string]uint32{"tree": 0o1710, "tree/sub": 0o1710, "tree/sub/f": 0o1710, "beside": 0o644} {
+		if f := look(t, h, modules.Query{Path: at(name)}); f.Mode != want {
+			t.Errorf("%s has mode %#o, want %#o", name, f.Mode, want)
+		}
+	}
+	err := h.Apply(t.Context(), modules.Change{Kind: modules.SetAttributes, Path: at("none"), Attributes: mode(0o700), Recursive: true})
+	var refused *modules.FileError
+	if !errors.Is(err, fs.ErrNotExist) || !errors.As(err, &refused) || refused.Path != at("none") {
+		t.Errorf("nothing there: %v", err)
+	}
+	if strings.TrimSpace(run(t, h, "id", "-u")) != "0" {
+		return
+	}
+	theirs := modules.Attributes{Owner: "4321", Group: "4322"}
+	apply(t, h, modules.Change{Kind: modules.SetAttributes, Path: at("link"), Attributes: theirs, Recursive: true},
+		modules.Change{Kind: modules.MakeLink, Path: at("to beside"), Target: "beside"})
+	for name, want := range map[string]int{"tree": 4321, "tree/sub": 4321, "tree/sub/f": 4321, "tree/out": 4321, "link": 0, "beside": 0} {
+		if f := look(t, h, modules.Query{Path: at(name)}); f.UID != want || f.GID != 0 && f.GID != 4322 {
+			t.Errorf("%s belongs to %d:%d, want %d", name, f.UID, f.GID, want)
+		}
+	}
+	apply(t, h, modules.Change{Kind: modules.SetAttributes, Path: at("to beside"), Attributes: theirs})
+	if to, link := look(t, h, modules.Query{Path: at("beside")}), look(t, h, modules.Query{Path: at("to beside")}); to.UID != 4321 || link.UID != 0 {
+		t.Errorf("through a link: the file belongs to %d, the link to %d", to.UID, link.UID)
 	}
 }
 
@@ -355,7 +403,7 @@ func testConcurrent(t *testing.T, s *subject) {
 
 func testDial(t *testing.T, s *subject) {
 	h := s.open(t)
-	listener, err := net.Listen("tcp", "127.0.20.9:0")
+	listener, err := net.Listen("tcp", loopback+".9:0")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -40,7 +40,7 @@ func wantText(t testing.TB, err error, texts ...string) {
 }
 
 func TestHostKeys(t *testing.T) {
-	a := startServer(t, "127.0.20.20:22240")
+	a := startServer(t, loopback+".20:22240")
 	known := filepath.Join(t.TempDir(), "sub", "known_hosts")
 	a.KnownHosts = []string{known}
 	err := openError(t, newPool(t, Options{}), a, Become{})
@@ -48,7 +48,7 @@ func TestHostKeys(t *testing.T) {
 	if !errors.As(err, &unknown) || !strings.HasPrefix(unknown.Fingerprint, "SHA256:") {
 		t.Fatalf("unknown key: %v", err)
 	}
-	wantText(t, err, unknown.Fingerprint, "--accept-new-host-keys", "ssh-keyscan -p 22240 -t ed25519 127.0.20.20 >> "+known)
+	wantText(t, err, unknown.Fingerprint, "--accept-new-host-keys", "ssh-keyscan -p 22240 -t ed25519 "+loopback+".20 >> "+known)
 	if _, err := os.Stat(known); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("a refused key was remembered: %v", err)
 	}
@@ -63,13 +63,13 @@ func TestHostKeys(t *testing.T) {
 	(&subject{pool: newPool(t, Options{}), address: a}).open(t)
 
 	other := writeKey(t, filepath.Join(t.TempDir(), "other"), "")
-	write(t, known, []byte("# comment\n[127.0.20.20]:22240 "+string(ssh.MarshalAuthorizedKey(other))), 0o600)
+	write(t, known, []byte("# comment\n["+loopback+".20]:22240 "+string(ssh.MarshalAuthorizedKey(other))), 0o600)
 	err = openError(t, newPool(t, Options{}), accepting, Become{})
 	var changed *ChangedHostKeyError
 	if !errors.As(err, &changed) || changed.File != known || changed.Line != 2 {
 		t.Fatalf("changed key: %v", err)
 	}
-	wantText(t, err, known+":2", "ssh-keygen -R '[127.0.20.20]:22240'")
+	wantText(t, err, known+":2", "ssh-keygen -R '["+loopback+".20]:22240'")
 }
 
 // sshd shows the key that is known, also when it has others that we would rather see.
@@ -79,12 +79,12 @@ func TestHostKeyOfKnownType(t *testing.T) {
 	if out, err := exec.Command("ssh-keygen", "-q", "-t", "rsa", "-b", "2048", "-N", "", "-f", rsa).CombinedOutput(); err != nil {
 		t.Skipf("ssh-keygen: %s", out)
 	}
-	s := startSSHD(t, "127.0.20.21", 22241, "HostKey "+rsa)
+	s := startSSHD(t, loopback+".21", 22241, "HostKey "+rsa)
 	public, err := os.ReadFile(rsa + ".pub")
 	if err != nil {
 		t.Fatal(err)
 	}
-	write(t, s.address.KnownHosts[0], append([]byte("[127.0.20.21]:22241 "), public...), 0o600)
+	write(t, s.address.KnownHosts[0], append([]byte("["+loopback+".21]:22241 "), public...), 0o600)
 	if out, err := exec.Command("ssh-keygen", "-q", "-H", "-f", s.address.KnownHosts[0]).CombinedOutput(); err != nil {
 		t.Fatalf("hash known_hosts: %s", out)
 	}
@@ -92,7 +92,7 @@ func TestHostKeyOfKnownType(t *testing.T) {
 }
 
 func TestKeys(t *testing.T) {
-	s := startSSHD(t, "127.0.20.22", 22242, "")
+	s := startSSHD(t, loopback+".22", 22242, "")
 	dir := t.TempDir()
 	locked := filepath.Join(dir, "locked")
 	public := writeKey(t, locked, "open sesame")
@@ -135,7 +135,7 @@ func TestKeys(t *testing.T) {
 }
 
 func TestPassword(t *testing.T) {
-	addr := "127.0.20.23:22243"
+	addr := loopback + ".23:22243"
 	dir := t.TempDir()
 	writeKey(t, filepath.Join(dir, "host"), "")
 	content, err := os.ReadFile(filepath.Join(dir, "host"))
@@ -168,7 +168,7 @@ func TestPassword(t *testing.T) {
 			go serveSSH(c, config)
 		}
 	}()
-	a := Address{Name: "h", Host: "127.0.20.23", Port: 22243, User: "me", Password: "secret", ConfigFile: "none", TempDir: sharedCache(t),
+	a := Address{Name: "h", Host: loopback + ".23", Port: 22243, User: "me", Password: "secret", ConfigFile: "none", TempDir: sharedCache(t),
 		KnownHosts: []string{filepath.Join(dir, "known_hosts")}, AcceptNewHostKeys: true}
 	(&subject{pool: newPool(t, Options{}), address: a}).open(t)
 	a.Password = "wrong"
@@ -179,9 +179,9 @@ func TestPassword(t *testing.T) {
 }
 
 func TestJumpHosts(t *testing.T) {
-	end := startSSHD(t, "127.0.20.24", 22244, "")
-	bastion := startSSHD(t, "127.0.20.25", 22245, "")
-	bastion2 := startServer(t, "127.0.20.26:22246")
+	end := startSSHD(t, loopback+".24", 22244, "")
+	bastion := startSSHD(t, loopback+".25", 22245, "")
+	bastion2 := startServer(t, loopback+".26:22246")
 	var known bytes.Buffer
 	a := end.address
 	a.KeyFiles = append(append(append([]string{}, end.address.KeyFiles...), bastion.address.KeyFiles...), bastion2.KeyFiles...)
@@ -193,7 +193,7 @@ func TestJumpHosts(t *testing.T) {
 		known.Write(content)
 	}
 	write(t, a.KnownHosts[0], known.Bytes(), 0o600)
-	a.JumpHosts = []string{"root@127.0.20.25:22245", "ssh://me@127.0.20.26:22246"}
+	a.JumpHosts = []string{"root@" + loopback + ".25:22245", "ssh://me@" + loopback + ".26:22246"}
 	p := newPool(t, Options{KeepAlive: 200 * time.Millisecond})
 	s := &subject{pool: p, address: a}
 	if out := run(t, s.open(t), "echo", "through"); out != "through\n" {
@@ -223,14 +223,14 @@ func TestJumpHosts(t *testing.T) {
 	if out := run(t, s.open(t), "echo", "still"); out != "still\n" {
 		t.Errorf("got %q", out)
 	}
-	a.JumpHosts = []string{"root@127.0.20.25:22299"}
+	a.JumpHosts = []string{"root@" + loopback + ".25:22299"}
 	a.Retries = -1
-	wantText(t, openError(t, p, a, Become{}), "jump host 127.0.20.25", "refused")
+	wantText(t, openError(t, p, a, Become{}), "jump host "+loopback+".25", "refused")
 }
 
 // sshd refuses some of many connections that have not logged in yet. All of them get through in the end.
 func TestDialStorm(t *testing.T) {
-	s := startSSHD(t, "127.0.20.27", 22247, "MaxStartups 3:50:6")
+	s := startSSHD(t, loopback+".27", 22247, "MaxStartups 3:50:6")
 	p := newPool(t, Options{})
 	var all sync.WaitGroup
 	for i := range 24 {
@@ -249,7 +249,7 @@ func TestDialStorm(t *testing.T) {
 
 func TestUnreachable(t *testing.T) {
 	p := newPool(t, Options{})
-	a := Address{Name: "nowhere", Host: "127.0.20.28", Port: 22248, ConfigFile: "none", Retries: 1}
+	a := Address{Name: "nowhere", Host: loopback + ".28", Port: 22248, ConfigFile: "none", Retries: 1}
 	err := openError(t, p, a, Become{})
 	var gone *modules.UnreachableError
 	if !errors.As(err, &gone) || gone.Host != "nowhere" {
@@ -258,7 +258,7 @@ func TestUnreachable(t *testing.T) {
 	wantText(t, err, "refused", "is sshd running there on port 22248?")
 
 	// Something that accepts and never speaks.
-	listener, err := net.Listen("tcp", "127.0.20.28:22249")
+	listener, err := net.Listen("tcp", loopback+".28:22249")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -279,8 +279,8 @@ func TestUnreachable(t *testing.T) {
 
 // A link that swallows everything: neither side is told that the other has gone.
 func TestLinkCut(t *testing.T) {
-	s := startSSHD(t, "127.0.20.29", 22250, "")
-	link := startLink(t, "127.0.20.29:22251", "127.0.20.29:22250")
+	s := startSSHD(t, loopback+".29", 22250, "")
+	link := startLink(t, loopback+".29:22251", loopback+".29:22250")
 	a := s.address
 	content, err := os.ReadFile(a.KnownHosts[0])
 	if err != nil {
@@ -392,7 +392,7 @@ func TestBecomeWithPassword(t *testing.T) {
 		t.Fatal(err)
 	}
 	write(t, sudoers, []byte(name+" ALL=(ALL) ALL\nDefaults:"+name+" timestamp_timeout=0\n"), 0o440)
-	s := startSSHD(t, "127.0.20.30", 22252, "")
+	s := startSSHD(t, loopback+".30", 22252, "")
 	for path, mode := range map[string]os.FileMode{filepath.Dir(s.dir): 0o755, s.dir: 0o755, filepath.Join(s.dir, "authorized_keys"): 0o644} {
 		if err := os.Chmod(path, mode); err != nil {
 			t.Fatal(err)

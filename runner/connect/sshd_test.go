@@ -71,6 +71,9 @@ func startSSHD(t testing.TB, ip string, port int, extra string) *sshd {
 	return s
 }
 
+// loopback begins the addresses of one run of the tests: two runs side by side do not meet.
+var loopback = fmt.Sprintf("127.%d.%d", 32+os.Getpid()/250%200, os.Getpid()%250)
+
 // sharedCache keeps the tests' helpers out of the home of whoever runs them.
 func sharedCache(t testing.TB) string {
 	t.Helper()

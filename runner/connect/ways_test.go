@@ -30,11 +30,11 @@ func TestLocal(t *testing.T) {
 }
 
 func TestInProcessServer(t *testing.T) {
-	conformance(t, &subject{pool: newPool(t, Options{}), address: startServer(t, "127.0.20.10:22230"), remote: true})
+	conformance(t, &subject{pool: newPool(t, Options{}), address: startServer(t, loopback+".10:22230"), remote: true})
 }
 
 func TestOpenSSH(t *testing.T) {
-	s := startSSHD(t, "127.0.20.11", 22231, "")
+	s := startSSHD(t, loopback+".11", 22231, "")
 	conformance(t, &subject{pool: newPool(t, Options{}), address: s.address, remote: true})
 }
 
@@ -42,7 +42,7 @@ func TestBecome(t *testing.T) {
 	if _, err := exec.LookPath("sudo"); err != nil {
 		t.Skip("there is no sudo on this machine; install sudo")
 	}
-	s := startSSHD(t, "127.0.20.12", 22232, "")
+	s := startSSHD(t, loopback+".12", 22232, "")
 	conformance(t, &subject{pool: newPool(t, Options{}), address: s.address, become: Become{User: "nobody"}, remote: true})
 }
 

@@ -99,20 +99,28 @@ func own(path string, who ids) error {
 		return nil
 	}
 	info, err := os.Lstat(path)
-	if err != nil {
+	if err != nil || who.has(info) {
 		return err
-	}
-	st := info.Sys().(*syscall.Stat_t)
-	if (who.uid < 0 || who.uid == int(st.Uid)) && (who.gid < 0 || who.gid == int(st.Gid)) {
-		return nil
 	}
 	return os.Lchown(path, who.uid, who.gid)
 }
 
-// attributes sets what a change asks for. chown first: it clears setuid.
+// has says whether a file is theirs already.
+func (who ids) has(info os.FileInfo) bool {
+	st := info.Sys().(*syscall.Stat_t)
+	return (who.uid < 0 || who.uid == int(st.Uid)) && (who.gid < 0 || who.gid == int(st.Gid))
+}
+
+// attributes sets what a change asks for, of what a link points to. chown first: it clears setuid.
 func attributes(path string, c *wire.Change, who ids) error {
-	if err := own(path, who); err != nil {
-		return err
+	if who.uid >= 0 || who.gid >= 0 {
+		info, err := os.Stat(path)
+		if err == nil && !who.has(info) {
+			err = os.Chown(path, who.uid, who.gid)
+		}
+		if err != nil {
+			return err
+		}
 	}
 	if !c.HasMode {
 		return nil
@@ -162,33 +170,87 @@ func makeLink(c *wire.Change, who ids) error {
 }
 
 func setAttributes(ctx context.Context, c *wire.Change, who ids) error {
-	if !c.Recursive {
+	info, err := os.Stat(c.Path)
+	if err != nil {
+		return err
+	}
+	if !c.Recursive || !info.IsDir() {
 		return attributes(c.Path, c, who)
 	}
-	// The children come before their directory would lose the permission to be walked.
+	// Whoever owns the directory may put links into it while we are at work: no link leads out of a root.
+	root, err := os.OpenRoot(c.Path)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	t := &treeChange{root: root, change: c, who: who}
+	name, err := t.walk(ctx)
+	if err != nil && name != "." {
+		return refuse(verb(c.Kind), filepath.Join(c.Path, name), err)
+	}
+	return err
+}
+
+// treeChange gives everything below a root the same attributes.
+type treeChange struct {
+	root   *os.Root
+	change *wire.Change
+	who    ids
+}
+
+// walk gives the name of what it failed on.
+func (t *treeChange) walk(ctx context.Context) (failed string, err error) {
+	// A directory comes after what is in it: it may lose the permission to be walked.
 	var directories []string
-	err := filepath.WalkDir(c.Path, func(path string, entry fs.DirEntry, err error) error {
+	err = fs.WalkDir(t.root.FS(), ".", func(name string, entry fs.DirEntry, err error) error {
+		failed = name
 		switch {
 		case err != nil:
 			return err
 		case ctx.Err() != nil:
 			return ctx.Err()
 		case entry.IsDir():
-			directories = append(directories, path)
-			return own(path, who)
+			directories = append(directories, name)
+			return t.own(name)
 		case entry.Type()&fs.ModeSymlink != 0:
-			return own(path, who)
+			return t.own(name)
 		}
-		return attributes(path, c, who)
+		return t.attributes(name)
 	})
 	for i := len(directories) - 1; i >= 0 && err == nil; i-- {
-		err = attributes(directories[i], c, who)
+		failed = directories[i]
+		err = t.attributes(failed)
 	}
-	var where *os.PathError
-	if errors.As(err, &where) && where.Path != c.Path {
-		return refuse(verb(c.Kind), where.Path, err)
+	return failed, err
+}
+
+func (t *treeChange) own(name string) error {
+	if t.who.uid < 0 && t.who.gid < 0 {
+		return nil
 	}
-	return err
+	info, err := t.root.Lstat(name)
+	if err != nil || t.who.has(info) {
+		return err
+	}
+	return t.root.Lchown(name, t.who.uid, t.who.gid)
+}
+
+func (t *treeChange) attributes(name string) error {
+	if err := t.own(name); err != nil || !t.change.HasMode {
+		return err
+	}
+	return t.root.Chmod(name, fileMode(t.change.Mode))
+}
+
+// fileMode is the bits of chmod(2) as Go has them.
+func fileMode(mode uint32) fs.FileMode {
+	m := fs.FileMode(mode & 0o777)
+	for bit, flag := range map[uint32]fs.FileMode{syscall.S_ISUID: fs.ModeSetuid, syscall.S_ISGID: fs.ModeSetgid, syscall.S_ISVTX: fs.ModeSticky} {
+		if mode&bit != 0 {
+			m |= flag
+		}
+	}
+	return m
 }
 
 func remove(c *wire.Change) error {

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"syscall"
@@ -52,7 +53,7 @@ func (s *server) lookAt(ctx context.Context, q wire.Query, room int) (wire.File,
 	}
 	switch {
 	case f.Kind == wire.Symlink:
-		f.Target, err = os.Readlink(q.Path)
+		f.Target, err = readLink(q.Path)
 	case f.Kind == wire.Regular && (q.Sum || q.Content > 0):
 		err = readContent(ctx, &f, q, room)
 	case f.Kind == wire.Directory && q.List:
@@ -65,6 +66,16 @@ func (s *server) lookAt(ctx context.Context, q wire.Query, room int) (wire.File,
 		return wire.File{Path: q.Path, Kind: wire.Missing}, nil
 	}
 	return f, err
+}
+
+// readLink gives what a link holds. The kernel keeps to itself where some links of /proc lead: what such
+// a link is can be told, and its target is empty.
+func readLink(path string) (string, error) {
+	target, err := os.Readlink(path)
+	if errors.Is(err, fs.ErrPermission) {
+		return "", nil
+	}
+	return target, err
 }
 
 func stat(path string, follow bool) (os.FileInfo, error) {
@@ -131,6 +142,12 @@ func readContent(ctx context.Context, f *wire.File, q wire.Query, room int) erro
 		return err
 	}
 	defer file.Close()
+	// What was a regular file a moment ago may be /dev/zero by now, where others can write the directory.
+	if info, err := file.Stat(); err != nil {
+		return err
+	} else if !info.Mode().IsRegular() {
+		return errors.New("it changed while it was looked at")
+	}
 	hash := sha256.New()
 	buffer := make([]byte, min(max(f.Size+1, 4096), 256<<10))
 	for {
@@ -181,7 +198,7 @@ func (s *server) list(ctx context.Context, f *wire.File) error {
 		}
 		s.describe(&entry, info)
 		if entry.Kind == wire.Symlink {
-			if entry.Target, err = os.Readlink(entry.Path); err != nil && !isMissing(err) {
+			if entry.Target, err = readLink(entry.Path); err != nil && !isMissing(err) {
 				return err
 			}
 		}
