@@ -378,6 +378,10 @@ func TestCheckModeSeesWhatEarlierTasksWouldHaveMade(t *testing.T) {
     - {name: dependent, say: "{{ .r.stdout }}"}
     - {name: known, say: "{{ changed .r }}"}
     - {name: judged, sh: run it, changed_when: false}
+    - {name: set to it, set_fact: {x: "{{ .r.stdout }}", z: 1}}
+    - {name: set perhaps, set_fact: {y: 1}, when: 'eq .r.stdout "a"'}
+    - {name: use of one, say: "{{ .x }}"}
+    - {name: use of the other, say: "{{ .y }}"}
   handlers:
     - {name: h, touch: /b}
 `
@@ -388,7 +392,8 @@ func TestCheckModeSeesWhatEarlierTasksWouldHaveMade(t *testing.T) {
 			statuses = append(statuses, d.Task+" "+string(d.Status))
 		}
 	}
-	assert.Equal(t, []string{"first changed", "second ok", "cmd changed", "dependent unknown", "known ok", "judged unknown", "h changed"}, statuses)
+	assert.Equal(t, []string{"first changed", "second ok", "cmd changed", "dependent unknown", "known ok", "judged unknown",
+		"set to it unknown", "set perhaps unknown", "use of one unknown", "use of the other unknown", "h changed"}, statuses)
 	found, err := check.machines.hosts["h1"].Look(t.Context(), modules.Query{Path: "/a"})
 	require.NoError(t, err)
 	assert.Equal(t, modules.Missing, found[0].Kind, "check mode wrote")

@@ -121,6 +121,9 @@ func (st *step) once(ctx context.Context, s *vars.Scope, it *item) *result {
 		res.looped, res.item = true, it.value
 	}
 	st.try(ctx, s, res)
+	if res.status == event.Unknown && st.row.kind == taskRow {
+		st.obscure(res)
+	}
 	st.verdict(s, res)
 	if it != nil {
 		res.set(st.loopVar(), it.value)
@@ -128,6 +131,24 @@ func (st *step) once(ctx context.Context, s *vars.Scope, it *item) *result {
 	}
 	res.took = time.Since(start)
 	return res
+}
+
+// obscure makes the variables that a task would set unknown, where check mode cannot tell whether it
+// sets them and to what: a later use of one is unknown then, too, and no failure.
+func (st *step) obscure(res *result) {
+	args, err := st.row.arguments()
+	if err != nil {
+		return // found when the plan was made
+	}
+	names := map[string]vars.Data{}
+	for _, a := range args {
+		if a.known && a.arg.Rest {
+			names[a.name] = vars.Unknown(nil)
+		}
+	}
+	if len(names) > 0 {
+		res.learned = append(res.learned, learned{layer: vars.SetFact, vars: vars.ValuesOf(names)})
+	}
 }
 
 func (st *step) try(ctx context.Context, s *vars.Scope, res *result) {
