@@ -313,8 +313,10 @@ func (s *sshConn) dial(ctx context.Context, network, addr string) (net.Conn, err
 		if errors.As(err, &refused) {
 			if refused.Reason == ssh.Prohibited {
 				err = fmt.Errorf("the host's sshd forbids it (AllowTcpForwarding): %w", err)
-			} else if strings.Contains(refused.Message, "refused") || refused.Reason == ssh.ConnectionFailed {
-				err = fmt.Errorf("%w: %s", syscall.ECONNREFUSED, refused.Message)
+			} else if strings.Contains(refused.Message, "refused") {
+				err = syscall.ECONNREFUSED
+			} else if refused.Reason == ssh.ConnectionFailed {
+				err = errors.New(strings.ToLower(refused.Message)) // "No route to host" and the like
 			}
 		}
 		return nil, fmt.Errorf("dial %s: %w", addr, err)
