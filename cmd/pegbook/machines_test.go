@@ -8,4 +8,5 @@ import "testing"
 func TestMachines(t *testing.T) {
 	s := startSite(t, 4)
 	t.Run("pegasus", s.testPegasus)
+	t.Run("modules", s.testModules)
 }
