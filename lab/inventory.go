@@ -13,9 +13,6 @@ import (
 //go:embed inventory.tmpl
 var inventoryTemplate string
 
-// sitePath is how inventories/lab.yml finds the folder of a lab that stands in its default place.
-const sitePath = `{{ coalesce (lookup_env "PEGBOOK_LAB_HOME") (printf "%s/.pegbook/lab" (lookup_env "HOME")) }}`
-
 // inventory is the inventory file of a lab. dir is what it says of the lab's folder: a path or a
 // template. Its own delimiters leave the playbook's alone.
 func inventory(s *State, dir string) ([]byte, error) {

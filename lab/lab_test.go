@@ -310,3 +310,6 @@ func TestInventory(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, string(want), string(have), "edit lab/inventory.tmpl, then go test ./lab -run TestInventory -update")
 }
+
+// sitePath is how inventories/lab.yml finds the folder of a lab that stands in its default place.
+const sitePath = `{{ coalesce (lookup_env "PEGBOOK_LAB_HOME") (printf "%s/.pegbook/lab" (lookup_env "HOME")) }}`

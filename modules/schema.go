@@ -2,6 +2,7 @@ package modules
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"reflect"
 	"slices"
@@ -318,7 +319,8 @@ func (a Arg) decode(raw json.RawMessage, v reflect.Value) error {
 		return a.wrong(a.Type, raw)
 	}
 	if err := setScalar(v, text, raw); err != nil {
-		if problem, ok := err.(*ArgumentError); ok {
+		var problem *ArgumentError
+		if errors.As(err, &problem) {
 			problem.Arg, problem.Problem = a.Name, a.Name+": "+problem.Problem
 			return problem
 		}

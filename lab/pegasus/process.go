@@ -35,7 +35,7 @@ type process struct {
 	log    *logFile
 	actor  actor
 
-	life  context.Context // ends with the process; its cause is the exit
+	life  context.Context //nolint:containedctx // it is the process: it ends with it, and its cause is the exit
 	die   context.CancelCauseFunc
 	tasks sync.WaitGroup
 

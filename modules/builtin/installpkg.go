@@ -92,7 +92,6 @@ type install struct {
 	arrived bool
 	there   bool // the release is
 	keepers map[string]bool
-	removed []string
 }
 
 const versionPattern = `^[A-Za-z0-9][A-Za-z0-9._+-]*$`

@@ -2,6 +2,7 @@ package pegasus
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -136,7 +137,8 @@ func proposeShell(ctx context.Context, call *modules.Call, args shellArgs) (*mod
 		defer s.Close()
 		sh := &shell{session: s, call: call, args: args, out: &shellOutput{Cmd: args.Cmd, StdoutLines: []string{}}}
 		p, err := command.run(sh, ctx, words[1:])
-		if usage, ok := err.(*usageError); ok {
+		var usage *usageError
+		if errors.As(err, &usage) {
 			return nil, &modules.ArgumentError{Arg: "cmd", Problem: "cmd: " + usage.problem,
 				Hint: "write: " + strings.TrimSpace(command.name+" "+command.usage)}
 		}

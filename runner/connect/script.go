@@ -130,7 +130,7 @@ func hear(r *bufio.Reader, mark string, noise *tail) (word, error) {
 }
 
 // explain turns what the script complains of into an error with what to do about it.
-func explain(rest string) (problem error, hint string) {
+func explain(rest string) (problem error, hint string) { //nolint:staticcheck // ST1008: the hint belongs to the error and is useless without it
 	const elsewhere = "set ansible_remote_tmp to a folder of that user on a file system with room that allows programs"
 	kind, rest, _ := strings.Cut(rest, " ")
 	switch kind {
