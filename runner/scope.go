@@ -282,17 +282,21 @@ func playMagic(p *play, all []*inventory.Host) *vars.Values {
 	for _, role := range p.Roles {
 		roles = append(roles, role.Name)
 	}
-	dir, err := filepath.Abs(p.Dir)
-	if err != nil {
-		dir = p.Dir
-	}
 	return vars.ValuesOf(map[string]vars.Data{
-		"playbook_dir":            vars.Of(dir),
+		"playbook_dir":            vars.Of(absolutePath(p.Dir)),
 		"ansible_play_name":       vars.Of(p.name),
 		"ansible_play_role_names": vars.Of(roles),
 		"role_names":              vars.Of(roles),
 		"ansible_play_hosts_all":  vars.Of(namesOf(all)),
 	})
+}
+
+// absolutePath is the path from the root, or as it is where the working folder is gone.
+func absolutePath(path string) string {
+	if abs, err := filepath.Abs(path); err == nil {
+		return abs
+	}
+	return path
 }
 
 // magicOf are the magic variables of a row: its role's and its search path.
@@ -301,11 +305,11 @@ func (r *row) magicOf() *vars.Values {
 	if role := r.frame.role; role != nil {
 		parents, paths := []string{}, []string{}
 		for _, caller := range role.Parents {
-			parents, paths = append(parents, caller.Name), append(paths, caller.Path)
+			parents, paths = append(parents, caller.Name), append(paths, absolutePath(caller.Path))
 		}
 		all["role_name"] = vars.Of(role.Name)
 		all["ansible_role_name"] = vars.Of(role.Name)
-		all["role_path"] = vars.Of(role.Path)
+		all["role_path"] = vars.Of(absolutePath(role.Path))
 		all["ansible_parent_role_names"] = vars.Of(parents)
 		all["ansible_parent_role_paths"] = vars.Of(paths)
 	}
