@@ -183,6 +183,10 @@ func sshArgs(a *connect.Address, args string) {
 			a.KnownHosts = []string{value}
 		case strings.EqualFold(name, "StrictHostKeyChecking") && strings.EqualFold(value, "accept-new"):
 			a.AcceptNewHostKeys = true
+		case strings.EqualFold(name, "ServerAliveInterval"):
+			if n, err := strconv.Atoi(value); err == nil && n > 0 {
+				a.KeepAlive = time.Duration(n) * time.Second
+			}
 		}
 	}
 }

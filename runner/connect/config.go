@@ -15,6 +15,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/kevinburke/ssh_config"
 )
@@ -33,6 +34,7 @@ type settings struct {
 	GlobalHosts    []string
 	HostKeyAlias   string
 	AcceptNew      bool
+	KeepAlive      time.Duration
 }
 
 // configs answers what the ssh configuration says, with as few ssh processes as possible: none where
@@ -190,12 +192,16 @@ func (s *settings) set(keyword, value string) {
 		first(&s.HostKeyAlias)
 	case "stricthostkeychecking":
 		s.AcceptNew = s.AcceptNew || value == "accept-new"
+	case "serveraliveinterval":
+		if n, err := strconv.Atoi(value); err == nil && s.KeepAlive == 0 && n > 0 {
+			s.KeepAlive = time.Duration(n) * time.Second
+		}
 	}
 }
 
 // keywords are those of the settings, whose presence in a file makes it worth asking ssh.
 const keywords = " hostname user port identityfile identitiesonly identityagent proxyjump proxycommand userknownhostsfile" +
-	" globalknownhostsfile hostkeyalias stricthostkeychecking match canonicalizehostname tag "
+	" globalknownhostsfile hostkeyalias stricthostkeychecking serveraliveinterval match canonicalizehostname tag "
 
 // configText is what files of ssh configuration hold, as far as it decides which hosts have the same
 // settings.

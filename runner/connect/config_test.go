@@ -8,6 +8,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 )
 
 const exampleConfig = `# hosts
@@ -23,6 +24,7 @@ Host meta?.example
     IdentitiesOnly yes
 Host *
     User=everybody
+    ServerAliveInterval 7
     UserKnownHostsFile ~/.ssh/site ~/.ssh/known_hosts
 `
 
@@ -58,6 +60,9 @@ func TestConfig(t *testing.T) {
 			s, err := c.lookup(t.Context(), file, name)
 			if err != nil {
 				t.Fatal(err)
+			}
+			if s.KeepAlive != 7*time.Second {
+				t.Errorf("%s: keepalive %s", name, s.KeepAlive)
 			}
 			r, err := resolve(Address{Name: name}, s, func(string) string { return "" })
 			if err != nil {
@@ -110,7 +115,7 @@ func TestConfigForks(t *testing.T) {
 	if n := forks(); n != 1 {
 		t.Errorf("%d ssh processes for a thousand hosts with the same settings", n)
 	}
-	plain := writeConfig(t, "Host *\n  SendEnv LANG\n  ServerAliveInterval 5\n")
+	plain := writeConfig(t, "Host *\n  SendEnv LANG\n  Compression yes\n")
 	if s, err := c.lookup(t.Context(), plain, "host1"); err != nil || !reflect.DeepEqual(s, settings{}) {
 		t.Errorf("%+v, %v", s, err)
 	}

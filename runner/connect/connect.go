@@ -36,6 +36,9 @@ type Address struct {
 	Timeout time.Duration
 	// Retries is how often a failed connect is tried again; 0 is 3, negative is none.
 	Retries int
+	// KeepAlive is how often an idle connection is asked whether it lives; 0 is what the ssh configuration
+	// says (ServerAliveInterval), or Options.KeepAlive.
+	KeepAlive time.Duration
 	// TempDir is where the helper is kept on the host; "" is the user's cache folder (ansible_remote_tmp).
 	TempDir string
 }

@@ -182,6 +182,9 @@ func (l *line) start(ctx context.Context, b Become) (*mux, error) {
 		return nil, err
 	}
 	began := time.Now()
+	if conn.every > 0 {
+		s.every = conn.every
+	}
 	ctx, stop := l.timeout(ctx, "start the helper on")
 	defer stop()
 	m, err := s.start(ctx, conn.open, b)
@@ -212,7 +215,11 @@ func (l *line) establish(ctx context.Context) (*sshConn, error) {
 	defer stop()
 	conn, err := l.connect(ctx)
 	if err == nil && l.address.Connection == jumpOnly {
-		go conn.keepAlive(l.pool.keepAlive)
+		every := conn.every
+		if every == 0 {
+			every = l.pool.keepAlive
+		}
+		go conn.keepAlive(every)
 	}
 	return conn, err
 }
@@ -300,7 +307,7 @@ func (l *line) jump(ctx context.Context, jumps []string) (*sshConn, error) {
 	}
 	own := l.address
 	a.JumpHosts, a.ConfigFile, a.KnownHosts, a.KeyFiles = jumps[:len(jumps)-1], own.ConfigFile, own.KnownHosts, own.KeyFiles
-	a.AcceptNewHostKeys, a.Timeout, a.Retries = own.AcceptNewHostKeys, own.Timeout, own.Retries
+	a.AcceptNewHostKeys, a.Timeout, a.Retries, a.KeepAlive = own.AcceptNewHostKeys, own.Timeout, own.Retries, own.KeepAlive
 	// The configuration of a jump host may send us through others, but not round in a circle.
 	if len(a.JumpHosts) == 0 && (a.Name == own.Name || a.Name == own.Host) {
 		a.JumpHosts = []string{"none"}

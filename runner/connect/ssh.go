@@ -33,6 +33,7 @@ type route struct {
 	knownHosts     []string
 	hostKeyName    string // address under which the host key is known
 	acceptNew      bool
+	keepAlive      time.Duration // 0 is the pool's
 }
 
 func (r *route) address() string { return net.JoinHostPort(r.host, strconv.Itoa(r.port)) }
@@ -42,6 +43,9 @@ func resolve(a Address, s settings, getenv func(string) string) (*route, error) 
 	r := &route{host: a.Host, port: a.Port, user: a.User, password: a.Password, identitiesOnly: s.IdentitiesOnly,
 		agent: getenv("SSH_AUTH_SOCK"), jumps: a.JumpHosts, acceptNew: a.AcceptNewHostKeys || s.AcceptNew}
 	r.host = or(r.host, a.Name)
+	if r.keepAlive = a.KeepAlive; r.keepAlive == 0 {
+		r.keepAlive = s.KeepAlive
+	}
 	if s.HostName != "" {
 		r.host = s.HostName
 	}
@@ -146,6 +150,7 @@ func parseJump(text string) (Address, error) {
 // sshConn is one connection to a host, for as many channels as are needed.
 type sshConn struct {
 	client *ssh.Client
+	every  time.Duration // between two keepalives; 0 is the pool's
 	gone   chan struct{} // closed when the connection has ended
 }
 
@@ -176,7 +181,7 @@ func handshake(ctx context.Context, c net.Conn, r *route, methods []ssh.AuthMeth
 		}
 		return nil, err
 	}
-	s := &sshConn{client: ssh.NewClient(conn, channels, requests), gone: make(chan struct{})}
+	s := &sshConn{client: ssh.NewClient(conn, channels, requests), every: r.keepAlive, gone: make(chan struct{})}
 	go func() {
 		_ = conn.Wait()
 		close(s.gone)
