@@ -133,8 +133,6 @@ func (c *cluster) testDeploy(t *testing.T) {
 	leader := c.List[0].Name
 	require.Equal(t, []string{
 		leader + ": pegasus : every replica server is alive",                         // nothing runs that could be
-		leader + ": pegasus : which tables there are",                                // the servers make some at their first start
-		leader + ": pegasus : table temp is there",                                   // so whether it is to be made is open
 		leader + ": pegasus : every table is healthy and every replica server alive", // as the first
 	}, dry.with(event.Unknown))
 
