@@ -155,6 +155,7 @@ func testHelperKilled(t *testing.T, s *subject) {
 		failed <- err
 	}()
 	pids := treePIDs(t, file)
+	time.Sleep(200 * time.Millisecond) // the guard hears of a command when it has run for a moment
 	parent := strings.Fields(run(t, h, "sh", "-c", "echo $PPID"))[0]
 	helper, _ := strconv.Atoi(parent)
 	if err := syscall.Kill(helper, syscall.SIGKILL); err != nil {

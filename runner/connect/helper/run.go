@@ -19,7 +19,7 @@ const (
 	// behind may hold the other end open for ever.
 	lingering = 200 * time.Millisecond
 	// guardAfter is when a running command is told to the guard. Most end before, and cost nothing.
-	guardAfter = 30 * time.Millisecond
+	guardAfter = 100 * time.Millisecond
 )
 
 // errRunning is a process that has not ended yet.
