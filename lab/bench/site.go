@@ -52,7 +52,7 @@ func newSite(ctx context.Context, pegbook string) (*site, error) {
 		return nil, err
 	}
 	s := &site{pegbook: pegbook, version: strings.TrimPrefix(strings.TrimSpace(string(version)), "pegbook "), self: self,
-		dir: dir, work: filepath.Join(dir, "t"), keyFile: filepath.Join(dir, "id"), user: me.Username, port: 2322}
+		dir: dir, work: filepath.Join(dir, "t"), keyFile: filepath.Join(dir, "id"), user: me.Username}
 	if err := s.start(ctx); err != nil {
 		return nil, errors.Join(err, s.close())
 	}
@@ -70,6 +70,9 @@ func (s *site) start(ctx context.Context) error {
 		}
 	}
 	var err error
+	if s.port, err = freePort(); err != nil {
+		return err
+	}
 	if s.hostKey, err = os.ReadFile(filepath.Join(s.dir, "host.pub")); err != nil {
 		return err
 	}
@@ -85,6 +88,15 @@ func (s *site) start(ctx context.Context) error {
 		}
 	}
 	return s.serve(ctx)
+}
+
+// freePort is one that nobody listens on, on any address.
+func freePort() (int, error) {
+	l, err := net.Listen("tcp", ":0")
+	if err != nil {
+		return 0, err
+	}
+	return l.Addr().(*net.TCPAddr).Port, l.Close()
 }
 
 // serve starts sshd in a mount namespace where root's shell start-up files are empty: what a person
