@@ -99,6 +99,9 @@ type ChangeKind string
 const (
 	// WriteFile writes Content to Path through a temporary file beside it and a rename. Attributes not
 	// given are kept from the file that was there; else 0644 less the umask and the user's own.
+	// Content of more than 32 KiB is checked against its SHA-256 on the host. Of one of more than 8 MiB
+	// that broke off, what had come stays beside Path, for a day, and the next WriteFile of the same
+	// content to the same Path sends the rest.
 	WriteFile ChangeKind = "write"
 	// MakeDirectory makes Path and missing parents (0755); attributes apply to Path. A directory that
 	// is there only gets the attributes.

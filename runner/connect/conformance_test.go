@@ -62,7 +62,7 @@ func conformance(t *testing.T, s *subject) {
 		{"files", testFiles}, {"changes", testChanges}, {"tree", testTree}, {"missing", testMissing}, {"large file", testLargeFile}, {"no space", testNoSpace},
 		{"quoting", testQuoting}, {"stdin", testStdin}, {"environment", testEnvironment}, {"exit codes", testExit}, {"output is bounded", testBounded},
 		{"cancel ends the tree", testCancel}, {"left behind", testLeftBehind}, {"detach", testDetach}, {"side by side", testConcurrent},
-		{"dial", testDial}, {"round trips", testRoundTrips}, {"cancelled upload", testCancelUpload}, {"connection cut", testCut}, {"helper killed", testHelperKilled},
+		{"dial", testDial}, {"round trips", testRoundTrips}, {"cancelled upload", testCancelUpload}, {"resume", testResume}, {"connection cut", testCut}, {"helper killed", testHelperKilled},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.test(t, s) })
 	}
@@ -273,7 +273,8 @@ func testLargeFile(t *testing.T, s *subject) {
 	path := filepath.Join(dir, "large")
 	small := modules.Change{Kind: modules.WriteFile, Path: filepath.Join(dir, "small"), Content: modules.Bytes("c", []byte("small"))}
 	apply(t, h, modules.Change{Kind: modules.WriteFile, Path: path, Content: size + 1}, small,
-		modules.Change{Kind: modules.WriteFile, Path: path, Content: size})
+		modules.Change{Kind: modules.WriteFile, Path: filepath.Join(dir, "checked"), Content: summed{100_000}},
+		modules.Change{Kind: modules.WriteFile, Path: path, Content: summed{size}})
 	want := sha256.New()
 	r, _ := size.Open()
 	_, _ = io.Copy(want, r)
@@ -297,9 +298,11 @@ func testNoSpace(t *testing.T, s *subject) {
 	defer func() { _ = syscall.Unmount(dir, syscall.MNT_DETACH) }()
 	path := filepath.Join(dir, "f")
 	apply(t, h, modules.Change{Kind: modules.WriteFile, Path: path, Content: modules.Bytes("c", []byte("whole"))})
-	err := h.Apply(t.Context(), modules.Change{Kind: modules.WriteFile, Path: path, Content: pattern(20 << 20)})
-	if !errors.Is(err, modules.ErrNoSpace) {
-		t.Errorf("write to a full file system: %v", err)
+	for _, content := range []modules.Source{pattern(20 << 20), summed{20 << 20}} {
+		err := h.Apply(t.Context(), modules.Change{Kind: modules.WriteFile, Path: path, Content: content})
+		if !errors.Is(err, modules.ErrNoSpace) {
+			t.Errorf("write to a full file system: %v", err)
+		}
 	}
 	if d := look(t, h, modules.Query{Path: dir, List: true}); len(d.Entries) != 1 {
 		t.Errorf("half a file is left: %+v", d.Entries)

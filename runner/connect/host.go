@@ -119,7 +119,11 @@ func (h *host) Apply(ctx context.Context, changes ...modules.Change) error {
 			size := c.Content.Size()
 			if size > wire.InlineLen || inline > maxInline {
 				w.Streamed, w.Stream = true, size
-				body = append(body, upload{size, c.Content.Open})
+				// Content that does not know its sum is sent unchecked, and from the start each time.
+				if sum, err := c.Content.SHA256(); err == nil {
+					w.Sum = sum
+				}
+				body = append(body, upload{size, c.Content.Open, w.Resumes()})
 			} else if w.Content, err = readAll(c.Content); err != nil {
 				return err
 			}
@@ -188,7 +192,7 @@ func (h *host) Run(ctx context.Context, cmd modules.Command) (modules.Output, er
 	var body []upload
 	if len(cmd.Stdin) > wire.InlineLen {
 		c.Stdin, c.Streamed, c.Stream = nil, true, int64(len(cmd.Stdin))
-		body = append(body, upload{c.Stream, func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(cmd.Stdin)), nil }})
+		body = append(body, upload{c.Stream, func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(cmd.Stdin)), nil }, false})
 	}
 	limit := 1 << 20
 	if cmd.MaxOutput > 0 {

@@ -48,12 +48,14 @@ type call struct {
 	err    error
 	done   chan struct{}
 	credit chan int
+	from   chan int64 // where the helper wants the next content that resumes to go on
 }
 
-// upload is content that a request streams.
+// upload is content that a request streams. If it resumes the helper says from where on.
 type upload struct {
-	size int64
-	open func() (io.ReadCloser, error)
+	size    int64
+	open    func() (io.ReadCloser, error)
+	resumes bool
 }
 
 // newMux takes over a helper that has said hello. stop is called once, when the mux breaks.
@@ -120,6 +122,17 @@ func (m *mux) take(f wire.Frame) error {
 		}
 		select {
 		case c.credit <- n:
+			return nil
+		default:
+			return wire.ErrFrame
+		}
+	case wire.From:
+		n, err := wire.ParseFrom(f.Payload)
+		if err != nil {
+			return err
+		}
+		select {
+		case c.from <- n:
 			return nil
 		default:
 			return wire.ErrFrame
@@ -229,7 +242,7 @@ func (m *mux) add(limit int) (*call, error) {
 	for m.next++; m.next == 0 || m.calls[m.next] != nil; m.next++ {
 	}
 	// Credit comes in quarters of the window, so no more than a few can be waiting.
-	c := &call{id: m.next, limit: limit, done: make(chan struct{}), credit: make(chan int, 16)}
+	c := &call{id: m.next, limit: limit, done: make(chan struct{}), credit: make(chan int, 16), from: make(chan int64, 2)}
 	m.calls[c.id] = c
 	return c, nil
 }
@@ -281,19 +294,58 @@ func (m *mux) pump(ctx context.Context, c *call, body []upload) error {
 	credit := wire.Window
 	frame := make([]byte, wire.HeaderLen+wire.ChunkLen)
 	for _, u := range body {
-		from, err := u.open()
-		if err != nil {
-			return err
-		}
-		err = m.pumpOne(ctx, c, from, u.size, frame, &credit)
-		if err := errors.Join(err, from.Close()); err != nil {
+		if err := m.pumpOne(ctx, c, u, frame, &credit); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (m *mux) pumpOne(ctx context.Context, c *call, from io.Reader, left int64, frame []byte, credit *int) error {
+// pumpOne streams one content: all of it, or what the helper wants.
+func (m *mux) pumpOne(ctx context.Context, c *call, u upload, frame []byte, credit *int) error {
+	if !u.resumes {
+		return m.pumpFrom(ctx, c, u, 0, frame, credit)
+	}
+	// What the helper has from before may turn out to be damaged, but not twice.
+	for range 3 {
+		select {
+		case from := <-c.from:
+			if from == u.size {
+				return nil
+			}
+			if err := m.pumpFrom(ctx, c, u, from, frame, credit); err != nil {
+				return err
+			}
+		case <-c.done:
+			return nil // answered early: it was refused
+		}
+	}
+	m.fail(wire.ErrFrame)
+	return nil
+}
+
+func (m *mux) pumpFrom(ctx context.Context, c *call, u upload, from int64, frame []byte, credit *int) (err error) {
+	if from > u.size {
+		m.fail(wire.ErrFrame)
+		return nil
+	}
+	content, err := u.open()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, content.Close()) }()
+	if file, ok := content.(io.Seeker); ok {
+		_, err = file.Seek(from, io.SeekStart)
+	} else {
+		_, err = io.CopyN(io.Discard, content, from)
+	}
+	if err != nil {
+		return err
+	}
+	return m.pumpBytes(ctx, c, content, u.size-from, frame, credit)
+}
+
+func (m *mux) pumpBytes(ctx context.Context, c *call, from io.Reader, left int64, frame []byte, credit *int) error {
 	for left > 0 {
 		for *credit < wire.ChunkLen {
 			select {

@@ -38,6 +38,9 @@ func (s *server) change(ctx context.Context, c *wire.Change, b *body) error {
 	if !filepath.IsAbs(c.Path) || c.Stream < 0 || c.Strip < 0 {
 		return errors.New("the path is not absolute")
 	}
+	if c.Sum != "" && !isSum(c.Sum) {
+		return errors.New("the sum is no SHA-256")
+	}
 	switch c.Kind {
 	case wire.CopyFile, wire.Rename, wire.Unpack:
 		if !filepath.IsAbs(c.Target) {

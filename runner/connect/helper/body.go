@@ -18,6 +18,7 @@ var errBodyEnded = errors.New("the content was cut off")
 // than was granted breaks the connection.
 type body struct {
 	credit func(n int)
+	from   func(n int64) // tells the control node where a content that resumes goes on
 
 	mu    sync.Mutex // guards the rest
 	came  *sync.Cond
@@ -27,8 +28,8 @@ type body struct {
 	ended bool
 }
 
-func newBody(credit func(int)) *body {
-	b := &body{credit: credit}
+func newBody(credit func(int), from func(int64)) *body {
+	b := &body{credit: credit, from: from}
 	b.came = sync.NewCond(&b.mu)
 	return b
 }

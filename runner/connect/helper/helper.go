@@ -149,7 +149,7 @@ func (s *server) find(id uint32) *request {
 func (s *server) start(ctx context.Context, f wire.Frame) {
 	ctx, cancel := context.WithCancel(ctx)
 	r := &request{id: f.ID, cancel: cancel}
-	r.body = newBody(func(n int) { s.credit(f.ID, n) })
+	r.body = newBody(func(n int) { s.credit(f.ID, n) }, func(n int64) { s.from(f.ID, n) })
 	s.mu.Lock()
 	_, twice := s.active[f.ID]
 	full := len(s.active) >= maxActive
@@ -237,6 +237,10 @@ func (s *server) answer(id uint32, message []byte) {
 
 func (s *server) credit(id uint32, n int) {
 	s.send(wire.Finish(wire.AppendCredit(wire.Begin(8), n), wire.Credit, id))
+}
+
+func (s *server) from(id uint32, n int64) {
+	s.send(wire.Finish(wire.AppendFrom(wire.Begin(10), n), wire.From, id))
 }
 
 // send writes one frame. A write that fails means that nobody reads any more; the input ends too then.

@@ -101,7 +101,7 @@ func TestParseStat(t *testing.T) {
 
 // A request whose data comes faster than it was granted breaks the connection, not the memory.
 func TestWindow(t *testing.T) {
-	b := newBody(func(int) {})
+	b := newBody(func(int) {}, nil)
 	var err error
 	for range wire.Window/wire.ChunkLen + 1 {
 		err = b.add(make([]byte, wire.ChunkLen))
@@ -110,7 +110,7 @@ func TestWindow(t *testing.T) {
 		t.Error("more than the window is taken")
 	}
 	granted := 0
-	b = newBody(func(n int) { granted += n })
+	b = newBody(func(n int) { granted += n }, nil)
 	go func() {
 		for range 3 * wire.Window / wire.ChunkLen {
 			for b.add(make([]byte, wire.ChunkLen)) != nil {

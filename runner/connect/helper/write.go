@@ -1,9 +1,9 @@
 package helper
 
 import (
-	"bytes"
 	"context"
 	"crypto/rand"
+	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"io"
@@ -15,23 +15,46 @@ import (
 	"github.com/pegbook/pegbook/runner/connect/helper/wire"
 )
 
+const (
+	temporaryMark = ".pegbook-"
+	temporaryLen  = 6 // random bytes
+)
+
 // temporaryName is a name beside path: on the same file system, so that a rename puts it in place.
 func temporaryName(path string) string {
-	var b [6]byte
+	var b [temporaryLen]byte
 	_, _ = rand.Read(b[:])
 	base := filepath.Base(path)
 	if len(base) > 200 {
 		base = base[:200] // names have at most 255 bytes
 	}
-	return filepath.Join(filepath.Dir(path), "."+base+".pegbook-"+hex.EncodeToString(b[:])+"~")
+	return filepath.Join(filepath.Dir(path), "."+base+temporaryMark+hex.EncodeToString(b[:])+"~")
 }
 
 func writeFile(ctx context.Context, c *wire.Change, who ids, b *body) error {
-	if !c.Streamed {
-		return replace(ctx, c.Path, c, who, bytes.NewReader(c.Content))
+	if c.Resumes() {
+		return resume(ctx, c, who, b)
 	}
-	return replace(ctx, c.Path, c, who, b.reader(c.Stream))
+	return replace(ctx, c.Path, c, who, func(file *os.File) error {
+		if !c.Streamed {
+			_, err := file.Write(c.Content)
+			return err
+		}
+		if c.Sum == "" {
+			_, err := io.Copy(file, b.reader(c.Stream))
+			return err
+		}
+		digest := sha256.New()
+		_, err := io.Copy(io.MultiWriter(file, digest), b.reader(c.Stream))
+		if err == nil && hex.EncodeToString(digest.Sum(nil)) != c.Sum {
+			err = errChanged
+		}
+		return err
+	})
 }
+
+// errChanged is content that is not what its sum says.
+var errChanged = errors.New("the content changed while it was being sent; try again")
 
 func copyFile(ctx context.Context, c *wire.Change, who ids) error {
 	source, err := os.OpenFile(c.Path, os.O_RDONLY|syscall.O_NONBLOCK|syscall.O_CLOEXEC, 0)
@@ -46,20 +69,22 @@ func copyFile(ctx context.Context, c *wire.Change, who ids) error {
 	if !info.Mode().IsRegular() {
 		return errors.New("not a regular file")
 	}
-	if err := replace(ctx, c.Target, c, who, &cancelReader{ctx, source}); err != nil {
+	err = replace(ctx, c.Target, c, who, func(file *os.File) error {
+		_, err := io.Copy(file, &cancelReader{ctx, source})
+		return err
+	})
+	if err != nil {
 		return refuse(verb(c.Kind), c.Target, err)
 	}
 	return nil
 }
 
-// replace puts content in the place of path in one step. What goes wrong before leaves no trace.
-func replace(ctx context.Context, path string, c *wire.Change, who ids, content io.Reader) error {
-	old, err := os.Lstat(path)
-	if err != nil && !isMissing(err) {
+// replace puts the content that write writes in the place of path in one step. What goes wrong before
+// leaves no trace.
+func replace(ctx context.Context, path string, c *wire.Change, who ids, write func(*os.File) error) error {
+	old, err := replaced(path, c)
+	if err != nil {
 		return err
-	}
-	if err == nil && old.IsDir() {
-		return &wire.Error{Kind: wire.Exist, Op: verb(c.Kind), Path: path, Text: "a directory is in the way"}
 	}
 	// Nobody else may read it before it has the mode it should have; only the mode that everything gets
 	// is the kernel's to give, which knows the umask.
@@ -71,14 +96,35 @@ func replace(ctx context.Context, path string, c *wire.Change, who ids, content 
 	if err != nil {
 		return err
 	}
-	if err := fill(file, content, c, who, old); err != nil {
+	if err = write(file); err != nil {
 		file.Close()
-		os.Remove(temporary)
-		return err
+	} else {
+		err = settle(ctx, file, temporary, path, c, who, old)
 	}
+	if err != nil {
+		os.Remove(temporary)
+	}
+	return err
+}
+
+// replaced is the file in whose place another is to come, nil for none.
+func replaced(path string, c *wire.Change) (os.FileInfo, error) {
+	old, err := os.Lstat(path)
+	if isMissing(err) {
+		return nil, nil
+	}
+	if err == nil && old.IsDir() {
+		err = &wire.Error{Kind: wire.Exist, Op: verb(c.Kind), Path: path, Text: "a directory is in the way"}
+	}
+	return old, err
+}
+
+// settle closes a temporary file whose content is complete and puts it in its place.
+func settle(ctx context.Context, file *os.File, temporary, path string, c *wire.Change, who ids, old os.FileInfo) error {
+	err := finish(file, c, who, old)
 	// After a crash of the host the old file or the new one must be there. Only where there was an old
 	// one can it be lost; a new file that a crash loses is made again by the next run.
-	if old != nil {
+	if err == nil && old != nil {
 		err = file.Sync()
 	}
 	err = errors.Join(err, file.Close())
@@ -90,9 +136,6 @@ func replace(ctx context.Context, path string, c *wire.Change, who ids, content 
 	}
 	if err == nil {
 		err = os.Rename(temporary, path)
-	}
-	if err != nil {
-		os.Remove(temporary)
 	}
 	return err
 }
@@ -107,12 +150,9 @@ func createBeside(path string, mode fs.FileMode) (*os.File, string, error) {
 	}
 }
 
-// fill writes the content and gives the file its attributes: those asked for, else those of the file
-// that is replaced, else 0644 less the umask.
-func fill(file *os.File, content io.Reader, c *wire.Change, who ids, old os.FileInfo) error {
-	if _, err := io.Copy(file, content); err != nil {
-		return err
-	}
+// finish gives a file its attributes: those asked for, else those of the file that is replaced, else 0644
+// less the umask.
+func finish(file *os.File, c *wire.Change, who ids, old os.FileInfo) error {
 	mode, set := c.Mode&0o7777, c.HasMode
 	if old != nil && old.Mode().IsRegular() {
 		st := old.Sys().(*syscall.Stat_t)

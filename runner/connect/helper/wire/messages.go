@@ -1,5 +1,7 @@
 package wire
 
+import "math"
+
 // FileKind is what a path is, ChangeKind what a change does, ErrorKind why something was refused. The
 // numbers are part of the wire.
 type (
@@ -67,10 +69,11 @@ type File struct {
 }
 
 // Change is one change of files. Content is what WriteFile writes when Streamed is false; else Stream
-// bytes of it come in Data frames, in the order of the changes.
+// bytes of it come in Data frames, in the order of the changes. Sum is the SHA-256 of streamed content in
+// hexadecimal, "" where it is not known.
 type Change struct {
 	Kind                                 ChangeKind
-	Path, Target                         string
+	Path, Target, Sum                    string
 	Content                              []byte
 	Stream                               int64
 	Strip                                int
@@ -78,6 +81,9 @@ type Change struct {
 	Owner, Group                         string
 	Streamed, Backup, Recursive, HasMode bool
 }
+
+// Resumes says whether the content goes on where an earlier request with the same content broke off.
+func (c *Change) Resumes() bool { return c.Streamed && c.Stream > ResumeLen && c.Sum != "" }
 
 // Command is a command to run. Env are NAME=value. Stdin is the input when Streamed is false; else
 // Stream bytes of it come in Data frames.
@@ -241,6 +247,7 @@ func AppendApply(b []byte, changes []Change) []byte {
 		e.uint(uint64(c.Kind))
 		e.string(c.Path)
 		e.string(c.Target)
+		e.string(c.Sum)
 		e.flags(c.Streamed, c.Backup, c.Recursive, c.HasMode)
 		e.bytes(c.Content)
 		e.int(c.Stream)
@@ -255,12 +262,13 @@ func AppendApply(b []byte, changes []Change) []byte {
 // ParseApply reads what AppendApply wrote after the Op byte.
 func ParseApply(b []byte) ([]Change, error) {
 	d := decoder{b: b}
-	changes := make([]Change, d.count(10))
+	changes := make([]Change, d.count(11))
 	for i := range changes {
 		c := &changes[i]
 		c.Kind = ChangeKind(d.uint())
 		c.Path = d.string()
 		c.Target = d.string()
+		c.Sum = d.string()
 		d.flags(&c.Streamed, &c.Backup, &c.Recursive, &c.HasMode)
 		c.Content = d.bytes()
 		c.Stream = d.int()
@@ -376,4 +384,21 @@ func ParseCredit(b []byte) (int, error) {
 		d.fail()
 	}
 	return int(n), d.end()
+}
+
+// AppendFrom appends the payload of a From frame, ParseFrom reads it.
+func AppendFrom(b []byte, n int64) []byte {
+	e := encoder{b}
+	e.uint(uint64(n))
+	return e.b
+}
+
+// ParseFrom reads what AppendFrom wrote.
+func ParseFrom(b []byte) (int64, error) {
+	d := decoder{b: b}
+	n := d.uint()
+	if n > math.MaxInt64 {
+		d.fail()
+	}
+	return int64(n), d.end()
 }

@@ -4,7 +4,8 @@
 // A frame is a length (4 bytes, big endian, of what follows it), a kind (1 byte), the request's number
 // (4 bytes) and a payload. A request is one Request frame, followed by Data frames where content is
 // streamed; its answer is any number of Part frames and one Done frame, whose payloads together are
-// the message. Requests run side by side; Cancel ends one.
+// the message. Before a large content is streamed the helper says how much of it an earlier request, which
+// broke off, has left (From). Requests run side by side; Cancel ends one.
 package wire
 
 import (
@@ -32,6 +33,10 @@ const (
 	Done
 	// Credit lets the control node send as many more bytes of Data as the payload says.
 	Credit
+	// From says from which byte on the helper wants the next content that resumes (see Change.Resumes).
+	// After that content has been sent it comes once more: its size when all is well, 0 when what the
+	// helper had from before was damaged and all of it is wanted again.
+	From
 )
 
 // Op is what a request asks for.
@@ -57,6 +62,8 @@ const (
 	Window = 2 << 20
 	// InlineLen is up to what size content travels inside the request.
 	InlineLen = 32 << 10
+	// ResumeLen is from what size on content that broke off is continued and not sent again.
+	ResumeLen = 8 << 20
 
 	// grain is how much memory a length alone may ask for; the rest is taken as bytes arrive.
 	grain = 64 << 10
@@ -94,7 +101,7 @@ func Read(r io.Reader, limit int) (Frame, error) {
 		return Frame{}, fmt.Errorf("%w: length %d", ErrFrame, n)
 	}
 	f := Frame{Kind: Kind(head[4]), ID: binary.BigEndian.Uint32(head[5:])}
-	if f.Kind < Request || f.Kind > Credit {
+	if f.Kind < Request || f.Kind > From {
 		return Frame{}, fmt.Errorf("%w: kind %d", ErrFrame, head[4])
 	}
 	for left := int(n); left > 0; {
