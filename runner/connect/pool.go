@@ -41,7 +41,13 @@ type Pool struct {
 	closed  bool
 	lines   map[string]*line
 	rings   map[string]*keyring
-	through map[string]chan struct{} // dials under way by the address that takes them
+	through map[string]*gate // by the address that takes the dials
+}
+
+// gate is an address that dials go to.
+type gate struct {
+	places chan struct{} // a place for each dial under way
+	served atomic.Bool   // some dial has come through
 }
 
 var _ io.Closer = (*Pool)(nil)
@@ -59,7 +65,7 @@ func NewPool(o Options) *Pool {
 	}
 	return &Pool{dials: make(chan struct{}, o.Dials), keepAlive: o.KeepAlive, log: o.Log, configs: newConfigs(),
 		keys: newIdentities(o.Ask), binaries: &binaries{files: embedded},
-		lines: map[string]*line{}, rings: map[string]*keyring{}, through: map[string]chan struct{}{}}
+		lines: map[string]*line{}, rings: map[string]*keyring{}, through: map[string]*gate{}}
 }
 
 // Open gives the host for a user. It connects, or waits for the connection that another task is
@@ -256,7 +262,7 @@ func (l *line) connect(ctx context.Context) (*sshConn, error) {
 	}
 	for attempt := 0; ; attempt++ {
 		began := time.Now()
-		conn, err := l.attempt(ctx, r, ring)
+		conn, served, err := l.attempt(ctx, r, ring)
 		l.pool.log.Debug("dial", "host", l.address.Name, "address", r.address(), "attempt", attempt, "took", time.Since(began), "error", err)
 		if err == nil {
 			return conn, nil
@@ -265,35 +271,41 @@ func (l *line) connect(ctx context.Context) (*sshConn, error) {
 		if errors.As(err, &jump) {
 			return nil, &modules.UnreachableError{Host: l.address.Name, Err: fmt.Errorf("jump host %w", err)}
 		}
-		if attempt >= attempts || !passing(err) || backOff(ctx, attempt) != nil {
+		// An sshd that has let others in is only busy with them: that passes, however many they are.
+		over := attempt >= attempts && (!served || attempts < 0)
+		if over || !passing(err) || backOff(ctx, attempt) != nil {
 			return nil, &modules.UnreachableError{Host: l.address.Name, Err: err, Hint: dialHint(err, r)}
 		}
 	}
 }
 
-func (l *line) attempt(ctx context.Context, r *route, ring *keyring) (*sshConn, error) {
+// attempt dials once. served says whether the address has let in anybody so far.
+func (l *line) attempt(ctx context.Context, r *route, ring *keyring) (conn *sshConn, served bool, err error) {
 	dial, through := localDial, r.address()
 	if len(r.jumps) > 0 {
 		// The way there is made before a place among the dials is taken: it needs one itself.
 		jump, err := l.jump(ctx, r.jumps)
 		if err != nil {
-			return nil, err
+			return nil, false, err
 		}
 		dial, through = jump.dial, strings.Join(r.jumps, ",")
 	}
-	leave, err := l.pool.enter(ctx, through)
+	gate, err := l.pool.enter(ctx, through)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
-	defer leave()
+	defer l.pool.leave(gate)
 	c, err := dial(ctx, "tcp", r.address())
 	if err != nil {
 		if cause := context.Cause(ctx); cause != nil {
-			err = cause
+			err = fmt.Errorf("%s: %w", r.address(), cause)
 		}
-		return nil, err
+		return nil, false, err
 	}
-	return handshake(ctx, quick(c), r, l.pool.keys.methods(ctx, r), ring)
+	if conn, err = handshake(ctx, quick(c), r, l.pool.keys.methods(ctx, r), ring); err == nil {
+		gate.served.Store(true)
+	}
+	return conn, gate.served.Load(), err
 }
 
 // jump gives the connection to the last of a chain of jump hosts, which all hosts behind it share.
@@ -324,26 +336,31 @@ func (l *line) jump(ctx context.Context, jumps []string) (*sshConn, error) {
 }
 
 // enter takes a place among the dials: in all, and through one address.
-func (p *Pool) enter(ctx context.Context, through string) (leave func(), err error) {
+func (p *Pool) enter(ctx context.Context, through string) (*gate, error) {
 	p.mu.Lock()
 	narrow := p.through[through]
 	if narrow == nil {
-		narrow = make(chan struct{}, dialsPerAddress)
+		narrow = &gate{places: make(chan struct{}, dialsPerAddress)}
 		p.through[through] = narrow
 	}
 	p.mu.Unlock()
 	select {
-	case narrow <- struct{}{}:
+	case narrow.places <- struct{}{}:
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
 	}
 	select {
 	case p.dials <- struct{}{}:
 	case <-ctx.Done():
-		<-narrow
+		<-narrow.places
 		return nil, context.Cause(ctx)
 	}
-	return func() { <-p.dials; <-narrow }, nil
+	return narrow, nil
+}
+
+func (p *Pool) leave(g *gate) {
+	<-p.dials
+	<-g.places
 }
 
 func (p *Pool) ring(files []string) (*keyring, error) {

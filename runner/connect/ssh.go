@@ -244,6 +244,10 @@ func (s *sshConn) open(ctx context.Context, line string) (stream, error) {
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
 	}
+	if rejected := (*ssh.OpenChannelError)(nil); errors.As(r.err, &rejected) {
+		return nil, &hintError{errors.New("its sshd opens no more sessions on the connection"),
+			"pegbook needs one for the login user and one for each user that tasks become; allow more with MaxSessions in sshd_config (10 by default)"}
+	}
 	if r.err != nil {
 		return nil, r.err
 	}
@@ -393,6 +397,8 @@ func dialHint(err error, r *route) string {
 		return "set ansible_host to an address that the control node can resolve"
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return fmt.Sprintf("is sshd running there on port %d?", r.port)
+	case passing(err):
+		return "its sshd hangs up: it has too many connections that are logging in (MaxStartups), or does not want any from here"
 	}
 	return hostKeyHint(err, []string{filepath.Clean(r.knownHosts[0])})
 }

@@ -54,7 +54,11 @@ func (s *starter) start(ctx context.Context, open opener, b Become) (*mux, error
 	}
 	st, err := open(ctx, line)
 	if err != nil {
-		return nil, s.unreachable(ctx, err, "")
+		hint := ""
+		if known := (*hintError)(nil); errors.As(err, &known) {
+			hint = known.hint
+		}
+		return nil, s.unreachable(ctx, err, hint)
 	}
 	t := &talk{stream: st, mark: mark, become: b, list: list, out: bufio.NewReaderSize(st, 4<<10), over: make(chan struct{})}
 	abandon := context.AfterFunc(ctx, func() { st.Close() })
