@@ -49,9 +49,26 @@ func (s *site) write(t *testing.T, name, content string) string {
 	return path
 }
 
-// hosts writes an inventory of the given machines in the group "all", with variables for all of them
-// ("name: value" lines in YAML) over the usual ones.
+// hosts writes an inventory of machines, with variables for all of them ("name: value" lines in YAML) over
+// the usual ones.
 func (s *site) hosts(t *testing.T, vars string, list ...machines.Machine) string {
+	t.Helper()
+	var names []name
+	for _, m := range list {
+		names = append(names, name{m.Name, m, nil})
+	}
+	return s.names(t, vars, names...)
+}
+
+// name is a machine under a name of its own, with variables of its own.
+type name struct {
+	name string
+	on   machines.Machine
+	vars []string // "name: value"
+}
+
+// names writes an inventory of names.
+func (s *site) names(t *testing.T, vars string, list ...name) string {
 	t.Helper()
 	var b strings.Builder
 	fmt.Fprintf(&b, "all:\n  vars:\n")
@@ -64,10 +81,24 @@ func (s *site) hosts(t *testing.T, vars string, list ...machines.Machine) string
 		fmt.Fprintf(&b, "    %s\n", strings.TrimSpace(line))
 	}
 	b.WriteString("  hosts:\n")
-	for _, machine := range list {
-		fmt.Fprintf(&b, "    %s: {ansible_host: %s}\n", machine.Name, machine.Address)
+	for _, n := range list {
+		fmt.Fprintf(&b, "    %s:\n      ansible_host: %s\n", n.name, n.on.Address)
+		for _, v := range n.vars {
+			fmt.Fprintf(&b, "      %s\n", v)
+		}
 	}
 	return s.write(t, strings.ReplaceAll(t.Name(), "/", "-")+".inventory.yml", b.String())
+}
+
+// tasks writes a playbook of tasks (a list in YAML) on all hosts without facts.
+func (s *site) tasks(t *testing.T, tasks string) string {
+	t.Helper()
+	var b strings.Builder
+	b.WriteString("- name: play\n  hosts: all\n  gather_facts: false\n  tasks:\n")
+	for line := range strings.Lines(strings.Trim(tasks, "\n")) {
+		b.WriteString("    " + strings.TrimRight(line, "\n") + "\n")
+	}
+	return s.write(t, strings.ReplaceAll(t.Name(), "/", "-")+".yml", b.String())
 }
 
 // connection is how the machines are reached, a line for each variable.
