@@ -3,7 +3,6 @@ package builtin
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io/fs"
 	"net/url"
@@ -22,8 +21,8 @@ func InstallPkg() *modules.Module {
 
 The package, a tar.gz or zip file, becomes the folder releases/VERSION below dest, and the link current
 points to the version in use. Both appear in one step each, so nobody ever sees half a release. A version
-that is there is not sent again: going back to it only moves the link. What was sent is checked on the
-host; when something breaks on the way, the next run goes on with what has arrived whole.
+that is there is not sent again: going back to it only moves the link. The host checks what it was sent;
+when the connection breaks on the way, the next run sends the rest.
 
 Of the releases the newest are kept, as many as keep says, and always the current one and every one that
 a process of the same user still runs from (as root: any process).
@@ -319,7 +318,7 @@ func (in *install) running(ctx context.Context, host modules.Host) (map[string]b
 			queries = append(queries, modules.Query{Path: e.Path + "/exe"}, modules.Query{Path: e.Path + "/cwd"})
 		}
 	}
-	links, err := readable(ctx, host, queries)
+	links, err := host.Look(ctx, queries...)
 	if err != nil {
 		return nil, err
 	}
@@ -334,36 +333,17 @@ func (in *install) running(ctx context.Context, host modules.Host) (map[string]b
 	return running, nil
 }
 
-// readable looks at what may be looked at. Even root may not read every process's links in a container,
-// and one that is refused fails a whole look, so what is refused is found by halving.
-func readable(ctx context.Context, host modules.Host, queries []modules.Query) ([]modules.File, error) {
-	if len(queries) == 0 {
-		return nil, nil
-	}
-	files, err := host.Look(ctx, queries...)
-	if !errors.Is(err, fs.ErrPermission) {
-		return files, err
-	}
-	if len(queries) == 1 {
-		return nil, nil
-	}
-	half := len(queries) / 2
-	files, err = readable(ctx, host, queries[:half])
-	if err != nil {
-		return nil, err
-	}
-	rest, err := readable(ctx, host, queries[half:])
-	return append(files, rest...), err
-}
-
-// do sends the package where it is needed, unpacks it beside its place, and moves it there.
+// do sends the package where it is needed, unpacks it beside its place, and moves it there: all of it in
+// one round trip. A package that arrived whole is found again under its checksum when what follows breaks,
+// and of one that did not, what had come is (see modules.WriteFile).
 func (in *install) do(ctx context.Context, host modules.Host, call *modules.Call) error {
 	var changes []modules.Change
 	if !in.there {
-		if err := in.send(ctx, host, call); err != nil {
+		send, err := in.send(ctx, call)
+		if err != nil {
 			return err
 		}
-		changes = in.unpack()
+		changes = append(send, in.unpack()...)
 	}
 	if in.Activate && in.out.Previous != in.Version {
 		changes = append(changes, modules.Change{Kind: modules.MakeLink, Path: in.current(), Target: path.Join("releases", in.Version),
@@ -372,42 +352,33 @@ func (in *install) do(ctx context.Context, host modules.Host, call *modules.Call
 	for _, name := range in.out.Removed {
 		changes = append(changes, modules.Change{Kind: modules.Remove, Path: path.Join(in.releases(), name)})
 	}
-	if len(changes) == 0 {
-		return nil
-	}
 	return host.Apply(ctx, changes...)
 }
 
-// send puts the package on the host under its checksum, and has the host check it: a package that
-// arrived whole is found there again when what follows breaks.
-func (in *install) send(ctx context.Context, host modules.Host, call *modules.Call) error {
+// send puts the package on the host under its checksum. The host refuses what does not fit to it.
+func (in *install) send(ctx context.Context, call *modules.Call) ([]modules.Change, error) {
 	if in.arrived {
-		return nil
+		return nil, nil
 	}
 	source := in.source
 	if source == nil {
 		var err error
 		if source, err = fetch(ctx, in.Src, in.sum, in.Timeout, call.Note); err != nil {
-			return err
+			return nil, err
 		}
+	}
+	// It was right a moment ago; what is sent now is held to the same sum on its way.
+	if sum, err := source.SHA256(); err != nil {
+		return nil, err
+	} else if sum != in.sum {
+		return nil, fmt.Errorf("%s changed while it was being installed; it has the checksum %s, not %s", source.Name(), sum, in.sum)
 	}
 	call.Note("sends %s, %d MiB", path.Base(source.Name()), source.Size()>>20)
 	private := uint32(0o600)
-	err := host.Apply(ctx,
-		modules.Change{Kind: modules.MakeDirectory, Path: path.Dir(in.upload)},
-		modules.Change{Kind: modules.WriteFile, Path: in.upload, Content: source, Attributes: modules.Attributes{Mode: &private}})
-	if err != nil {
-		return fmt.Errorf("send the package: %w", err)
-	}
-	files, err := host.Look(ctx, modules.Query{Path: in.upload, Sum: true})
-	if err != nil {
-		return err
-	}
-	if files[0].Sum != in.sum {
-		err := fmt.Errorf("%s arrived with the checksum %s, not %s; its disk or memory may be faulty", in.upload, files[0].Sum, in.sum)
-		return errors.Join(err, host.Apply(ctx, modules.Change{Kind: modules.Remove, Path: in.upload}))
-	}
-	return nil
+	return []modules.Change{
+		{Kind: modules.MakeDirectory, Path: path.Dir(in.upload)},
+		{Kind: modules.WriteFile, Path: in.upload, Content: source, Attributes: modules.Attributes{Mode: &private}},
+	}, nil
 }
 
 // unpack makes the release beside its place; the rename at the end is what makes it be there.

@@ -104,3 +104,37 @@ func TestCommandsAndPackagesOnThisMachine(t *testing.T) {
 		t.Errorf("what is left is %v, %v", left, err)
 	}
 }
+
+// What install_pkg costs, counted on a real connection.
+func TestRoundTripsOfInstallPkg(t *testing.T) {
+	pool := connect.NewPool(connect.Options{})
+	t.Cleanup(func() { pool.Close() })
+	address := connect.Address{Name: "control", Connection: "local"}
+	host, err := pool.Open(t.Context(), address, connect.Become{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	dest := t.TempDir() + "/p"
+	for _, step := range []struct {
+		name, version, more string
+		trips               int
+	}{
+		{"install", "1.0", `, "src": "1.0.tar.gz"`, 2},
+		{"all there", "1.0", `, "src": "1.0.tar.gz"`, 1},
+		{"put there", "2.0", `, "src": "2.0.tar.gz", "activate": false`, 2},
+		{"activate", "2.0", `, "src": "2.0.tar.gz"`, 2},
+		{"active", "2.0", `, "src": "2.0.tar.gz"`, 1},
+		{"a third", "3.0", `, "src": "3.0.tar.gz"`, 2},
+		{"one too many", "4.0", `, "src": "4.0.tar.gz"`, 4}, // the host's processes, and what they run from
+		{"back without a package", "3.0", "", 2},
+	} {
+		before := pool.RoundTrips(address)
+		args := `{"dest": "` + dest + `", "version": "` + step.version + `"` + step.more + `}`
+		if _, err := perform(t, InstallPkg(), args, host, packages()); err != nil {
+			t.Fatal(err)
+		}
+		if n := pool.RoundTrips(address) - before; n != step.trips {
+			t.Errorf("%s takes %d round trips, not %d", step.name, n, step.trips)
+		}
+	}
+}
