@@ -77,12 +77,14 @@ func (c *compiler) checkArgs(r *row) {
 		return
 	}
 	given := map[string]bool{}
+	misspelt := map[string]bool{} // names that an unknown argument is near to: one diagnostic for one mistake
 	for _, a := range args {
 		at := a.at
 		if at == (diag.Position{}) {
 			at = a.value.Position()
 		}
 		if !a.known {
+			misspelt[diag.Nearest(a.name, r.module.Args.Names())] = true
 			c.problems.Add(at, diag.DidYouMean(a.name, r.module.Args.Names()), "module %s takes no argument %q", r.module.Name, a.name)
 			continue
 		}
@@ -90,7 +92,7 @@ func (c *compiler) checkArgs(r *row) {
 		c.checkArg(r, a)
 	}
 	for _, arg := range r.module.Args {
-		if arg.Required && !given[arg.Name] {
+		if arg.Required && !given[arg.Name] && !misspelt[arg.Name] {
 			c.problems.Add(r.task.At, arg.Name+" is "+arg.Doc, "module %s: argument %s is missing", r.module.Name, arg.Name)
 		}
 	}

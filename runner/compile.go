@@ -37,6 +37,10 @@ type Inputs struct {
 	ForceHandlers bool
 	// Reload reads the inventory anew (meta: refresh_inventory); nil refuses playbooks that ask for it.
 	Reload func() (*inventory.Inventory, diag.List)
+	// Incomplete says that reading the playbooks found errors: Compile then looks for what else is wrong
+	// in what could be read, so that a user sees it all at once. It makes no plan, and does not complain
+	// of what may be missing because it could not be read.
+	Incomplete bool
 }
 
 // Plan is a compiled run. It is immutable and may be run several times.
@@ -72,32 +76,36 @@ type compiler struct {
 	play     *play
 	handlers handlers            // every handler that the play can come to have
 	open     bool                // the play may get handlers that cannot be known before the run
+	partial  bool                // a task could not be compiled: what it would define is not known
 	started  bool                // the task of StartAt has been found, or none was given
 	rows     []*row              // every row that was checked
 	within   []*playbook.Content // includes being checked
 }
 
 // Compile checks everything that can be checked before the run and makes the plan. It contacts no host.
-// The list holds every problem and warning; the plan is nil when the list has Failed.
+// The list holds every problem and warning; the plan is nil when the list has Failed, or the
+// playbooks are Incomplete.
 func Compile(in Inputs) (*Plan, diag.List) {
-	c := &compiler{plan: &Plan{in: in, tags: newSelector(in.Tags, in.SkipTags)}, started: in.StartAt == ""}
+	c := &compiler{plan: &Plan{in: in, tags: newSelector(in.Tags, in.SkipTags)}, started: in.StartAt == "" || in.Incomplete, partial: in.Incomplete}
 	c.limit()
 	for _, pb := range in.Playbooks {
 		b := &book{path: pb.Path}
 		for _, p := range pb.Plays {
 			b.plays = append(b.plays, c.compilePlay(p))
 		}
-		c.order(b)
+		if !in.Incomplete {
+			c.order(b)
+		}
 		c.plan.playbooks = append(c.plan.playbooks, b)
 	}
 	if !c.started {
 		c.problems.Add(diag.Position{}, "pegbook run --list-tasks lists them", "--start-at-task: no task is called %q", in.StartAt)
 	}
-	if !c.problems.Failed() {
+	if !c.partial {
 		c.checkNames()
 	}
 	c.problems.Sort()
-	if c.problems.Failed() {
+	if c.problems.Failed() || in.Incomplete {
 		return nil, c.problems
 	}
 	return c.plan, c.problems
@@ -120,7 +128,7 @@ func (c *compiler) limit() {
 
 func (c *compiler) compilePlay(p *playbook.Play) *play {
 	cp := &play{Play: p, keys: &keys{Keywords: &p.Keywords, play: true}}
-	c.play, c.open = cp, false
+	c.play, c.open = cp, c.plan.in.Incomplete
 	s := c.plan.playScope(p)
 	cp.name = displayName(p.Name, s)
 	cp.hosts = c.hosts(p, s)

@@ -122,10 +122,13 @@ func (c *compiler) taskRow(f *frame, t *playbook.Task) *row {
 		r.kind = metaRow
 	case t.Include != nil:
 		r.kind = includeRow
+	case t.Module == "" && c.plan.in.Incomplete:
+		return nil // told when it was read
 	default:
 		m, ok := c.plan.in.Modules.Lookup(t.Module)
 		if !ok {
-			c.problems.Add(t.At, diag.DidYouMean(t.Module, c.plan.in.Modules.Names()), "there is no module %q", t.Module)
+			c.problems.Add(t.At, firstOf(diag.DidYouMean(t.Module, c.plan.in.Modules.Names()), "pegbook modules lists them"), "there is no module %q", t.Module)
+			c.partial = true
 			return nil
 		}
 		r.module = m

@@ -15,7 +15,7 @@ func newGraphCmd(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "graph PLAYBOOK...",
 		Short: "Show plays, batches and steps of a run before it happens",
-		Args:  cobra.MinimumNArgs(1),
+		Args:  needPlaybook,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			plan, err := a.compile(cmd.Context(), o, args)
 			if err != nil {
@@ -44,14 +44,14 @@ func (a *app) writeGraph(plays []runner.PlayGraph) {
 		if len(p.Batches) == 1 {
 			fmt.Fprintf(a.out, "   hosts: %s\n", strings.Join(p.Batches[0], " "))
 		}
-		a.writeRows(p.Rows, 1)
+		a.writeRows(p.Rows, 1, len(p.Handlers) > 0)
 		if len(p.Handlers) > 0 {
 			fmt.Fprintf(a.out, "   handlers: %s\n", strings.Join(p.Handlers, ", "))
 		}
 	}
 }
 
-func (a *app) writeRows(rows []runner.RowNode, depth int) {
+func (a *app) writeRows(rows []runner.RowNode, depth int, handlers bool) {
 	for _, r := range rows {
 		indent := strings.Repeat("  ", depth+r.Depth)
 		section := ""
@@ -60,11 +60,14 @@ func (a *app) writeRows(rows []runner.RowNode, depth int) {
 		}
 		switch r.Kind {
 		case "flush":
+			if !handlers {
+				continue // nothing to notify: three empty lines a play say nothing
+			}
 			fmt.Fprintf(a.out, " %s(notified handlers)\n", indent)
 		case "parallel":
 			fmt.Fprintf(a.out, " %sside by side:\n", indent)
 			for _, side := range r.Sides {
-				a.writeRows(side, depth+1)
+				a.writeRows(side, depth+1, handlers)
 			}
 		default:
 			fmt.Fprintf(a.out, " %s- %s%s%s\n", indent, section, r.Name, moduleNote(r))

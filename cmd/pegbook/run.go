@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -80,15 +81,20 @@ func newRunCmd(a *app) *cobra.Command {
 		Short: "Carry out a playbook, or show what it would do (--check)",
 		Example: `  pegbook run playbooks/rolling-update.yml -i prod.yml --check --diff
   pegbook run playbooks/rolling-update.yml -i prod.yml -e package_version=2.5.0`,
-		Args: cobra.MinimumNArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error { return a.runPlaybooks(cmd.Context(), o, args) },
+		Args: needPlaybook,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := o.validate(); err != nil {
+				return err
+			}
+			return a.runPlaybooks(cmd.Context(), o, args)
+		},
 	}
 	o.flags(cmd)
 	o.connectionFlags(cmd)
 	f := cmd.Flags()
 	f.BoolVarP(&o.check, "check", "C", false, "change nothing; say what would change")
 	f.BoolVarP(&o.diff, "diff", "D", false, "show what changes in files")
-	f.IntVarP(&o.forks, "forks", "f", 0, "how many hosts are worked on at a time (default 50)")
+	f.IntVarP(&o.forks, "forks", "f", 50, "how many hosts are worked on at a time")
 	f.BoolVar(&o.asJSON, "json", false, "one JSON object a line on stdout instead of text")
 	f.CountVarP(&o.verbosity, "verbose", "v", "show more; may be repeated")
 	f.StringVar(&o.confirm, "confirm", "", "the value that a play which destroys something asks for")
@@ -101,15 +107,40 @@ func newRunCmd(a *app) *cobra.Command {
 	return cmd
 }
 
+func needPlaybook(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return fmt.Errorf("which playbook? Write %s PLAYBOOK -i INVENTORY", cmd.CommandPath())
+	}
+	return nil
+}
+
+// validate refuses flags that no host could be worked on with.
+func (o *runOptions) validate() error {
+	if o.forks < 1 {
+		return fmt.Errorf("--forks %d: at least one host is worked on at a time", o.forks)
+	}
+	for _, f := range []struct {
+		name, value string
+		choices     []string
+	}{
+		{"--connection", o.defaults.Connection, []string{"ssh", "local", "smart", "paramiko"}},
+		{"--become-method", o.defaults.BecomeMethod, []string{"sudo", "su", "doas"}},
+	} {
+		if f.value != "" && !slices.Contains(f.choices, f.value) {
+			return fmt.Errorf("%s %s: choose from %s", f.name, f.value, strings.Join(f.choices, ", "))
+		}
+	}
+	return nil
+}
+
 // compile reads playbooks and inventory and makes a plan. Nothing is contacted.
 func (a *app) compile(ctx context.Context, o selectOptions, paths []string) (*runner.Plan, error) {
 	extra, err := o.extraVars()
 	if err != nil {
 		return nil, err
 	}
-	var problems diag.List
-	inv, found := loadFor(o.inventory, paths[0])
-	problems.Append(found)
+	inv, problems := loadFor(o.inventory, paths[0])
+	noInventory := problems.Failed()
 	rolesPath := o.rolesPath
 	if env := os.Getenv("PEGBOOK_ROLES_PATH"); env != "" && len(rolesPath) == 0 {
 		rolesPath = filepath.SplitList(env)
@@ -121,20 +152,39 @@ func (a *app) compile(ctx context.Context, o selectOptions, paths []string) (*ru
 		problems.Append(found)
 		books = append(books, book)
 	}
-	problems.Sort()
-	if err := a.warned(problems); err != nil {
-		return nil, err
+	if noInventory {
+		problems.Sort()
+		return nil, a.warned(problems)
 	}
 	plan, found := runner.Compile(runner.Inputs{
 		Playbooks: books, Inventory: inv, Sources: o.inventory, Modules: moduleSet(),
 		Limit: o.limit, Tags: o.tags, SkipTags: o.skipTags, StartAt: o.startAt, Extra: extra, Files: files,
-		Defaults: o.defaults, ForceHandlers: o.forceHandlers,
+		Defaults: o.defaults, ForceHandlers: o.forceHandlers, Incomplete: problems.Failed(),
 	})
-	found.Sort()
-	if err := a.warned(found); err != nil {
+	problems.Append(besides(found, problems))
+	problems.Sort()
+	if err := a.warned(problems); err != nil {
 		return nil, err
 	}
+	if len(plan.Hosts()) == 0 && len(o.inventory) == 0 && os.Getenv("PEGBOOK_INVENTORY") == "" {
+		return nil, errors.New("no inventory was given, so there is no host to work on; write -i INVENTORY, or set PEGBOOK_INVENTORY")
+	}
 	return plan, ctx.Err()
+}
+
+// besides are the diagnostics at places that none of the others is about: one for each mistake.
+func besides(found, others diag.List) diag.List {
+	told := map[diag.Position]bool{}
+	for _, d := range others {
+		told[d.Position] = true
+	}
+	var rest diag.List
+	for _, d := range found {
+		if d.Position == (diag.Position{}) || !told[d.Position] {
+			rest = append(rest, d)
+		}
+	}
+	return rest
 }
 
 func loadFor(sources []string, playbookPath string) (*inventory.Inventory, diag.List) {

@@ -16,12 +16,12 @@ func Diagnostics(w io.Writer, list diag.List, color bool) {
 		if lines, ok := cache[file]; ok {
 			return lines
 		}
-		content, err := os.ReadFile(file)
-		if err != nil {
-			content = nil
+		var lines []string
+		if content, err := os.ReadFile(file); err == nil { // no file: a place on the command line
+			lines = strings.Split(string(content), "\n")
 		}
-		cache[file] = strings.Split(string(content), "\n")
-		return cache[file]
+		cache[file] = lines
+		return lines
 	}
 	errors := 0
 	for _, d := range list {
