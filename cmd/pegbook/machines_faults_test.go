@@ -2,6 +2,7 @@ package main
 
 import (
 	"os"
+	"os/exec"
 	"strings"
 	"syscall"
 	"testing"
@@ -21,6 +22,8 @@ func (s *site) testFaults(t *testing.T) {
 	t.Run("interrupt once", s.testInterruptOnce)
 	t.Run("interrupt twice", s.testInterruptTwice)
 	t.Run("disk full", s.testDiskFull)
+	t.Run("pegbook killed", s.testPegbookKilled)
+	t.Run("start fails", s.testStartFails)
 }
 
 // awaitProcess waits until a machine has a process with text in its command line.
@@ -36,7 +39,7 @@ func (s *site) awaitProcess(t *testing.T, m machines.Machine, text string) {
 func (s *site) testCut(t *testing.T) {
 	working, taking := s.List[0], s.List[1]
 	large := s.write(t, "large", "")
-	require.NoError(t, os.Truncate(large, 1<<30))
+	require.NoError(t, os.Truncate(large, 512<<20))
 	s.on(t, taking, "rm -rf /srv/taking; mkdir /srv/taking; echo old >/srv/taking/file")
 	inventory := s.names(t, "ansible_ssh_common_args: -o ServerAliveInterval=1",
 		name{"working", working, []string{"mode: work"}}, name{"taking", taking, []string{"mode: take"}}, name{"other", s.List[2], []string{"mode: none"}})
@@ -75,13 +78,21 @@ func (s *site) testCut(t *testing.T) {
 	s.gone(t, working, "helper-")
 	s.gone(t, taking, "helper-")
 	require.Equal(t, "old", s.on(t, taking, "cat /srv/taking/file"), "no half-written file")
+
+	inventory = s.names(t, "", name{"taking", taking, []string{"mode: take"}})
+	again := s.book(t, "-i", inventory, "-e", "large="+large, s.tasks(t, `
+- name: file
+  copy: {src: "{{ .large }}", dest: /srv/taking/file}
+`)).ok(t)
+	require.Equal(t, event.Changed, again.task(t, "file", "taking").Status)
+	require.Equal(t, "file 536870912", s.on(t, taking, "cd /srv/taking; ls -A | tr '\\n' ' '; stat -c %s file"), "what the broken run left is used up")
 }
 
 func (s *site) testHelperKilled(t *testing.T) {
 	m := s.List[0]
 	r := s.begin(t, "-i", s.hosts(t, "", m), s.tasks(t, "- name: long\n  shell: sleep 7002; echo never\n- name: after\n  ping: {}"))
 	s.awaitProcess(t, m, "sleep 7002")
-	time.Sleep(time.Second)
+	time.Sleep(time.Second) // the helper tells its guard of a command after a moment only
 	s.on(t, m, "pkill -KILL '^helper-'")
 	res := r.wait()
 	require.Equal(t, 4, res.code, res.bad())
@@ -159,4 +170,46 @@ func (s *site) testDiskFull(t *testing.T) {
 	require.Equal(t, event.Counts{Failed: 1, OK: 2, Ignored: 2}, res.done.Recap[m.Name])
 	require.Equal(t, "file\nother", s.on(t, m, "ls -A /mnt/full"), "what was not finished is not left behind")
 	require.Equal(t, "old", s.on(t, m, "cat /mnt/full/file"))
+}
+
+// testPegbookKilled ends pegbook itself, as a crash or a closed laptop does.
+func (s *site) testPegbookKilled(t *testing.T) {
+	m := s.List[0]
+	book := s.tasks(t, "- name: long\n  shell: sleep 7006; touch /srv/never")
+	// Scripts find the test binary as pegbook on their PATH (TestMain), and so does this.
+	cmd := exec.Command("pegbook", "run", "-i", s.hosts(t, "", m), book)
+	require.NoError(t, cmd.Start())
+	s.awaitProcess(t, m, "sleep 7006")
+	require.NoError(t, cmd.Process.Kill())
+	require.Error(t, cmd.Wait())
+	s.gone(t, m, "sleep 7006")
+	s.gone(t, m, "helper-")
+	require.Equal(t, "no", s.on(t, m, "test -e /srv/never || echo no"))
+}
+
+// testStartFails starts what does not stay up: the message has its last words.
+func (s *site) testStartFails(t *testing.T) {
+	m := s.List[0]
+	res := s.book(t, "-i", s.hosts(t, "", m), s.tasks(t, `
+- name: unit of our own
+  copy: {dest: /etc/systemd/system/pegbook-broken.service, content: "[Service]\nType=oneshot\nExecStart=/bin/sh -c 'echo unit is broken; exit 3'\n"}
+- name: unit
+  systemd: {name: pegbook-broken, state: started, daemon_reload: true}
+  ignore_errors: true
+- name: daemon
+  daemon: {name: pegbook-failing, exec: [/bin/sh, -c, "echo daemon is broken; exit 4"], run_dir: /srv/failing}
+  ignore_errors: true
+- name: detached
+  daemon: {name: pegbook-failing-too, manager: detached, exec: [/bin/sh, -c, "echo process is broken; exit 5"], run_dir: /srv/failing}
+  ignore_errors: true
+- name: neither
+  daemon: {name: pegbook-none, exec: [/no/such/program], run_dir: /srv/failing}
+`))
+	require.Equal(t, 2, res.code)
+	for task, says := range map[string]string{"unit": "unit is broken", "daemon": "daemon is broken", "detached": "process is broken", "neither": "/no/such/program"} {
+		e := res.task(t, task, m.Name)
+		require.Equal(t, event.Failed, e.Status, task)
+		require.Contains(t, e.Msg, says)
+	}
+	require.Equal(t, "inactive", strings.ReplaceAll(s.on(t, m, "systemctl is-active pegbook-failing || true"), "failed", "inactive"))
 }

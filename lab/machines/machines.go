@@ -147,7 +147,8 @@ func (m *Machines) boot(ctx context.Context, machine Machine) error {
 	cmd := exec.Command("systemd-nspawn", "-q", "--register=no", "--keep-unit", "--machine="+machine.Name,
 		"--network-namespace-path=/run/netns/"+machine.netns, "-D", machine.Root, "--boot")
 	cmd.Stdout, cmd.Stderr = log, log
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	// A test that runs out of time runs no clean-up: then the machine at least shuts down.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGTERM}
 	if err := cmd.Start(); err != nil {
 		return err
 	}
