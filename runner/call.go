@@ -154,15 +154,35 @@ func (l *layeredHost) act() modules.Host               { return l.over.ActOver(l
 func (l *layeredHost) predict(state map[string]string) { l.over.Predict(state) }
 
 // overlayOf gives the layer above a host, which stays for the run, as seen by the user that this task
-// acts as.
+// acts as. In a real run, where single tasks are in check mode, it stays until a task acts on the host,
+// and what they predict for the cluster goes with it.
 func (r *run) overlayOf(on *inventory.Host, as modules.Host) *layeredHost {
 	h := r.stateOf(on)
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.overlay == nil {
-		h.overlay = overlay.New(as, r.shared)
+		shared := r.shared
+		if !r.opts.Check {
+			shared = nil
+		}
+		h.overlay = overlay.New(as, shared)
 	}
 	return &layeredHost{h.overlay, as}
+}
+
+// acted is when a task has acted on a host: what was predicted before does not count any more in a real
+// run, and in check mode (a task with check_mode: false) what was seen of the host may be different now.
+func (r *run) acted(on *inventory.Host) {
+	h := r.stateOf(on)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	switch {
+	case h.overlay == nil:
+	case r.opts.Check:
+		h.overlay.Forget()
+	default:
+		h.overlay = nil
+	}
 }
 
 // host gives the state of a host of the inventory, or of the implicit localhost.

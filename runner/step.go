@@ -487,6 +487,7 @@ func (st *step) do(ctx context.Context, x *prepared, over *layeredHost, p *modul
 	case !x.check && p.Do == nil:
 		return nil
 	case !x.check:
+		defer st.r.acted(x.on)
 		return p.Do(ctx, x.host)
 	case p.Waits:
 		over.predict(p.Predicts)
@@ -507,9 +508,11 @@ func (st *step) unpredicted(res *result) {
 	res.opaque = true
 	if len(res.diff) == 0 || !constant(t.ChangedWhen) || len(t.FailedWhen)+len(t.Until) > 0 {
 		res.status, res.changed = event.Unknown, false
-		res.msg = firstOf(res.msg, "cannot be known in check mode")
+		res.msg = firstOf(res.msg, unpredictable)
 	}
 }
+
+const unpredictable = "does not run in check mode, so it cannot be known (check_mode: false runs what only reads)"
 
 // judge applies changed_when and failed_when. A result that is skipped, unknown or raised is not judged.
 func (st *step) judge(s *vars.Scope, res *result) {
@@ -549,6 +552,7 @@ func (st *step) judge(s *vars.Scope, res *result) {
 		res.status = event.Changed
 	case res.opaque:
 		res.status = event.Unknown // it did not run: not known to be ok
+		res.msg = firstOf(res.msg, unpredictable)
 	default:
 		res.status = event.OK
 	}

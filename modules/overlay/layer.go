@@ -80,8 +80,8 @@ func (l layer) drop(dir string) {
 	}
 }
 
-// known remembers what paths of the host are, as far as resolving needs it: nothing of a check-mode
-// run changes the host.
+// known remembers what paths of the host are, as far as resolving needs it: hardly anything of a
+// check-mode run changes the host, and what does makes it forget.
 type known struct {
 	mu    sync.Mutex // guards links
 	links map[string]string
@@ -102,6 +102,12 @@ func (k *known) put(p, target string) {
 		k.links = map[string]string{}
 	}
 	k.links[p] = target
+}
+
+func (k *known) clear() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	clear(k.links)
 }
 
 // volatile paths change by themselves, so nothing about them is remembered.

@@ -91,6 +91,10 @@ func (o *Overlay) ActOver(under modules.Host) modules.Host {
 	return &view{Overlay: o, under: under, acts: true}
 }
 
+// Forget drops what is remembered of the host below, because something has changed there. The layer
+// stays.
+func (o *Overlay) Forget() { o.known.clear() }
+
 // Predict remembers what a proposal predicts.
 func (o *Overlay) Predict(state map[string]string) {
 	o.stateMu.Lock()
