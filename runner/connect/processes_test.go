@@ -170,3 +170,44 @@ func testHelperKilled(t *testing.T, s *subject) {
 		t.Errorf("with a new helper: %q", out)
 	}
 }
+
+// A command that has only just begun ends with the helper too; where a longer one has run before it, with
+// all that it has started.
+func testYoungKilled(t *testing.T, s *subject) {
+	if !s.remote {
+		t.Skip("the helper is this process")
+	}
+	for _, c := range []struct{ name, before, script string }{
+		{"alone", "", `echo $$ >"$1.new"; mv "$1.new" "$1"; exec sleep 1016`},
+		{"with children", "sleep 0.4; ", `sleep 1017 & echo $$ $! >"$1.new"; mv "$1.new" "$1"; wait`},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			h, file := s.open(t), filepath.Join(s.folder(t), "pids")
+			helper, err := strconv.Atoi(strings.TrimSpace(run(t, h, "sh", "-c", c.before+"echo $PPID")))
+			if err != nil {
+				t.Fatal(err)
+			}
+			failed := make(chan error, 1)
+			go func() {
+				_, err := h.Run(t.Context(), modules.Command{Argv: []string{"sh", "-c", c.script, "sh", file}})
+				failed <- err
+			}()
+			var pids []int
+			for deadline := time.Now().Add(10 * time.Second); len(pids) == 0 && time.Now().Before(deadline); {
+				content, _ := os.ReadFile(file)
+				for _, w := range strings.Fields(string(content)) {
+					pid, _ := strconv.Atoi(w)
+					pids = append(pids, pid)
+				}
+			}
+			if err := syscall.Kill(helper, syscall.SIGKILL); err != nil || len(pids) == 0 {
+				t.Fatalf("processes %v: %v", pids, err)
+			}
+			var gone *modules.UnreachableError
+			if err := <-failed; !errors.As(err, &gone) {
+				t.Errorf("a task in flight: %v", err)
+			}
+			allGone(t, pids)
+		})
+	}
+}

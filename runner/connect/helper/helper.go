@@ -11,8 +11,8 @@
 // Every command gets a session of its own (setsid). Ending a command ends its session, found through
 // /proc, so that process groups made inside it (timeout, job control) end too, and a process that made
 // itself a session has left on purpose. What kills the helper itself cannot be answered by the helper: a
-// command that runs for more than a moment is told to a guard, a small shell process which ends the
-// sessions it knows when the helper is gone.
+// command has asked the kernel to be killed with it, and once one has run for more than a moment there is
+// a guard, a small shell process which ends the sessions that were running when the helper is gone.
 package helper
 
 import (

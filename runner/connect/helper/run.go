@@ -18,7 +18,7 @@ const (
 	// lingering is how long output is still read after the command itself has ended: a process it left
 	// behind may hold the other end open for ever.
 	lingering = 200 * time.Millisecond
-	// guardAfter is when a running command is told to the guard. Most end before, and cost nothing.
+	// guardAfter is how long the first command must run before the guard is started. Most end before.
 	guardAfter = 100 * time.Millisecond
 )
 
@@ -144,6 +144,9 @@ func (s *server) attend(ctx context.Context, path string, c *wire.Command, attr 
 	}
 	defer p.close()
 	attr.Files = p.theirs()
+	// Should we be killed, the command goes with us at once, and what it has started a moment later by the
+	// guard. (The kernel sends it when the thread ends that started it; no thread of ours does before us.)
+	attr.Sys.Pdeathsig = syscall.SIGKILL
 	out := &wire.Output{Started: time.Now().UnixNano()}
 	pid, err := syscall.ForkExec(path, c.Argv, attr)
 	p.closeTheirs()

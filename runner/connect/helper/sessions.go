@@ -2,13 +2,14 @@ package helper
 
 import (
 	"bytes"
-	"errors"
 	"os"
 	"os/exec"
+	"runtime"
 	"strconv"
 	"sync"
 	"syscall"
 	"time"
+	"unsafe"
 )
 
 // grace is how long a session has between being asked to end and being ended.
@@ -80,16 +81,14 @@ func parseStat(stat []byte) (session int, alive bool) {
 	return session, err == nil
 }
 
-// guardScript keeps a list of sessions, told on its input, and kills those on it when the input ends
-// without warning. The shell is the cheapest process there is: a guard of our own would take longer to
-// start than most commands run.
+// guardScript waits until the helper is gone, which is when its input ends, and kills the sessions that
+// stand in the register then. The shell is the cheapest process there is: a guard of our own would take
+// longer to start than most commands run.
 const guardScript = `trap "" HUP INT TERM; l=" "
-while read -r op s; do
-case $op in
-+) l="$l$s ";;
--) l="${l%% $s *} ${l#* $s }";;
-esac
-done
+while read -r s; do :; done
+while read -r s; do
+case $s in ?*) l="$l$s ";; esac
+done <&3
 [ "$l" = " " ] && exit
 for n in 1 2 3; do
 for f in /proc/[0-9]*/stat; do
@@ -99,69 +98,115 @@ case $l in *" $4 "*) kill -KILL "${p%/stat}" 2>/dev/null;; esac
 done
 done`
 
-// guard is the process that survives the helper by a moment.
+// guard is the process that survives the helper by a moment. What it has to know stands in a register, a
+// file without a name: to enter a command costs a write that wakes nobody.
 type guard struct {
-	mu     sync.Mutex // guards the rest
-	tell   *os.File
-	failed bool
+	mu       sync.Mutex // guards the rest
+	register *os.File   // a line of slotLen bytes a session, blank where there is none
+	free     []int      // lines that are
+	lines    int
+	tell     *os.File // the guard's input; nil while it does not run
+	failed   bool     // without a guard everything works but this one protection
 }
 
-// watch tells the guard of a session once it has lived for a moment; the function it gives takes the
-// session off the list again.
+// slotLen is a line of the register: the largest number a process can have, and its end.
+const slotLen = 8
+
+// watch enters a session; the function it gives takes it off again. The guard itself is started by the
+// first session that lives for a moment: most end before, and cost nothing.
 func (g *guard) watch(sid int) (forget func()) {
-	var mu sync.Mutex
-	var told, over bool
-	timer := time.AfterFunc(guardAfter, func() {
-		mu.Lock()
-		defer mu.Unlock()
-		if !over {
-			told = g.say("+ " + strconv.Itoa(sid) + "\n")
-		}
-	})
-	return func() {
-		timer.Stop()
-		mu.Lock()
-		defer mu.Unlock()
-		over = true
-		if told {
-			g.say("- " + strconv.Itoa(sid) + "\n")
-		}
-	}
-}
-
-func (g *guard) say(line string) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.failed {
-		return false
+	slot := g.enter(sid)
+	if slot < 0 {
+		return func() {}
 	}
+	var timer *time.Timer
 	if g.tell == nil {
-		if err := g.start(); err != nil {
-			// Without a guard everything works but this one protection.
-			g.failed = true
-			return false
+		timer = time.AfterFunc(guardAfter, g.start)
+	}
+	return func() {
+		if timer != nil {
+			timer.Stop()
+		}
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		if g.write(slot, "") {
+			g.free = append(g.free, slot)
 		}
 	}
-	_, err := g.tell.WriteString(line)
+}
+
+func (g *guard) enter(sid int) int {
+	if g.register == nil && !g.failed {
+		var err error
+		g.register, err = nameless()
+		g.failed = err != nil
+	}
+	if g.failed {
+		return -1
+	}
+	slot := g.lines
+	if n := len(g.free); n > 0 {
+		slot, g.free = g.free[n-1], g.free[:n-1]
+	} else {
+		g.lines++
+	}
+	if !g.write(slot, strconv.Itoa(sid)) {
+		return -1
+	}
+	return slot
+}
+
+func (g *guard) write(slot int, text string) bool {
+	line := []byte("       \n")
+	copy(line, text)
+	_, err := g.register.WriteAt(line, int64(slot)*slotLen)
 	return err == nil
 }
 
-func (g *guard) start() error {
+// nameless makes a file that nobody else can open, in memory where the kernel has such files.
+func nameless() (*os.File, error) {
+	number, name := uintptr(319), []byte("pegbook\x00")
+	if runtime.GOARCH == "arm64" {
+		number = 279
+	}
+	const closeOnExec = 1
+	fd, _, errno := syscall.Syscall(number, uintptr(unsafe.Pointer(&name[0])), closeOnExec, 0)
+	if errno == 0 {
+		return os.NewFile(fd, "register"), nil
+	}
+	file, err := os.CreateTemp("", "pegbook-")
+	if err != nil {
+		return nil, err
+	}
+	return file, os.Remove(file.Name())
+}
+
+func (g *guard) start() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.tell != nil || g.failed {
+		return
+	}
 	input, tell, err := os.Pipe()
 	if err != nil {
-		return err
+		g.failed = true
+		return
 	}
 	defer input.Close()
 	cmd := exec.Command("/bin/sh", "-c", guardScript, "pegbook-guard")
 	cmd.Stdin = input
+	cmd.ExtraFiles = []*os.File{g.register}
 	cmd.Dir = "/"
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	if err := cmd.Start(); err != nil {
-		return errors.Join(err, tell.Close())
+	if cmd.Start() != nil {
+		tell.Close()
+		g.failed = true
+		return
 	}
 	go func() { _ = cmd.Wait() }()
 	g.tell = tell
-	return nil
 }
 
 // close lets the guard go.
@@ -171,5 +216,8 @@ func (g *guard) close() {
 	g.failed = true
 	if g.tell != nil {
 		g.tell.Close()
+	}
+	if g.register != nil {
+		g.register.Close()
 	}
 }
