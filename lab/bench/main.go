@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"regexp"
 	"time"
 )
 
@@ -23,11 +24,16 @@ func main() {
 	rounds := flag.Int("rounds", 3, "runs of each tool; the median counts")
 	peers := flag.Bool("peers", true, "measure ansible, mitogen and pyinfra where they are installed")
 	big := flag.Bool("big", true, "measure 1,000 hosts and 10,000 hosts of inventory")
+	only := flag.String("only", "", "measure only what this regular expression matches: W2, W3, package, cold, delay, start, big")
 	flag.Parse()
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	if err := bench(ctx, *pegbook, *rounds, *peers, *big); err != nil {
+	wanted, err := regexp.Compile(*only)
+	if err == nil {
+		err = bench(ctx, *pegbook, *rounds, *peers, *big, wanted)
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		stop()
 		os.Exit(1)
@@ -44,7 +50,7 @@ type workload struct {
 	peers bool
 }
 
-func bench(ctx context.Context, pegbook string, rounds int, peers, big bool) (err error) {
+func bench(ctx context.Context, pegbook string, rounds int, peers, big bool, wanted *regexp.Regexp) (err error) {
 	site, err := newSite(ctx, pegbook)
 	if err != nil {
 		return err
@@ -56,28 +62,41 @@ func bench(ctx context.Context, pegbook string, rounds int, peers, big bool) (er
 	}()
 	fmt.Printf("pegbook %s, %d rounds, medians; load before: %s\n\n", site.version, rounds, loadAverage())
 	fmt.Printf("%-34s %10s %10s %8s   %s\n", "workload", "raw limit", "pegbook", "ratio", "peers (times pegbook's wall clock)")
+	for _, m := range site.measurements(rounds, peers, big) {
+		if !wanted.MatchString(m.name) {
+			continue
+		}
+		if err := m.print(ctx); err != nil {
+			return fmt.Errorf("%s: %w", m.name, err)
+		}
+	}
+	return nil
+}
+
+// measurement prints one line of the table, or a few.
+type measurement struct {
+	name  string
+	print func(ctx context.Context) error
+}
+
+func (s *site) measurements(rounds int, peers, big bool) []measurement {
+	var all []measurement
 	for _, w := range []workload{
 		{name: "W2 20 tasks, 10 hosts", hosts: 10, tasks: mixed(), again: true, peers: true},
 		{name: "W2 20 tasks, 50 hosts", hosts: 50, tasks: mixed(), again: true},
 		{name: "W3 100 commands, 5 hosts", hosts: 5, tasks: commands(100), peers: true},
 	} {
-		if err := site.measure(ctx, w, rounds, peers && w.peers); err != nil {
-			return fmt.Errorf("%s: %w", w.name, err)
-		}
+		all = append(all, measurement{w.name, func(ctx context.Context) error { return s.measure(ctx, w, rounds, peers && w.peers) }})
 	}
-	if err := site.package64(ctx, rounds); err != nil {
-		return err
-	}
-	if err := site.cold(ctx, rounds); err != nil {
-		return err
-	}
-	if err := site.startUp(ctx); err != nil {
-		return err
-	}
+	all = append(all,
+		measurement{"package", func(ctx context.Context) error { return s.package64(ctx, rounds) }},
+		measurement{"cold", func(ctx context.Context) error { return s.cold(ctx, rounds) }},
+		measurement{"delay", func(ctx context.Context) error { return s.delayed(ctx, rounds) }},
+		measurement{"start", s.startUp})
 	if big {
-		return site.big(ctx)
+		all = append(all, measurement{"big", s.big})
 	}
-	return nil
+	return all
 }
 
 // seconds shows a duration with two digits that mean something.

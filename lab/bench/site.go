@@ -30,6 +30,7 @@ type site struct {
 	peers            []peer
 }
 
+// newSite opens a site for measuring pegbook beside the peers that are installed.
 func newSite(ctx context.Context, pegbook string) (*site, error) {
 	pegbook, err := filepath.Abs(pegbook)
 	if err != nil {
@@ -39,6 +40,17 @@ func newSite(ctx context.Context, pegbook string) (*site, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s does not run (make build first): %w", pegbook, err)
 	}
+	s, err := openSite(ctx)
+	if err != nil {
+		return nil, err
+	}
+	s.pegbook, s.version = pegbook, strings.TrimPrefix(strings.TrimSpace(string(version)), "pegbook ")
+	s.peers = findPeers()
+	return s, nil
+}
+
+// openSite makes the keys and starts the server.
+func openSite(ctx context.Context) (*site, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err
@@ -51,12 +63,10 @@ func newSite(ctx context.Context, pegbook string) (*site, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &site{pegbook: pegbook, version: strings.TrimPrefix(strings.TrimSpace(string(version)), "pegbook "), self: self,
-		dir: dir, work: filepath.Join(dir, "t"), keyFile: filepath.Join(dir, "id"), user: me.Username}
+	s := &site{self: self, dir: dir, work: filepath.Join(dir, "t"), keyFile: filepath.Join(dir, "id"), user: me.Username}
 	if err := s.start(ctx); err != nil {
 		return nil, errors.Join(err, s.close())
 	}
-	s.peers = findPeers()
 	return s, nil
 }
 
@@ -76,18 +86,23 @@ func (s *site) start(ctx context.Context) error {
 	if s.hostKey, err = os.ReadFile(filepath.Join(s.dir, "host.pub")); err != nil {
 		return err
 	}
-	var known bytes.Buffer
-	fields := strings.Fields(string(s.hostKey))
-	for i := range 1000 {
-		fmt.Fprintf(&known, "[%s]:%d %s %s\n", address(i), s.port, fields[0], fields[1])
-	}
 	config := fmt.Sprintf("Port %d\nListenAddress 0.0.0.0\nHostKey %s/host\nAuthorizedKeysFile %s/id.pub\nStrictModes no\nUsePAM no\nUseDNS no\nMaxStartups 2000\nMaxSessions 500\nPidFile none\nPermitRootLogin yes\nSubsystem sftp internal-sftp\n", s.port, s.dir, s.dir)
-	for name, text := range map[string]string{"known_hosts": known.String(), "sshd_config": config} {
+	for name, text := range map[string]string{"known_hosts": s.knownHosts(1000, s.port), "sshd_config": config} {
 		if err := os.WriteFile(filepath.Join(s.dir, name), []byte(text), 0o600); err != nil {
 			return err
 		}
 	}
 	return s.serve(ctx)
+}
+
+// knownHosts are the lines of known_hosts for n hosts.
+func (s *site) knownHosts(n, port int) string {
+	var known strings.Builder
+	fields := strings.Fields(string(s.hostKey))
+	for i := range n {
+		fmt.Fprintf(&known, "[%s]:%d %s %s\n", address(i), port, fields[0], fields[1])
+	}
+	return known.String()
 }
 
 // freePort is one that nobody listens on, on any address.
