@@ -96,7 +96,7 @@ func closeAll(ctx context.Context, call *modules.Call, host modules.Host, args d
 	started := time.Now()
 	defer func() { out.Seconds = time.Since(started).Round(100 * time.Millisecond).Seconds() }()
 	c := &closer{s: s, out: out, killed: map[wire.GPID]time.Time{}}
-	doubt := &patience{limit: 3 * args.Round}
+	doubt := args.patience()
 	for {
 		held, err := c.round(ctx, args.Node)
 		out.Left = held.Serving + held.Opening + held.Closing

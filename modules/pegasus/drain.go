@@ -45,7 +45,8 @@ func migrateModule() *modules.Module {
 
 What run.sh migrate_node does, but done when it is done: every partition whose primary is on the node gets
 a proposal to make its live secondary with the fewest primaries the new primary, and the task ends when
-the meta server shows no primary on the node any more. No data moves and clients hardly notice.
+the meta server shows no primary on the node any more, and each partition has its new one. No data
+moves and clients hardly notice.
 
 The level must be steady or lower, as a balancer would work against it: lively is set to steady, once,
 since setting the level drops what is queued. Partitions without another live replica are an error that
@@ -225,6 +226,11 @@ func planMigration(v *client.View, node wire.NodeInfo) ([]move, error) {
 	from := node.Node.Address
 	for i := range v.Tables {
 		for _, p := range v.Tables[i].Partitions {
+			if p.Primary == 0 && slices.Contains(p.Secondaries, from) {
+				// Its primary has stepped down and the next one is not there yet: nobody can be served.
+				moves = append(moves, move{pid: p.PID, text: p.PID.String() + " waits for its new primary", after: p})
+				continue
+			}
 			if p.Primary != from {
 				continue
 			}
@@ -283,7 +289,7 @@ func planDowngrade(keep int) planner {
 		}
 		up := alive(v)
 		var moves []move
-		var thin []string
+		var thin, headless []string
 		for i := range v.Tables {
 			for _, p := range v.Tables[i].Partitions {
 				if !slices.Contains(p.Secondaries, addr) {
@@ -296,7 +302,11 @@ func planDowngrade(keep int) planner {
 						left++
 					}
 				}
-				if left < keep || !up[p.Primary] {
+				if !up[p.Primary] {
+					headless = append(headless, v.Tables[i].Name+" "+p.PID.String())
+					continue
+				}
+				if left < keep {
 					thin = append(thin, fmt.Sprintf("%s %s (%d left)", v.Tables[i].Name, p.PID, left))
 					continue
 				}
@@ -307,10 +317,14 @@ func planDowngrade(keep int) planner {
 				moves = append(moves, m)
 			}
 		}
-		if len(thin) > 0 {
-			return nil, refusal(fmt.Sprintf("without node %s fewer than %d live replicas would be left of", node.Node, keep), thin)
+		var errs []error
+		if len(headless) > 0 {
+			errs = append(errs, refusal("there is no live primary, which would take the node out, of", headless))
 		}
-		return moves, nil
+		if len(thin) > 0 {
+			errs = append(errs, refusal(fmt.Sprintf("without node %s fewer than %d live replicas would be left of", node.Node, keep), thin))
+		}
+		return moves, errors.Join(errs...)
 	}
 }
 
@@ -346,7 +360,7 @@ func drain(ctx context.Context, call *modules.Call, host modules.Host, args drai
 	if lively {
 		h.level = wire.LevelSteady.String()
 	}
-	doubt := &patience{limit: 3 * args.Round}
+	doubt := args.patience()
 	for {
 		left, err := drainRound(ctx, s, q, h, step, args.Node)
 		switch {
@@ -379,6 +393,9 @@ type patience struct {
 	limit time.Duration
 	since time.Time
 }
+
+// patience is three rounds; less than a few seconds would be less than a busy machine takes.
+func (a drainArgs) patience() *patience { return &patience{limit: max(3*a.Round, 5*time.Second)} }
 
 // ends says whether an error is final: any but a plan's, and a plan's that stays.
 func (p *patience) ends(err error) bool {
@@ -456,6 +473,9 @@ func (q *queue) propose(ctx context.Context, moves []move) error {
 	for i := range moves {
 		m := &moves[i]
 		q.pending = append(q.pending, m.pid)
+		if len(m.actions) == 0 {
+			continue // only waited for
+		}
 		if at, ok := q.asked[m.pid]; ok && time.Since(at) < q.round*5/2 {
 			continue
 		}

@@ -17,6 +17,7 @@ import (
 	"github.com/pegbook/pegbook/modules"
 	"github.com/pegbook/pegbook/modules/modtest"
 	"github.com/pegbook/pegbook/modules/overlay"
+	"github.com/pegbook/pegbook/modules/pegasus/client"
 	"github.com/pegbook/pegbook/modules/pegasus/internal/fake"
 	"github.com/pegbook/pegbook/modules/pegasus/wire"
 )
@@ -225,9 +226,32 @@ func TestDrainRefuses(t *testing.T) {
 	b.Nodes[2].Alive = false
 	b.Mu.Unlock()
 	refused(downgradeModule(), node(1), "fewer than 2 live replicas")
+	refused(downgradeModule(), node(1), "there is no live primary")
 	b.AddTable("single", 5, 1)
 	refused(migrateModule(), node(1), "no other live replica")
 	b.locked(func() { assert.NotContains(t, strings.Join(b.Commands, "\n"), "kill_partition") })
+}
+
+// TestMigrationWaitsForTheNewPrimary: between a primary's stepping down and the next one's stepping up the
+// node has no primary any more, and yet nothing may go on.
+func TestMigrationWaitsForTheNewPrimary(t *testing.T) {
+	b := newBed(t, 3)
+	c, err := client.New(b.host.Dial, []string{fake.Meta(1)}, client.Options{})
+	require.NoError(t, err)
+	defer c.Close()
+	v, err := c.View(t.Context())
+	require.NoError(t, err)
+	p := &v.Tables[0].Partitions[0]
+	from, ok := v.Node(p.Primary.String())
+	require.True(t, ok)
+	before, err := planMigration(v, from)
+	require.NoError(t, err)
+	p.Primary, p.Secondaries = 0, append(p.Secondaries, p.Primary)
+	after, err := planMigration(v, from)
+	require.NoError(t, err)
+	require.Len(t, after, len(before), "the partition is still something to wait for")
+	require.Equal(t, p.PID, after[0].pid)
+	require.Empty(t, after[0].actions, "and nothing to propose")
 }
 
 // TestDrainSurvivesAFailover: what was queued and set is lost with the leader, and done again.
