@@ -17,6 +17,7 @@ type frame struct {
 	layers  []layered
 	role    *playbook.Role
 	handler *handler // the blocks are the content of a handler that includes
+	depth   int      // how many includes are around
 }
 
 // with gives the frame inside a block.

@@ -17,8 +17,16 @@ type inclusion struct {
 	key     string       // what must be equal for hosts to go through the content together
 }
 
+// maxDepth is how many includes may stand in one another. A file that includes itself until something is
+// so takes a few; one that never stops would take the control node's memory.
+const maxDepth = 200
+
 // include finds what the task brings in. A file that is not there fails the host.
 func (st *step) include(s *vars.Scope, res *result) {
+	if st.row.frame.depth >= maxDepth {
+		res.fail(fmt.Errorf("%s: %d includes stand in one another; give the one that includes itself a when that ends it, or use until", st.row.task.At, maxDepth))
+		return
+	}
 	content, err := st.content(s)
 	if err != nil {
 		res.fail(err)
@@ -103,6 +111,7 @@ func (p *Plan) compilerFor(pl *play, hs handlers) *compiler {
 func (w *row) contentFrame(content *playbook.Content, item *vars.Values) *frame {
 	f := *w.frame
 	f.section, f.handler = w.in, w.handler
+	f.depth++
 	if len(w.task.Vars.Names()) > 0 {
 		f.layers = append(slices.Clip(f.layers), layered{vars.IncludeParams, w.task.Vars})
 	}

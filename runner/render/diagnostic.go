@@ -55,11 +55,20 @@ func Diagnostic(w io.Writer, d diag.Diagnostic, source func(file string) []strin
 	}
 }
 
+// maxSnippet is how much of a source line is shown.
+const maxSnippet = 300
+
 func snippet(w io.Writer, p paint, at diag.Position, lines []string) {
 	if at.Line == 0 || at.Line > len(lines) {
 		return
 	}
 	line := Clean(strings.ReplaceAll(lines[at.Line-1], "\t", " "), false)
+	if len(line) > maxSnippet {
+		if at.Column > maxSnippet {
+			return // the place says more than an end of the line would
+		}
+		line = strings.ToValidUTF8(line[:maxSnippet], "") + "…"
+	}
 	number := fmt.Sprintf("%d", at.Line)
 	fmt.Fprintf(w, "  %s %s %s\n", p.in(gray, number), p.in(gray, "|"), line)
 	if at.Column > 0 && at.Column <= len(line)+1 {

@@ -5,6 +5,7 @@ import (
 	"io"
 	"strings"
 
+	"github.com/pegbook/pegbook/runner/diag"
 	"github.com/pegbook/pegbook/runner/event"
 )
 
@@ -13,8 +14,10 @@ type Plain struct {
 	w io.Writer
 	o Options
 	p paint
-	// heading is the play, batch and task the last lines stood under.
+	// heading is the play, batch and task the last lines stood under, at where the task is written: two
+	// tasks of one name are two.
 	heading string
+	at      diag.Position
 }
 
 // NewPlain makes a sink that writes plain lines to w.
@@ -43,7 +46,7 @@ func (r *Plain) Record(rec event.Record) {
 			fmt.Fprintf(r.w, "  %s %s: %s\n", r.p.in(gray, "…"), e.Host, Clean(e.Text, false))
 		}
 	case event.Included:
-		fmt.Fprintf(r.w, "  included %s for %s\n", e.File, names(e.Hosts))
+		fmt.Fprintf(r.w, "  included %s for %s\n", Clean(e.File, false), names(e.Hosts))
 	case event.Problem:
 		Diagnostic(r.w, e.Diagnostic, nil, r.p.on)
 	case event.RunDone:
@@ -65,7 +68,7 @@ func (r *Plain) under(play string, batch int, task string, handler bool) {
 	if r.heading == heading {
 		return
 	}
-	r.heading = heading
+	r.heading, r.at = heading, diag.Position{}
 	word := "TASK"
 	if handler {
 		word = "HANDLER"
@@ -74,7 +77,11 @@ func (r *Plain) under(play string, batch int, task string, handler bool) {
 }
 
 func (r *Plain) done(e event.TaskDone) {
+	if r.at != (diag.Position{}) && r.at != e.At {
+		r.heading = ""
+	}
 	r.under(e.Play, e.Batch, e.Task, e.Handler)
+	r.at = e.At
 	for _, line := range taskLines(r.p, r.o, e) {
 		fmt.Fprintln(r.w, line)
 	}
