@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"path/filepath"
 	"slices"
@@ -106,8 +107,22 @@ func (c *cluster) pids(t *testing.T) map[string]string {
 	return found
 }
 
+// lastWords shows what the servers wrote last, where a test failed.
+func (c *cluster) lastWords(t *testing.T) {
+	if !t.Failed() {
+		return
+	}
+	c.units(func(m machines.Machine, unit string) {
+		role := strings.TrimPrefix(unit, "pegasus-")
+		out, err := c.Run(context.WithoutCancel(t.Context()), m, "sh", "-c",
+			"systemctl status --no-pager --lines=5 "+unit+"; tail -n 5 /srv/work/app/pegasus/"+role+"/result")
+		t.Logf("%s on %s: %v\n%s", unit, m.Name, err, out)
+	})
+}
+
 func (s *site) testPegasus(t *testing.T) {
 	c := s.cluster(t)
+	t.Cleanup(func() { c.lastWords(t) })
 	for _, m := range c.List {
 		for _, disk := range disks {
 			c.on(t, m, fmt.Sprintf("mkdir -p /srv/%s && mount -t tmpfs -o size=64m tmpfs /srv/%s", disk, disk))

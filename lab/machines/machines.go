@@ -138,13 +138,18 @@ func (m *Machines) boot(ctx context.Context, machine Machine) error {
 	if err := m.fileSystem(machine); err != nil {
 		return err
 	}
+	groups, err := makeGroups(machine)
+	if err != nil {
+		return err
+	}
 	log, err := os.Create(filepath.Join(machine.dir, "log"))
 	if err != nil {
 		return err
 	}
 	defer log.Close()
 	// Not bound to ctx: the machine outlives Start, Stop ends it.
-	cmd := exec.Command("systemd-nspawn", "-q", "--register=no", "--keep-unit", "--machine="+machine.Name,
+	cmd := exec.Command("/bin/sh", "-ec", `for group in $1; do echo $$ >"$group/cgroup.procs"; done; shift; exec "$@"`, "sh",
+		strings.Join(groups, " "), "systemd-nspawn", "-q", "--register=no", "--keep-unit", "--machine="+machine.Name,
 		"--network-namespace-path=/run/netns/"+machine.netns, "-D", machine.Root, "--boot")
 	cmd.Stdout, cmd.Stderr = log, log
 	// A test that runs out of time runs no clean-up: then the machine at least shuts down.
@@ -292,7 +297,7 @@ func (m *Machines) Stop() error {
 	}
 	var failed []error
 	for _, machine := range m.List {
-		failed = append(failed, awaitEnd(machine), unmount(machine.Root))
+		failed = append(failed, awaitEnd(machine), removeGroups(machine), unmount(machine.Root))
 		for _, argv := range [][]string{{"ip", "netns", "del", machine.netns}, {"ip", "link", "del", machine.veth}} {
 			_ = exec.Command(argv[0], argv[1:]...).Run() // not there is as good as removed
 		}

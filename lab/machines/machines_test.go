@@ -34,6 +34,17 @@ func TestMachinesComeUpAndLeaveNothing(t *testing.T) {
 	require.False(t, Reachable(m.List[0].Address, 22))
 	require.True(t, Reachable(m.List[1].Address, 22))
 
+	// Units of one name on two machines are two units.
+	for _, machine := range m.List {
+		_, err := m.Run(t.Context(), machine, "systemd-run", "--quiet", "--unit=same", "sleep", "86000")
+		require.NoError(t, err)
+	}
+	_, err = m.Run(t.Context(), m.List[0], "systemctl", "stop", "same")
+	require.NoError(t, err)
+	state, err := m.Run(t.Context(), m.List[1], "systemctl", "status", "--no-pager", "same")
+	require.NoError(t, err, state)
+	require.Contains(t, state, "sleep 86000")
+
 	require.NoError(t, m.Stop())
 	require.NoDirExists(t, dir)
 	left, err := exec.Command("ip", "netns", "list").Output()
