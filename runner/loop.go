@@ -116,6 +116,16 @@ func (st *step) label(s *vars.Scope, value vars.Data) string {
 	return d.Text()
 }
 
+// itemFields are what the result of an item says about the item.
+func (st *step) itemFields(res *result, it *item) {
+	res.set(st.loopVar(), it.value)
+	res.set("ansible_loop_var", vars.Of(st.loopVar()))
+	if index := st.row.task.LoopControl.Index; index != "" {
+		res.set(index, vars.Of(it.index))
+		res.set("ansible_index_var", vars.Of(index))
+	}
+}
+
 // sum makes the task's result of those of its items.
 func (st *step) sum(sum *result) {
 	if len(sum.items) == 0 {

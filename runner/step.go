@@ -78,17 +78,22 @@ func (st *step) register(res *result) {
 }
 
 // notifications resolves the names that the task notifies, for each item of a loop; a task that changed
-// notifies those of all its items.
+// notifies those of all its items. The nearest notify counts: a task's own, or else its block's.
 func (st *step) notifications() {
 	if st.res.status != event.Changed {
 		return
 	}
-	for k := st.row.keys; k != nil; k = k.outer {
-		for _, v := range k.Notify {
-			if err := st.notification(v); err != nil {
-				st.res.fail(fmt.Errorf("notify: %w", err))
-				return
-			}
+	k := st.row.keys
+	for k != nil && len(k.Notify) == 0 {
+		k = k.outer
+	}
+	if k == nil {
+		return
+	}
+	for _, v := range k.Notify {
+		if err := st.notification(v); err != nil {
+			st.res.fail(fmt.Errorf("notify: %w", err))
+			return
 		}
 	}
 }
@@ -126,8 +131,7 @@ func (st *step) once(ctx context.Context, s *vars.Scope, it *item) *result {
 	}
 	st.verdict(s, res)
 	if it != nil {
-		res.set(st.loopVar(), it.value)
-		res.set("ansible_loop_var", vars.Of(st.loopVar()))
+		st.itemFields(res, it)
 	}
 	res.took = time.Since(start)
 	return res

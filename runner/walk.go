@@ -245,24 +245,18 @@ func (st *step) share() {
 	}
 }
 
-// notify queues the handlers that the task notified.
+// notify queues the handlers that the task notified, for its host; also where run_once lets it stand for all.
 func (st *step) notify() error {
 	for _, name := range st.res.notify {
 		found := st.lane.handlers.notified(name)
 		if len(found) == 0 {
 			return fmt.Errorf("no handler is called %q%s", name, hint(diag.DidYouMean(name, st.lane.handlers.names())))
 		}
-		who := []*player{st.p}
-		if st.alone {
-			who = st.who
-		}
-		for _, p := range who {
-			for _, h := range found {
-				if p.notified == nil {
-					p.notified = map[*handler]bool{}
-				}
-				p.notified[h] = true
+		for _, h := range found {
+			if st.p.notified == nil {
+				st.p.notified = map[*handler]bool{}
 			}
+			st.p.notified[h] = true
 		}
 	}
 	return nil
@@ -320,6 +314,9 @@ func (st *step) shownItem(res *result, noLog bool) event.Item {
 		it.Label = maskText(res.label, res.secrets)
 	}
 	it.Status, it.Ignored, it.Attempts = res.status, res.failed() && res.ignored, res.attempts
+	if it.Status == event.Unreachable {
+		it.Status = event.Failed // unreachable is the host, once all its items have been tried
+	}
 	it.DelegatedTo, it.TookMS = res.delegatedTo, milliseconds(res.took)
 	return it
 }

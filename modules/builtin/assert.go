@@ -36,12 +36,12 @@ type AssertionError struct {
 	Message string
 }
 
-// Error is the task's message, or the condition.
+// Error is what the task says, as it says it; without that it names the condition.
 func (e *AssertionError) Error() string {
 	if e.Message == "" {
 		return fmt.Sprintf("%s does not hold", e.Assertion)
 	}
-	return fmt.Sprintf("%s (%s does not hold)", e.Message, e.Assertion)
+	return e.Message
 }
 
 func proposeAssert(_ context.Context, call *modules.Call, args assertArgs) (*modules.Proposal, error) {

@@ -1,10 +1,12 @@
 package builtin
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
 	"regexp"
+	"strings"
 
 	"github.com/pegbook/pegbook/modules"
 )
@@ -75,11 +77,31 @@ func variable(call *modules.Call, text string) (json.RawMessage, error) {
 	return call.Eval(modules.Expr("." + path[1]))
 }
 
-// plain is a JSON text without its quotes, anything else as JSON.
+// plain is a JSON text without its quotes, anything else as JSON with a space after each comma and colon, as
+// templates print it.
 func plain(raw json.RawMessage) string {
 	var text string
 	if json.Unmarshal(raw, &text) == nil {
 		return text
 	}
-	return string(raw)
+	var compact bytes.Buffer
+	if json.Compact(&compact, raw) != nil {
+		return string(raw)
+	}
+	var out strings.Builder
+	quoted, escaped := false, false
+	for _, c := range compact.String() {
+		out.WriteRune(c)
+		switch {
+		case escaped:
+			escaped = false
+		case quoted && c == '\\':
+			escaped = true
+		case c == '"':
+			quoted = !quoted
+		case !quoted && (c == ',' || c == ':'):
+			out.WriteByte(' ')
+		}
+	}
+	return out.String()
 }

@@ -25,6 +25,7 @@ func TestModulesThatNeedNoHost(t *testing.T) {
 	}{
 		{"debug msg", Debug(), `{"msg": "hello"}`, "hello", `{"msg":"hello"}`},
 		{"debug list", Debug(), `{"msg": ["a", 1]}`, `["a", 1]`, `{"msg":["a",1]}`},
+		{"debug mapping", Debug(), `{"msg": {"a:b":[1,"x,\"y"]}}`, `{"a:b": [1, "x,\"y"]}`, `{"msg":{"a:b":[1,"x,\"y"]}}`},
 		{"debug nothing", Debug(), `{}`, "Hello world!", `{"msg":"Hello world!"}`},
 		{"debug var", Debug(), `{"var": "name"}`, "name: x1", `{"name":"x1"}`},
 		{"debug var with a dot", Debug(), `{"var": ".name"}`, ".name: x1", `{".name":"x1"}`},
@@ -73,7 +74,7 @@ func TestErrorsOfModulesThatNeedNoHost(t *testing.T) {
 		{Name: "message", Args: `{"msg": "no good"}`, Want: "no good"}, {Name: "none", Args: `{}`, Want: "Failed as requested from task"}})
 	modtest.Errors(t, Assert(), []modtest.ErrorCase{
 		{Name: "false", Args: `{"that": ["true", "false", "none"]}`, Want: "false does not hold"},
-		{Name: "message", Args: `{"that": "false", "fail_msg": "too few"}`, Want: "too few (false does not hold)"},
+		{Name: "message", Args: `{"that": "false", "fail_msg": "too few"}`, Want: "too few"},
 		{Name: "alias", Args: `{"that": "false", "msg": "too few"}`, Want: "too few"},
 		{Name: "no boolean", Args: `{"that": "\"yes\""}`, Want: `is "yes", not true or false`},
 		{Name: "nothing", Args: `{}`, Want: "argument that is missing"},

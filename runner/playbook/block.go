@@ -157,7 +157,9 @@ func (k Keywords) Under(inner Keywords) Keywords {
 	}
 	out.When = slices.Concat(k.When, inner.When)
 	out.Tags = slices.Concat(k.Tags, inner.Tags)
-	out.Notify = slices.Concat(k.Notify, inner.Notify)
+	if len(inner.Notify) == 0 {
+		out.Notify = k.Notify
+	}
 	out.Environment = slices.Concat(k.Environment, inner.Environment)
 	out.Defaults = slices.Concat(k.Defaults, inner.Defaults)
 	if k.Vars != nil {
