@@ -1,0 +1,46 @@
+package main
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/pegbook/pegbook/modules/modtest"
+	"github.com/pegbook/pegbook/runner"
+	"github.com/pegbook/pegbook/runner/inventory"
+	"github.com/pegbook/pegbook/runner/playbook"
+	"github.com/pegbook/pegbook/runner/vars"
+)
+
+// What the examples of the manual pages take for granted: variables, results of tasks before them, a handler.
+const (
+	exampleVars     = `{"pegasus_version": "2.5.0", "package": {"changed": true}, "config": {"changed": false}}`
+	exampleHandlers = "  handlers:\n  - name: restart\n    ping:\n"
+)
+
+// TestExamplesCompile compiles the example of every module's manual page as a user would who copies it.
+func TestExamplesCompile(t *testing.T) {
+	set := moduleSet()
+	inv, problems := inventory.Load(inventory.Options{Sources: []string{"h1,"}})
+	require.NoError(t, problems.Err())
+	extra, problems := vars.ParseExtra(exampleVars)
+	require.NoError(t, problems.Err())
+	for _, m := range set.All() {
+		t.Run(m.Name, func(t *testing.T) {
+			example := modtest.Example(m)
+			require.Contains(t, example, m.Name+":")
+			var text strings.Builder
+			text.WriteString("- hosts: all\n  gather_facts: false\n  tasks:\n")
+			for line := range strings.Lines(example) {
+				text.WriteString("  " + line)
+			}
+			text.WriteString("\n" + exampleHandlers)
+			files := playbook.Options{Files: playbook.Memory{"example.yml": text.String()}, Extra: extra}
+			pb, problems := playbook.Parse("example.yml", files)
+			require.NoError(t, problems.Err(), text.String())
+			_, problems = runner.Compile(runner.Inputs{Playbooks: []*playbook.Playbook{pb}, Inventory: inv, Modules: set, Extra: extra, Files: files})
+			require.NoError(t, problems.Err(), text.String())
+		})
+	}
+}
