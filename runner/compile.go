@@ -191,7 +191,7 @@ func (c *compiler) order(b *book) {
 func (c *compiler) require(p *playbook.Play) {
 	for _, r := range p.Requires {
 		hosts, ok := c.plan.in.Inventory.Group(r.Group)
-		if !ok && r.Count > 0 {
+		if !ok && !compare(0, r.Op, r.Count) {
 			c.problems.Add(r.At, diag.DidYouMean(r.Group, c.plan.in.Inventory.Groups()), "the inventory has no group %q; the play requires %s %d hosts in it", r.Group, r.Op, r.Count)
 			continue
 		}

@@ -76,10 +76,22 @@ func (p *Plan) selectHosts(pl *playbook.Play, inv *inventory.Inventory, s *vars.
 		return nil, diagnosed(err, pl.Hosts.Position())
 	}
 	hosts, problems := selectPatterns(inv, patterns, pl.Hosts.Position())
+	problems = withoutOptional(problems, pl.Requires, inv)
 	if p.limit != nil {
 		hosts = slices.DeleteFunc(slices.Clone(hosts), func(h *inventory.Host) bool { return !p.limit[h.Name] })
 	}
 	return arrange(hosts, pl.Order), problems
+}
+
+// withoutOptional drops the warnings about groups that the inventory lacks and the play's requires name:
+// how many hosts such a group must have is said there, and none may do.
+func withoutOptional(problems diag.List, requires []playbook.Requirement, inv *inventory.Inventory) diag.List {
+	return slices.DeleteFunc(problems, func(d diag.Diagnostic) bool {
+		return slices.ContainsFunc(requires, func(r playbook.Requirement) bool {
+			_, there := inv.Group(r.Group)
+			return !there && d.Problem == "no host or group is called "+r.Group
+		})
+	})
 }
 
 func selectPatterns(inv *inventory.Inventory, patterns []string, at diag.Position) ([]*inventory.Host, diag.List) {

@@ -235,6 +235,19 @@ all: {children: {meta: {hosts: {h1: }}}}
 	assert.Contains(t, problems.Error(), `no group "mata"`)
 }
 
+func TestRequiresMayAllowAGroupToBeMissing(t *testing.T) {
+	const files = `-- hosts.yml --
+all: {children: {meta: {hosts: {h1: }}}}
+-- site.yml --
+- {hosts: "meta:collector", requires: {collector: "<=1"}}
+- {hosts: "meta:collector"}
+`
+	_, problems := compileFiles(t, files, nil)
+	require.Len(t, problems, 1, "%v", problems)
+	assert.Equal(t, 2, problems[0].Line)
+	assert.False(t, problems.Failed())
+}
+
 func TestPanicOfAModuleFailsItsTask(t *testing.T) {
 	r := runFiles(t, "-- site.yml --\n- {hosts: h1, gather_facts: false, tasks: [{name: t, burst: {}}]}\n", func(in *Inputs, _ *Options) {
 		in.Modules = NewSet(modules.Define("burst", "Panic.", func(context.Context, *modules.Call, struct{}) (*modules.Proposal, error) {
