@@ -30,7 +30,7 @@ type labSite struct {
 	more []string
 }
 
-// startLab starts a lab whose servers take 1/20 of production time.
+// startLab starts a lab whose servers take 1/20 of production time, if the options say nothing else.
 func startLab(t *testing.T, o lab.Options) *labSite {
 	t.Helper()
 	exe, err := os.Executable()
@@ -40,7 +40,10 @@ func startLab(t *testing.T, o lab.Options) *labSite {
 	require.NoError(t, os.Symlink(exe, self))
 	o.Dir = filepath.Join(t.TempDir(), "lab")
 	o.Server = []string{self, "lab", "serve"}
-	o.SSHPort, o.ZooKeeperPort, o.Scale = freePort(t, o.Address), freePort(t, o.Address), 0.05
+	o.SSHPort, o.ZooKeeperPort = freePort(t, o.Address), freePort(t, o.Address)
+	if o.Scale == 0 {
+		o.Scale = 0.05
+	}
 	t.Cleanup(func() { assert.NoError(t, lab.Down(context.Background(), o.Dir)) })
 	state, err := lab.Up(t.Context(), o)
 	require.NoError(t, err)
