@@ -140,12 +140,6 @@ func TestAddressReadsVariablesBeforeKeywordsBeforeDefaults(t *testing.T) {
 	assert.ErrorContains(t, err, `port is "ssh"`)
 }
 
-func TestMaskKeepsJSON(t *testing.T) {
-	raw := json.RawMessage(`{"msg":"is hunter\"22","n":12345}`)
-	assert.JSONEq(t, `{"msg":"is ********","n":12345}`, string(mask(raw, []string{`hunter"22`, "", "n"})))
-	assert.JSONEq(t, `{"censored":"a secret is in it"}`, string(mask(raw, []string{"12345"})))
-}
-
 func TestForcedHandlersRunOnFailedHosts(t *testing.T) {
 	r := runFiles(t, `-- site.yml --
 - hosts: h1,h2

@@ -228,39 +228,6 @@ func (r *result) anyOpaque() bool {
 	return r.opaque
 }
 
-const (
-	hidden   = "hidden by no_log"
-	censored = `{"censored":"hidden by no_log"}`
-	masked   = "********"
-	// leastSecret is how long a secret must be to be looked for in what is shown: hiding every "a" would
-	// tell more than it hides.
-	leastSecret = 4
-)
-
-// mask hides secrets in what is shown.
-func mask(raw json.RawMessage, secrets []string) json.RawMessage {
-	for _, secret := range secrets {
-		quoted, err := json.Marshal(secret)
-		if err != nil || len(secret) < leastSecret {
-			continue
-		}
-		raw = bytes.ReplaceAll(raw, quoted[1:len(quoted)-1], []byte(masked))
-	}
-	if len(secrets) > 0 && !json.Valid(raw) {
-		return json.RawMessage(`{"censored":"a secret is in it"}`)
-	}
-	return raw
-}
-
-func maskText(text string, secrets []string) string {
-	for _, secret := range secrets {
-		if len(secret) >= leastSecret {
-			text = strings.ReplaceAll(text, secret, masked)
-		}
-	}
-	return text
-}
-
 // shownDiff is a diff as events carry it: both sides only where the user asked for them.
 func shownDiff(diffs []modules.Diff, sides bool, secrets []string) []modules.Diff {
 	if len(diffs) == 0 {
