@@ -140,6 +140,9 @@ type Change struct {
 	Strip int
 	// Recursive is for SetAttributes.
 	Recursive bool
+	// Within is for SetAttributes of something that was found in a directory: no link leads the change out
+	// of it, whatever those who can write there have put into its place since.
+	Within string
 	Attributes
 }
 

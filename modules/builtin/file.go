@@ -175,7 +175,7 @@ func (a fileArgs) proposeDirectory(ctx context.Context, call *modules.Call, p *m
 		}
 		if attributes, diffs := a.differ(f); len(diffs) > 0 {
 			p.Diff = append(p.Diff, diffs...)
-			changes = append(changes, modules.Change{Kind: modules.SetAttributes, Path: f.Path, Attributes: attributes})
+			changes = append(changes, modules.Change{Kind: modules.SetAttributes, Path: f.Path, Within: a.Path, Attributes: attributes})
 		}
 	}
 	if len(changes) > 0 {
@@ -184,10 +184,13 @@ func (a fileArgs) proposeDirectory(ctx context.Context, call *modules.Call, p *m
 	return nil
 }
 
+// maxWalk bounds what a host can make the control node remember of one directory.
+const maxWalk = 500_000
+
 // walk lists everything below a directory, one round trip a level.
 func walk(ctx context.Context, host modules.Host, dir string) ([]modules.File, error) {
 	var all []modules.File
-	level := []modules.Query{{Path: dir, List: true}}
+	level := []modules.Query{{Path: dir, List: true, Follow: true}}
 	for len(level) > 0 {
 		files, err := host.Look(ctx, level...)
 		if err != nil {
@@ -195,7 +198,9 @@ func walk(ctx context.Context, host modules.Host, dir string) ([]modules.File, e
 		}
 		level = nil
 		for _, f := range files {
-			all = append(all, f.Entries...)
+			if all = append(all, f.Entries...); len(all) > maxWalk {
+				return nil, fmt.Errorf("%s holds more than %d files; that many are not looked at one by one", dir, maxWalk)
+			}
 			for _, entry := range f.Entries {
 				if entry.Kind == modules.Directory {
 					level = append(level, modules.Query{Path: entry.Path, List: true})

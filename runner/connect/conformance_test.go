@@ -192,6 +192,20 @@ func testTree(t *testing.T, s *subject) {
 	if !errors.Is(err, fs.ErrNotExist) || !errors.As(err, &refused) || refused.Path != at("none") {
 		t.Errorf("nothing there: %v", err)
 	}
+	// Somebody has put links in the place of what was found there.
+	apply(t, h,
+		modules.Change{Kind: modules.SetAttributes, Path: at("link/sub/f"), Within: at("link"), Attributes: mode(0o600)},
+		modules.Change{Kind: modules.SetAttributes, Path: at("tree"), Within: at("tree"), Attributes: mode(0o700)},
+		modules.Change{Kind: modules.MakeLink, Path: at("tree/up"), Target: ".."})
+	if f := look(t, h, modules.Query{Path: at("tree/sub/f")}); f.Mode != 0o600 {
+		t.Errorf("within a tree it has mode %#o", f.Mode)
+	}
+	for _, path := range []string{"tree/out", "tree/up/beside", "beside"} {
+		err := h.Apply(t.Context(), modules.Change{Kind: modules.SetAttributes, Path: at(path), Within: at("tree"), Attributes: mode(0o666)})
+		if f := look(t, h, modules.Query{Path: at("beside")}); err == nil || f.Mode != 0o644 {
+			t.Errorf("out of the tree by %s: mode %#o, %v", path, f.Mode, err)
+		}
+	}
 	if strings.TrimSpace(run(t, h, "id", "-u")) != "0" {
 		return
 	}

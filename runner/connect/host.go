@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"maps"
 	"net"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -22,8 +23,8 @@ const (
 	room = 64 << 10
 	// roomPerFile is what the state of a file may take, its content aside.
 	roomPerFile = 16 << 10
-	// maxListing bounds an answer that holds directories.
-	maxListing = 128 << 20
+	// maxContent bounds the content of one file.
+	maxContent = 128 << 20
 	// maxInline is how much content one request carries itself; the rest is streamed after it.
 	maxInline = 1 << 20
 )
@@ -48,27 +49,45 @@ func (h *host) Look(ctx context.Context, queries ...modules.Query) ([]modules.Fi
 	if len(queries) == 0 {
 		return nil, nil
 	}
-	limit := room
+	limit, listing := room, 0
 	asked := make([]wire.Query, len(queries))
 	for i, q := range queries {
 		asked[i] = wire.Query{Path: q.Path, Content: q.Content, Follow: q.Follow, Sum: q.Sum, List: q.List, Disk: q.Disk}
-		limit += roomPerFile + int(min(q.Content, maxListing))
+		limit += roomPerFile + int(min(q.Content, maxContent))
 		if q.List {
-			limit += maxListing
+			listing = wire.MaxListing
 		}
 	}
-	answer, err := h.mux.call(ctx, wire.AppendLook(wire.Begin(64*len(asked)), asked), nil, limit)
+	answer, err := h.mux.call(ctx, wire.AppendLook(wire.Begin(64*len(asked)), asked), nil, limit+listing)
 	if err != nil {
 		return nil, h.broken(err)
 	}
-	found, err := wire.ParseFiles(answer)
+	found, err := wire.ParseFiles(answer, len(queries))
 	if err != nil {
 		return nil, h.refused(err)
 	}
-	if len(found) != len(queries) {
-		return nil, h.refused(wire.ErrMessage)
+	for i, q := range queries {
+		if !answers(&found[i], q) {
+			return nil, h.refused(wire.ErrMessage)
+		}
 	}
 	return files(found), nil
+}
+
+// answers says whether what the host tells is about what it was asked. Paths of an answer are used to ask
+// and to change more: a host must not choose them.
+func answers(f *wire.File, q modules.Query) bool {
+	if f.Path != q.Path || len(f.Content) > int(q.Content) || len(f.Entries) > 0 && !q.List {
+		return false
+	}
+	dir := strings.TrimSuffix(filepath.Clean(q.Path), "/") + "/"
+	for i := range f.Entries {
+		name, ok := strings.CutPrefix(f.Entries[i].Path, dir)
+		if !ok || name == "" || name == "." || name == ".." || strings.Contains(name, "/") {
+			return false
+		}
+	}
+	return true
 }
 
 func files(found []wire.File) []modules.File {
@@ -139,7 +158,7 @@ func (h *host) Apply(ctx context.Context, changes ...modules.Change) error {
 }
 
 func changeOf(c modules.Change) (wire.Change, error) {
-	w := wire.Change{Path: c.Path, Target: c.Target, Strip: c.Strip, Owner: c.Owner, Group: c.Group,
+	w := wire.Change{Path: c.Path, Target: c.Target, Within: c.Within, Strip: c.Strip, Owner: c.Owner, Group: c.Group,
 		Backup: c.Backup, Recursive: c.Recursive}
 	if c.Mode != nil {
 		w.HasMode, w.Mode = true, *c.Mode

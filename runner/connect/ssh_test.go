@@ -371,7 +371,8 @@ func TestBecomeWithPassword(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("making a user with a password needs root")
 	}
-	const name, password = "pegbooktest", "it's a secret"
+	// Of this run alone, which another beside it must not take away.
+	name, password := fmt.Sprintf("pegbooktest%d", os.Getpid()%100_000), "it's a secret"
 	hash, err := exec.Command("openssl", "passwd", "-6", password).Output()
 	if err != nil {
 		t.Skipf("openssl: %v", err)
@@ -384,9 +385,7 @@ func TestBecomeWithPassword(t *testing.T) {
 	sudoers := "/etc/sudoers.d/" + name
 	t.Cleanup(func() {
 		_ = os.Remove(sudoers)
-		if out, err := exec.Command("userdel", name).CombinedOutput(); err != nil {
-			t.Errorf("userdel: %s", out)
-		}
+		waitFor(t, "the user's processes to end, so that it can be removed", func() bool { return exec.Command("userdel", name).Run() == nil })
 	})
 	if err := exec.Command("chown", "-R", name, home).Run(); err != nil {
 		t.Fatal(err)

@@ -89,6 +89,7 @@ type talk struct {
 	mu     sync.Mutex // guards the rest
 	stderr tail
 	asked  int
+	spoken bool // the script runs: who asks for a password from now on is not the method
 }
 
 var errWrongPassword = errors.New("the password is wrong")
@@ -103,19 +104,22 @@ func (e *hintError) Error() string { return e.problem.Error() }
 
 // hello answers the script until the helper is there.
 func (t *talk) hello() error {
-	for {
+	for sent := false; ; sent = true {
 		w, err := hear(t.out, t.mark, &t.noise)
 		if err != nil {
 			return err
 		}
-		switch w.verb {
-		case "hello":
+		t.mu.Lock()
+		t.spoken = true
+		t.mu.Unlock()
+		switch {
+		case w.verb == "hello":
 			return nil
-		case "need":
+		case w.verb == "need" && !sent:
 			if err := t.upload(w.rest); err != nil {
 				return err
 			}
-		case "error":
+		case w.verb == "error":
 			problem, hint := explain(w.rest)
 			return &hintError{problem, hint}
 		default:
@@ -151,7 +155,7 @@ func (t *talk) listen() {
 		n, err := t.stream.Stderr().Read(buffer)
 		t.mu.Lock()
 		t.stderr.add(buffer[:n])
-		question := t.become.User != "" && t.become.Password != "" && strings.HasSuffix(strings.TrimSpace(string(t.stderr.kept)), prompt)
+		question := !t.spoken && t.become.User != "" && t.become.Password != "" && strings.HasSuffix(strings.TrimSpace(string(t.stderr.kept)), prompt)
 		if question {
 			t.asked++
 			t.stderr.kept = t.stderr.kept[:0]

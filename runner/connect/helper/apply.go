@@ -96,16 +96,26 @@ func (s *server) owner(c *wire.Change) (ids, error) {
 	return who, nil
 }
 
-// own sets owner and group of a path where they differ; a link's own, not those of what it points to.
-func own(path string, who ids) error {
+// ownLink sets owner and group of a link that was made a moment ago; of nothing else that may stand at its
+// name by now.
+func ownLink(path string, who ids) error {
 	if who.uid < 0 && who.gid < 0 {
 		return nil
 	}
-	info, err := os.Lstat(path)
-	if err != nil || who.has(info) {
+	const pathOnly, emptyPath = 0x200000, 0x1000 // O_PATH, AT_EMPTY_PATH
+	fd, err := syscall.Open(path, pathOnly|syscall.O_NOFOLLOW|syscall.O_CLOEXEC, 0)
+	if err != nil {
 		return err
 	}
-	return os.Lchown(path, who.uid, who.gid)
+	defer syscall.Close(fd)
+	var st syscall.Stat_t
+	if err := syscall.Fstat(fd, &st); err != nil {
+		return err
+	}
+	if st.Mode&syscall.S_IFMT != syscall.S_IFLNK || int(st.Uid) != os.Geteuid() {
+		return errors.New("somebody else put a file there")
+	}
+	return syscall.Fchownat(fd, "", who.uid, who.gid, emptyPath)
 }
 
 // has says whether a file is theirs already.
@@ -162,7 +172,7 @@ func makeLink(c *wire.Change, who ids) error {
 		if err != nil {
 			return err
 		}
-		if err = own(temporary, who); err == nil {
+		if err = ownLink(temporary, who); err == nil {
 			err = os.Rename(temporary, c.Path)
 		}
 		if err != nil {
@@ -173,6 +183,9 @@ func makeLink(c *wire.Change, who ids) error {
 }
 
 func setAttributes(ctx context.Context, c *wire.Change, who ids) error {
+	if c.Within != "" {
+		return attributesWithin(c, who)
+	}
 	info, err := os.Stat(c.Path)
 	if err != nil {
 		return err
@@ -192,6 +205,20 @@ func setAttributes(ctx context.Context, c *wire.Change, who ids) error {
 		return refuse(verb(c.Kind), filepath.Join(c.Path, name), err)
 	}
 	return err
+}
+
+// attributesWithin changes what was found below a directory that may belong to somebody else.
+func attributesWithin(c *wire.Change, who ids) error {
+	name, err := filepath.Rel(c.Within, c.Path)
+	if err != nil || !filepath.IsLocal(name) || c.Recursive {
+		return errors.New("it is not below " + c.Within)
+	}
+	root, err := os.OpenRoot(c.Within)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	return (&treeChange{root: root, change: c, who: who}).attributes(name)
 }
 
 // treeChange gives everything below a root the same attributes.

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 	"syscall"
 	"time"
 
@@ -17,7 +18,7 @@ import (
 
 func (s *server) look(ctx context.Context, queries []wire.Query) ([]wire.File, *wire.Error) {
 	files := make([]wire.File, len(queries))
-	total := 0
+	total, entries, listed := 0, 0, 0
 	for i, q := range queries {
 		if err := ctx.Err(); err != nil {
 			return nil, refuse("look at", q.Path, err)
@@ -29,12 +30,29 @@ func (s *server) look(ctx context.Context, queries []wire.Query) ([]wire.File, *
 		if err != nil {
 			return nil, refuse("look at", q.Path, err)
 		}
-		if total += len(f.Content) + 64*len(f.Entries); total > maxAnswer {
+		if total += len(f.Content); total > maxAnswer {
 			return nil, refuse("look at", q.Path, errors.New("more than fits into one answer"))
+		}
+		listed += listingLen(f.Entries)
+		if entries += len(f.Entries); entries > wire.MaxEntries || listed > wire.MaxListing {
+			return nil, refuse("list", q.Path, errTooMany)
 		}
 		files[i] = f
 	}
 	return files, nil
+}
+
+// errTooMany is a directory that would not fit into an answer.
+var errTooMany = errors.New("more than " + strconv.Itoa(wire.MaxEntries) + " entries; that many are not listed")
+
+// listingLen is no less than what the entries take in an answer.
+func listingLen(entries []wire.File) int {
+	n := 0
+	for i := range entries {
+		e := &entries[i]
+		n += 128 + len(e.Path) + len(e.Owner) + len(e.Group) + len(e.Target)
+	}
+	return n
 }
 
 func (s *server) lookAt(ctx context.Context, q wire.Query, room int) (wire.File, error) {
@@ -183,6 +201,9 @@ func (s *server) list(ctx context.Context, f *wire.File) error {
 	children, err := os.ReadDir(f.Path)
 	if err != nil {
 		return err
+	}
+	if len(children) > wire.MaxEntries {
+		return errTooMany
 	}
 	for _, child := range children {
 		if err := ctx.Err(); err != nil {

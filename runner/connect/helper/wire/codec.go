@@ -43,8 +43,9 @@ func (e *encoder) strings(list []string) {
 // decoder reads what encoder wrote. After the first mistake every further read gives zero, so that
 // callers check err once, at the end.
 type decoder struct {
-	b   []byte
-	err error
+	b    []byte
+	err  error
+	room int // how many more files there may be
 }
 
 func (d *decoder) fail() {

@@ -73,7 +73,7 @@ type File struct {
 // hexadecimal, "" where it is not known.
 type Change struct {
 	Kind                                 ChangeKind
-	Path, Target, Sum                    string
+	Path, Target, Sum, Within            string
 	Content                              []byte
 	Stream                               int64
 	Strip                                int
@@ -183,13 +183,24 @@ func (e *encoder) file(f *File) {
 // fileLen is the fewest bytes that a file takes.
 const fileLen = 3
 
-// ParseFiles reads the answer to Look; a refusal is *Error.
-func ParseFiles(b []byte) ([]File, error) {
+// MaxEntries bounds how many entries of directories one answer holds, MaxListing how many bytes of them: a
+// host must not fill the control node's memory.
+const (
+	MaxEntries = 1 << 17
+	MaxListing = 64 << 20
+)
+
+// ParseFiles reads the answer to Look of so many queries; a refusal is *Error.
+func ParseFiles(b []byte, queries int) ([]File, error) {
 	d, err := answer(b)
 	if err != nil {
 		return nil, err
 	}
+	d.room = queries + MaxEntries
 	files := d.files(0)
+	if len(files) != queries {
+		d.fail()
+	}
 	return files, d.end()
 }
 
@@ -200,7 +211,7 @@ func (d *decoder) files(depth int) []File {
 	if n == 0 {
 		return nil
 	}
-	if depth > 1 {
+	if d.room -= n; d.room < 0 || depth > 1 {
 		d.fail()
 		return nil
 	}
@@ -248,6 +259,7 @@ func AppendApply(b []byte, changes []Change) []byte {
 		e.string(c.Path)
 		e.string(c.Target)
 		e.string(c.Sum)
+		e.string(c.Within)
 		e.flags(c.Streamed, c.Backup, c.Recursive, c.HasMode)
 		e.bytes(c.Content)
 		e.int(c.Stream)
@@ -262,13 +274,14 @@ func AppendApply(b []byte, changes []Change) []byte {
 // ParseApply reads what AppendApply wrote after the Op byte.
 func ParseApply(b []byte) ([]Change, error) {
 	d := decoder{b: b}
-	changes := make([]Change, d.count(11))
+	changes := make([]Change, d.count(12))
 	for i := range changes {
 		c := &changes[i]
 		c.Kind = ChangeKind(d.uint())
 		c.Path = d.string()
 		c.Target = d.string()
 		c.Sum = d.string()
+		c.Within = d.string()
 		d.flags(&c.Streamed, &c.Backup, &c.Recursive, &c.HasMode)
 		c.Content = d.bytes()
 		c.Stream = d.int()

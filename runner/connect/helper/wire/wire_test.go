@@ -35,6 +35,24 @@ func TestFrames(t *testing.T) {
 	}
 }
 
+// A short answer cannot ask for much memory, nor answer other questions than those asked.
+func TestFilesAreBounded(t *testing.T) {
+	many := make([]File, MaxEntries+1)
+	for name, answer := range map[string][]byte{
+		"entries":         AppendFiles(nil, []File{{Kind: Directory, Entries: many}}),
+		"files":           AppendFiles(nil, many),
+		"too few":         AppendFiles(nil, nil),
+		"nested too deep": AppendFiles(nil, []File{{Kind: Directory, Entries: []File{{Kind: Directory, Entries: many[:1]}}}}),
+	} {
+		if got, err := ParseFiles(answer, 1); err == nil {
+			t.Errorf("%s: %d files are taken", name, len(got))
+		}
+	}
+	if got, err := ParseFiles(AppendFiles(nil, []File{{Kind: Directory, Entries: many[1:]}}), 1); err != nil || len(got[0].Entries) != MaxEntries {
+		t.Errorf("as many as there may be: %v", err)
+	}
+}
+
 func TestMessages(t *testing.T) {
 	queries := []Query{{Path: "/a", Content: 5, Follow: true, Disk: true}, {Path: "/b\x00\xff", Sum: true, List: true, Content: -1}}
 	if got, err := ParseLook(AppendLook(nil, queries)[1:]); err != nil || !reflect.DeepEqual(got, queries) {
@@ -43,10 +61,10 @@ func TestMessages(t *testing.T) {
 	files := []File{{Path: "/missing"}, {Path: "/free", DiskFree: 1, DiskTotal: 2, Device: 3},
 		{Path: "/d", Kind: Directory, Mode: 0o755, UID: -1, GID: 7, Owner: "o", Group: "g", Modified: -5, Entries: []File{{Path: "/d/l", Kind: Symlink, Target: "t"}}},
 		{Path: "/f", Kind: Regular, Size: 1 << 40, Sum: "s", Content: []byte("c"), Truncated: true}}
-	if got, err := ParseFiles(AppendFiles(nil, files)); err != nil || !reflect.DeepEqual(got, files) {
+	if got, err := ParseFiles(AppendFiles(nil, files), len(files)); err != nil || !reflect.DeepEqual(got, files) {
 		t.Errorf("files: %+v, %v", got, err)
 	}
-	changes := []Change{{Kind: WriteFile, Path: "/a", Content: []byte("c"), HasMode: true, Mode: 0o4755, Owner: "o", Group: "g", Backup: true},
+	changes := []Change{{Kind: WriteFile, Path: "/a", Content: []byte("c"), Sum: "s", Within: "/w", HasMode: true, Mode: 0o4755, Owner: "o", Group: "g", Backup: true},
 		{Kind: Unpack, Path: "/b", Target: "/t", Strip: 2, Streamed: true, Stream: 1 << 40, Recursive: true}}
 	if got, err := ParseApply(AppendApply(nil, changes)[1:]); err != nil || !reflect.DeepEqual(got, changes) {
 		t.Errorf("apply: %+v, %v", got, err)
@@ -120,7 +138,7 @@ func FuzzParse(f *testing.F) {
 				t.Errorf("output: %+v, %+v, %v", output, again, err)
 			}
 		}
-		_, _ = ParseFiles(message)
+		_, _ = ParseFiles(message, 1)
 		_, _ = ParseCredit(message)
 		_ = ParseDone(message)
 	})
