@@ -217,7 +217,11 @@ func waitHealthy(ctx context.Context, call *modules.Call, host modules.Host, arg
 		if time.Now().After(deadline) {
 			return &UnhealthyError{System: args.System, Waited: args.Timeout, Missing: missing}
 		}
-		if err := pause(ctx, time.Second); err != nil {
+		again := time.Second
+		if !since.IsZero() {
+			again = min(again, args.Stable-time.Since(since))
+		}
+		if err := pause(ctx, again); err != nil {
 			return err
 		}
 	}
