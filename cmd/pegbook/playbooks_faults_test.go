@@ -37,6 +37,7 @@ func TestPlaybooksFail(t *testing.T) {
 
 	s.testSimpleOnThree()
 	s.testCrashingReplica()
+	s.testUnhealthyDuring()
 	s.testUnhealthyBefore()
 	s.testInterrupt()
 	s.testHooks()
@@ -101,19 +102,19 @@ func (s *labSite) testSimpleOnThree() {
 	assert.Equal(t, calm, s.settings())
 }
 
-// crashing is a configuration with which a server of the role ends as soon as it starts.
-func (s *labSite) crashing() string {
+// faulty is a configuration in which the simulated server is told to misbehave.
+func (s *labSite) faulty(how string) string {
 	s.t.Helper()
 	text, err := os.ReadFile(filepath.Join("..", "..", "playbooks", "roles", "pegasus", "templates", "config.ini"))
 	require.NoError(s.t, err)
-	return "config_template=" + s.file("crash.ini", string(text)+"\n[simulator]\ncrash_at_start = true\n")
+	return "config_template=" + s.file("faulty.ini", string(text)+"\n[simulator]\n"+how+" = true\n")
 }
 
 // testCrashingReplica updates to a configuration with which servers do not come up: the first is the last.
 func (s *labSite) testCrashingReplica() {
 	t := s.t
 	before := s.processes()
-	args := append(labVersion("2.5.0"), "-e", s.crashing())
+	args := append(labVersion("2.5.0"), "-e", s.faulty("crash_at_start"))
 	r := s.run(2, "rolling-update", args...)
 	assert.Equal(t, []string{"replica1 replica"}, s.missing(before))
 	assert.Empty(t, s.restarted(before))
@@ -132,8 +133,24 @@ func (s *labSite) testCrashingReplica() {
 	s.run(0, "deploy", "--limit", "replica1")
 	assert.Equal(t, "2.4.0", s.processes()["replica1 replica"].Version)
 	before = s.processes()
-	s.run(0, "rolling-update", labVersion("2.5.0")...)
-	assert.Len(t, s.restarted(before), 6)
+	s.run(0, "rolling-update", append(labVersion("2.5.0"), "--limit", "replica1:meta1")...)
+	assert.Equal(t, []string{"meta1 collector", "meta1 meta", "replica1 replica"}, s.restarted(before))
+	assert.Equal(t, calm, s.settings())
+}
+
+// testUnhealthyDuring updates to a configuration with which a server starts and is lost to the meta server soon.
+func (s *labSite) testUnhealthyDuring() {
+	t := s.t
+	before := s.processes()
+	args := append(labVersion("2.5.0"), "-e", "healthy_stable=3s healthy_timeout=6s")
+	r := s.run(2, "rolling-update", append(args, "-e", s.faulty("lose_heartbeats"))...)
+	assert.Equal(t, []string{"replica1 replica"}, s.restarted(before), "no other one is touched")
+	assert.Contains(t, r.says(), "127.0.70.43:34801")
+	assert.Equal(t, calm, s.settings())
+	before = s.processes()
+	assert.Empty(t, s.run(2, "rolling-update", args...).with(event.Changed))
+	s.run(0, "rolling-update", append(labVersion("2.5.0"), "--limit", "replica1", "-e", "mode=simple check_health=false accept_outage=true")...)
+	assert.Equal(t, []string{"replica1 replica"}, s.restarted(before))
 	assert.Equal(t, calm, s.settings())
 }
 
@@ -247,7 +264,7 @@ func (s *labSite) testLostHost() {
 func (s *labSite) testCrashingMeta() {
 	t := s.t
 	before := s.processes()
-	args := append(labVersion("2.5.0"), "-e", s.crashing(), "-e", "{update_roles: [meta]}")
+	args := append(labVersion("2.5.0"), "-e", s.faulty("crash_at_start"), "-e", "{update_roles: [meta]}")
 	r := s.run(2, "rolling-update", args...)
 	missing := s.missing(before)
 	require.Len(t, missing, 1)
