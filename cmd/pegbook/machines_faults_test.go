@@ -39,7 +39,7 @@ func (s *site) awaitProcess(t *testing.T, m machines.Machine, text string) {
 func (s *site) testCut(t *testing.T) {
 	working, taking := s.List[0], s.List[1]
 	large := s.write(t, "large", "")
-	require.NoError(t, os.Truncate(large, 512<<20))
+	require.NoError(t, os.Truncate(large, 256<<20))
 	s.on(t, taking, "rm -rf /srv/taking; mkdir /srv/taking; echo old >/srv/taking/file")
 	inventory := s.names(t, "ansible_ssh_common_args: -o ServerAliveInterval=1",
 		name{"working", working, []string{"mode: work"}}, name{"taking", taking, []string{"mode: take"}}, name{"other", s.List[2], []string{"mode: none"}})
@@ -85,7 +85,7 @@ func (s *site) testCut(t *testing.T) {
   copy: {src: "{{ .large }}", dest: /srv/taking/file}
 `)).ok(t)
 	require.Equal(t, event.Changed, again.task(t, "file", "taking").Status)
-	require.Equal(t, "file 536870912", s.on(t, taking, "cd /srv/taking; ls -A | tr '\\n' ' '; stat -c %s file"), "what the broken run left is used up")
+	require.Equal(t, "file 268435456", s.on(t, taking, "cd /srv/taking; ls -A | tr '\\n' ' '; stat -c %s file"), "what the broken run left is used up")
 }
 
 func (s *site) testHelperKilled(t *testing.T) {

@@ -128,15 +128,18 @@ func (s *site) testPegasus(t *testing.T) {
 			c.on(t, m, fmt.Sprintf("mkdir -p /srv/%s && mount -t tmpfs -o size=64m tmpfs /srv/%s", disk, disk))
 		}
 	}
-	t.Run("zookeeper", func(t *testing.T) {
-		book := filepath.Join("testdata", "machines", "zookeeper.yml")
-		c.book(t, "-i", c.inventory, book).ok(t)
-		again := c.book(t, "-i", c.inventory, book).ok(t)
-		require.Empty(t, again.with(event.Changed))
-	})
-	t.Run("deploy", c.testDeploy)
-	t.Run("rolling update", c.testRollingUpdate)
-	t.Run("rebuild", c.testRebuild)
+	// Each needs what the one before has made.
+	_ = t.Run("zookeeper", c.testZooKeeper) &&
+		t.Run("deploy", c.testDeploy) &&
+		t.Run("rolling update", c.testRollingUpdate) &&
+		t.Run("rebuild", c.testRebuild)
+}
+
+func (c *cluster) testZooKeeper(t *testing.T) {
+	book := filepath.Join("testdata", "machines", "zookeeper.yml")
+	c.book(t, "-i", c.inventory, book).ok(t)
+	again := c.book(t, "-i", c.inventory, book).ok(t)
+	require.Empty(t, again.with(event.Changed))
 }
 
 func (c *cluster) testDeploy(t *testing.T) {
@@ -177,6 +180,8 @@ func requireSame(t *testing.T, dry, real *result) {
 
 func (c *cluster) testRollingUpdate(t *testing.T) {
 	before := c.pids(t)
+	dry := c.play(t, "rolling-update.yml", append(c.newer(), "--check")...).ok(t)
+	require.Equal(t, before, c.pids(t))
 	load, err := traffic.Start(t.Context(), traffic.Options{Metas: c.metas})
 	require.NoError(t, err)
 	time.Sleep(time.Second)
@@ -184,6 +189,11 @@ func (c *cluster) testRollingUpdate(t *testing.T) {
 	saw := load.Stop(t.Context())
 	t.Logf("%s\n%s", update.took.Round(time.Millisecond), saw)
 	update.ok(t)
+	requireSame(t, dry, update)
+	for _, line := range dry.with(event.Unknown) {
+		// A dry run restarts nothing, so there is no new process to ask.
+		require.Contains(t, line, "it is a new process in the right version")
+	}
 	require.Zero(t, saw.Failures)
 	require.Zero(t, saw.LostWrites)
 	require.Greater(t, saw.Operations, 1000)
@@ -211,7 +221,12 @@ func (c *cluster) testRebuild(t *testing.T) {
 		c.on(t, m, "touch /srv/work/app/mine /srv/ssd2/mine")
 	}
 	before := c.pids(t)
-	c.play(t, "rebuild.yml", append(args, "--confirm", "onsystemd")...).ok(t)
+	args = append(args, "--confirm", "onsystemd")
+	dry := c.play(t, "rebuild.yml", append(args, "--check")...).ok(t)
+	require.Equal(t, before, c.pids(t))
+	rebuilt := c.play(t, "rebuild.yml", args...).ok(t)
+	requireSame(t, dry, rebuilt)
+	require.Empty(t, dry.with(event.Unknown), "the cluster that is there tells all there is to know")
 	for unit, pid := range c.pids(t) {
 		require.NotEqual(t, before[unit], pid)
 	}

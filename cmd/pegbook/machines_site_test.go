@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -24,8 +25,12 @@ type site struct {
 	dir string
 }
 
-// machinesNet is the third byte of the machines' addresses.
-const machinesNet = 40
+// machinesNets are the first and last third byte of the machines' addresses; tests that run at the same
+// time take different ones.
+const (
+	machinesNet     = 40
+	lastMachinesNet = 49
+)
 
 // startSite starts machines; they are gone when the test is over, however it ends.
 func startSite(t *testing.T, count int) *site {
@@ -33,8 +38,12 @@ func startSite(t *testing.T, count int) *site {
 	if os.Geteuid() != 0 {
 		t.Skip("hosts with systemd need root (network namespaces, overlay mounts): run the tests as root")
 	}
-	dir := filepath.Join("/var/tmp", fmt.Sprintf("pegbook-machines-%d", machinesNet))
-	m, err := machines.Start(t.Context(), machines.Options{Dir: dir, Count: count, Net: machinesNet})
+	var m *machines.Machines
+	err := machines.ErrInUse
+	for n := machinesNet; n <= lastMachinesNet && errors.Is(err, machines.ErrInUse); n++ {
+		dir := filepath.Join("/var/tmp", fmt.Sprintf("pegbook-machines-%d", n))
+		m, err = machines.Start(t.Context(), machines.Options{Dir: dir, Count: count, Net: n})
+	}
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, m.Stop()) })
 	return &site{Machines: m, dir: t.TempDir()}

@@ -40,7 +40,13 @@ type Machines struct {
 	KeyFile    string
 	KnownHosts string
 	List       []Machine
+	// inUse keeps others from the set's names and addresses. It is an abstract socket, which the kernel
+	// closes with the process, so that a killed test never stands in the way.
+	inUse net.Listener
 }
+
+// ErrInUse is a Net that another process has machines in.
+var ErrInUse = errors.New("another process runs machines in this net")
 
 // Machine is one managed host.
 type Machine struct {
@@ -71,7 +77,14 @@ func Start(ctx context.Context, o Options) (*Machines, error) {
 			veth:    fmt.Sprintf("pbv%d-%d", o.Net, i+1),
 		})
 	}
-	if err := m.Stop(); err != nil {
+	var err error
+	if m.inUse, err = net.Listen("unix", fmt.Sprintf("@pegbook-machines-%d", o.Net)); errors.Is(err, syscall.EADDRINUSE) {
+		return nil, ErrInUse
+	} else if err != nil {
+		return nil, err
+	}
+	if err := m.sweep(); err != nil {
+		_ = m.inUse.Close()
 		return nil, fmt.Errorf("sweep what an earlier test left: %w", err)
 	}
 	ctx, stop := context.WithTimeoutCause(ctx, upBound, fmt.Errorf("the machines did not come up within %s; see %s/*/log", upBound, o.Dir))
@@ -292,6 +305,19 @@ func (m *Machines) Inventory(group string) string {
 
 // Stop ends the machines and removes every trace. It is safe to call again, and on a half-started set.
 func (m *Machines) Stop() error {
+	if m.inUse == nil {
+		return nil
+	}
+	if err := m.sweep(); err != nil {
+		return err
+	}
+	err := m.inUse.Close()
+	m.inUse = nil
+	return err
+}
+
+// sweep removes the set's machines, started by us or by a test that was killed.
+func (m *Machines) sweep() error {
 	for _, machine := range m.List {
 		endMachine(machine)
 	}

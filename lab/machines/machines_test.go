@@ -18,6 +18,8 @@ func TestMachinesComeUpAndLeaveNothing(t *testing.T) {
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, m.Stop()) })
 
+	_, err = Start(t.Context(), Options{Dir: dir, Count: 1, Net: 250})
+	require.ErrorIs(t, err, ErrInUse)
 	for _, machine := range m.List {
 		out, err := exec.Command("ssh", "-i", m.KeyFile, "-o", "UserKnownHostsFile="+m.KnownHosts, "-o", "StrictHostKeyChecking=yes",
 			"root@"+machine.Address, "cat /proc/1/comm; hostname").Output()
