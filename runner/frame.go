@@ -81,7 +81,7 @@ func (c *compiler) block(f *frame, b *playbook.Block) strand {
 	if len(rows) == 0 {
 		return nil
 	}
-	return append(rows, element{row: &row{kind: blockEndRow, block: at, in: f.section, frame: f}})
+	return append(rows, element{row: &row{kind: blockEndRow, block: at, ends: b.Role, in: f.section, frame: f}})
 }
 
 func (c *compiler) body(f *frame, b *playbook.Block) strand {

@@ -19,6 +19,7 @@ type row struct {
 	when     []vars.Expr     // outermost first
 	layers   []layered       // variables of roles, blocks and the task
 	block    *block          // of blockEnd
+	ends     *playbook.Role  // the role that ends with the block of blockEnd
 	defaults []field         // module_defaults, merged
 }
 

@@ -6,6 +6,7 @@ import (
 	"github.com/pegbook/pegbook/modules/overlay"
 	"github.com/pegbook/pegbook/runner/event"
 	"github.com/pegbook/pegbook/runner/inventory"
+	"github.com/pegbook/pegbook/runner/playbook"
 	"github.com/pegbook/pegbook/runner/vars"
 )
 
@@ -79,7 +80,39 @@ type player struct {
 	notified map[*handler]bool
 	dropped  bool // a forced handler failed: no more handlers
 	as       loss // what the failure that is passing outwards makes of the host
+	// roles are how far the host got with roles that run once, by what tells these apart.
+	roles map[string]stage
 }
+
+// stage is how far a host got with a role that runs once.
+type stage uint8
+
+const (
+	begun stage = iota + 1 // a task of it did something
+	ended
+)
+
+// does notes that a task of a role did something on the host.
+func (p *player) does(role *playbook.Role) {
+	if role == nil || role.Once == "" || p.roles[role.Once] == ended {
+		return
+	}
+	if p.roles == nil {
+		p.roles = map[string]stage{}
+	}
+	p.roles[role.Once] = begun
+}
+
+// leaveRole notes that a role has come to its end in a section: neither it nor its like run again, unless
+// all their tasks were skipped.
+func (p *player) leaveRole(role *playbook.Role, in *section) {
+	if role != nil && p.roles[role.Once] == begun && p.active(in) {
+		p.roles[role.Once] = ended
+	}
+}
+
+// had says whether the host has been through a role that runs once.
+func (p *player) had(role *playbook.Role) bool { return role != nil && p.roles[role.Once] == ended }
 
 // end takes the player out of the play.
 func (p *player) end() {

@@ -26,6 +26,7 @@ func (o *opening) unfold(ctx context.Context, r *run) *graph.Graph[node] {
 	if w.kind == blockEndRow {
 		for _, p := range l.players {
 			p.leave(w.block, w.in)
+			p.leaveRole(w.ends, w.in)
 		}
 		l.guard(r, w)
 		return nil
@@ -42,6 +43,9 @@ func (o *opening) unfold(ctx context.Context, r *run) *graph.Graph[node] {
 	}
 	if w.handler != nil && w.handler.Task == w.task {
 		who = slices.DeleteFunc(who, func(p *player) bool { return !p.take(w.handler) })
+	}
+	if w.handler == nil {
+		who = slices.DeleteFunc(who, func(p *player) bool { return p.had(w.frame.role) })
 	}
 	if len(who) == 0 {
 		return nil
@@ -194,6 +198,9 @@ func (st *step) unfold(context.Context, *run) *graph.Graph[node] {
 func (st *step) settle() {
 	res := st.res
 	st.ran = true
+	if res.status != event.Skipped && res.status != event.Unreachable {
+		st.p.does(st.row.frame.role)
+	}
 	if st.alone {
 		st.share()
 	}

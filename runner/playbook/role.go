@@ -19,29 +19,26 @@ type roleUse struct {
 	tasks, vars, defaults, handlers string
 	params                          *vars.Values
 	public                          bool
-	// path are the entries that lead here, with their conditions and tags: the same role with the same
-	// path runs once a play.
-	path string
-	// once holds the paths met in a list of roles; nil for an import or include, which always runs.
-	once map[string]bool
+	// entry is the entry as written: equal ones run once a host and play. "" is an import or include, which
+	// always runs.
+	entry string
 }
 
 // roles reads the roles: of a play.
 func (r *reader) roles(n *yaml.Node, p *place) []*Block {
-	once := map[string]bool{}
 	var out []*Block
 	for _, item := range r.list(n, "roles", p) {
-		if b := r.roleEntry(item, "", once, p, Keywords{}); b != nil {
+		if b := r.roleEntry(item, p, Keywords{}); b != nil {
 			out = append(out, b)
 		}
 	}
 	return out
 }
 
-// roleEntry reads one entry of roles: or of a role's dependencies; nil when it has run already.
-func (r *reader) roleEntry(n *yaml.Node, path string, once map[string]bool, p *place, outer Keywords) *Block {
+// roleEntry reads one entry of roles: or of a role's dependencies; nil when it cannot be read.
+func (r *reader) roleEntry(n *yaml.Node, p *place, outer Keywords) *Block {
 	b := &Block{At: p.at(n)}
-	use := roleUse{at: p.at(n), once: once}
+	use := roleUse{at: p.at(n)}
 	nameNode := n
 	if n.Kind == yaml.MappingNode {
 		nameNode = find(n, "role")
@@ -59,7 +56,7 @@ func (r *reader) roleEntry(n *yaml.Node, path string, once map[string]bool, p *p
 		return nil
 	}
 	use.name = name
-	use.path = path + "\n" + fingerprint(n, name)
+	use.entry = fingerprint(n, name)
 	role, body := r.role(use, p, outer.Under(b.Keywords))
 	if role == nil {
 		return nil
@@ -132,7 +129,7 @@ func (r *reader) findRole(name string, p *place) (string, []string) {
 }
 
 // role reads a role: its blocks, with those of the roles it depends on before its own. Its handlers and
-// roles go to the place's found. A role that has run already, or cannot be found, is nil.
+// roles go to the place's found, once. A role that cannot be found is nil.
 func (r *reader) role(use roleUse, p *place, outer Keywords) (*Role, []*Block) {
 	path, tried := r.findRole(use.name, p)
 	if path == "" {
@@ -148,20 +145,19 @@ func (r *reader) role(use roleUse, p *place, outer Keywords) (*Role, []*Block) {
 		role.Parents = append([]*Role{p.role}, p.role.Parents...)
 	}
 	meta := r.roleMeta(role)
-	if use.once != nil && !meta.duplicates {
-		if use.once[use.path] {
-			return nil, nil
-		}
-		use.once[use.path] = true
+	if use.entry != "" && !meta.duplicates {
+		role.Once = path + "\n" + use.entry
 	}
 	role.Defaults = r.roleValues(role, "defaults", use.defaults)
 	role.Vars = r.roleValues(role, "vars", use.vars)
 	q := *p
 	q.role, q.file, q.dir, q.above, q.dynamic = role, path, path, p, false
-	body := r.dependencies(meta, use, &q, outer)
-	p.found.roles = append(p.found.roles, role)
+	body := r.dependencies(meta, &q, outer)
 	body = append(body, r.roleTasks(role, use, &q)...)
-	p.found.handlers = append(p.found.handlers, r.roleHandlers(role, use, &q, outer)...)
+	if p.found.meets(role) {
+		p.found.roles = append(p.found.roles, role)
+		p.found.handlers = append(p.found.handlers, r.roleHandlers(role, use, &q, outer)...)
+	}
 	return role, body
 }
 
@@ -228,35 +224,17 @@ func (r *reader) roleMeta(role *Role) roleMeta {
 }
 
 // dependencies reads the roles that must run before a role.
-func (r *reader) dependencies(m roleMeta, use roleUse, p *place, outer Keywords) []*Block {
+func (r *reader) dependencies(m roleMeta, p *place, outer Keywords) []*Block {
 	if m.dependencies == nil {
 		return nil
-	}
-	once := use.once
-	if once == nil {
-		once = map[string]bool{}
 	}
 	q := *p
 	q.file, q.dir = m.at.file, m.at.dir
 	var out []*Block
 	for _, n := range r.list(m.dependencies, "dependencies", &q) {
-		path := strings.Join(conditionsAndTags(outer), "\n")
-		if b := r.roleEntry(n, path, once, &q, outer); b != nil {
+		if b := r.roleEntry(n, &q, outer); b != nil {
 			out = append(out, b)
 		}
-	}
-	return out
-}
-
-// conditionsAndTags are what a dependency has from the entries that lead to it: a role that two others need
-// runs once, unless they need it under different conditions or tags.
-func conditionsAndTags(k Keywords) []string {
-	var out []string
-	for _, w := range k.When {
-		out = append(out, w.String())
-	}
-	for _, t := range k.Tags {
-		out = append(out, t.Raw())
 	}
 	return out
 }

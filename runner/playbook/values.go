@@ -2,6 +2,7 @@ package playbook
 
 import (
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -274,6 +275,19 @@ type place struct {
 type found struct {
 	handlers []*Handler
 	roles    []*Role
+	once     []string // of the roles
+}
+
+// meets says whether a role is met for the first time, or is one that runs as often as it is asked for.
+func (f *found) meets(role *Role) bool {
+	if role.Once == "" {
+		return true
+	}
+	if slices.Contains(f.once, role.Once) {
+		return false
+	}
+	f.once = append(f.once, role.Once)
+	return true
 }
 
 func (p *place) at(n *yaml.Node) diag.Position {
