@@ -58,7 +58,7 @@ func TestRenderConfig(t *testing.T) {
 	equal(t, "the version before", host.Content("/srv/config.ini.previous"), want)
 	equal(t, "its mode", host.File("/srv/config.ini.previous").Mode, 0o640)
 
-	r = once(t, RenderConfig(), `{"src": "config.ini", "dest": "/srv/v.ini", "values": {"cluster.name": "c5", "meta.server.list": ["10.0.0.3:1", "10.0.0.4:1"]},
+	once(t, RenderConfig(), `{"src": "config.ini", "dest": "/srv/v.ini", "values": {"cluster.name": "c5", "meta.server.list": ["10.0.0.3:1", "10.0.0.4:1"]},
 		"append": "[simulator]\nspeed = 10\nname = %{cluster.name}"}`, host, setup)
 	for _, line := range []string{"cluster_name = c5\n", "server_list = 10.0.0.3:1,10.0.0.4:1\n", "\n\n[simulator]\nspeed = 10\nname = c5\n"} {
 		if !strings.Contains(host.Content("/srv/v.ini"), line) {
