@@ -101,6 +101,7 @@ func Compile(in Inputs) (*Plan, diag.List) {
 	if !c.started {
 		c.problems.Add(diag.Position{}, "pegbook run --list-tasks lists them", "--start-at-task: no task is called %q", in.StartAt)
 	}
+	c.checkConnections()
 	if !c.partial {
 		c.checkNames()
 	}
