@@ -15,25 +15,25 @@ import (
 	"github.com/pegbook/pegbook/runner/event"
 )
 
-// sudoPassword is of the user asked; it must turn up nowhere.
+// sudoPassword is of the user pbasked; it must turn up nowhere.
 const sudoPassword = "s3cret-0f-asked"
 
 // logins prepares a machine: users, file systems and servers that make trouble.
 func (s *site) logins(t *testing.T, m machines.Machine) {
 	t.Helper()
 	s.on(t, m, `
-for user in plain asked free noisy barred; do
+for user in pbplain pbasked pbfree pbnoisy pbbarred; do
   useradd --create-home --shell /bin/bash $user
   mkdir -m 700 /home/$user/.ssh
   cp /root/.ssh/authorized_keys /home/$user/.ssh/
   chown -R $user: /home/$user/.ssh
 done
-usermod --shell /usr/sbin/nologin barred
-echo asked:`+sudoPassword+` | chpasswd
-echo 'asked ALL=(ALL) ALL' >/etc/sudoers.d/pegbook-test
-echo 'free ALL=(ALL) NOPASSWD: ALL' >>/etc/sudoers.d/pegbook-test
+usermod --shell /usr/sbin/nologin pbbarred
+echo pbasked:`+sudoPassword+` | chpasswd
+echo 'pbasked ALL=(ALL) ALL' >/etc/sudoers.d/pegbook-test
+echo 'pbfree ALL=(ALL) NOPASSWD: ALL' >>/etc/sudoers.d/pegbook-test
 chmod 440 /etc/sudoers.d/pegbook-test
-{ echo 'echo Welcome to this machine.'; echo 'printf "no line break, pegbook/error mkdir"'; echo 'echo Mind the step >&2'; } >/home/noisy/.bashrc
+{ echo 'echo Welcome to this machine.'; echo 'printf "no line break, pegbook/error mkdir"'; echo 'echo Mind the step >&2'; } >/home/pbnoisy/.bashrc
 mkdir -p /mnt/small /mnt/noexec
 mount -t tmpfs -o size=1m,mode=755 tmpfs /mnt/small
 mount -t tmpfs -o size=64m,mode=755,noexec tmpfs /mnt/noexec
@@ -64,17 +64,17 @@ func (s *site) testLogins(t *testing.T) {
 		status event.Status
 		says   []string
 	}{
-		{name{"plain", m, []string{"ansible_user: plain"}}, event.Changed, nil},
-		{name{"noisy", m, []string{"ansible_user: noisy"}}, event.Changed, nil},
-		{name{"free", m, []string{"ansible_user: free", "ansible_become: true"}}, event.Changed, nil},
-		{name{"asked", m, []string{"ansible_user: asked", "ansible_become: true", "ansible_become_password: " + sudoPassword}}, event.Changed, nil},
-		{name{"wrong", m, []string{"ansible_user: asked", "ansible_become: true", "ansible_become_password: nonsense"}},
+		{name{"plain", m, []string{"ansible_user: pbplain"}}, event.Changed, nil},
+		{name{"noisy", m, []string{"ansible_user: pbnoisy"}}, event.Changed, nil},
+		{name{"free", m, []string{"ansible_user: pbfree", "ansible_become: true"}}, event.Changed, nil},
+		{name{"asked", m, []string{"ansible_user: pbasked", "ansible_become: true", "ansible_become_password: " + sudoPassword}}, event.Changed, nil},
+		{name{"wrong", m, []string{"ansible_user: pbasked", "ansible_become: true", "ansible_become_password: nonsense"}},
 			event.Failed, []string{"the password is wrong"}},
-		{name{"unasked", m, []string{"ansible_user: asked", "ansible_become: true"}},
+		{name{"unasked", m, []string{"ansible_user: pbasked", "ansible_become: true"}},
 			event.Failed, []string{"a password is needed", "--ask-become-pass", "ansible_become_password"}},
-		{name{"sudoless", m, []string{"ansible_user: plain", "ansible_become: true", "ansible_become_password: x"}}, event.Failed, []string{"become root"}},
+		{name{"sudoless", m, []string{"ansible_user: pbplain", "ansible_become: true", "ansible_become_password: x"}}, event.Failed, []string{"become root"}},
 		{name{"nobodys", m, []string{"ansible_become: true", "ansible_become_user: nobody-knows"}}, event.Failed, []string{"nobody-knows"}},
-		{name{"barred", m, []string{"ansible_user: barred"}}, event.Unreachable, []string{"login shell"}},
+		{name{"barred", m, []string{"ansible_user: pbbarred"}}, event.Unreachable, []string{"login shell"}},
 		{name{"cut", cut, []string{"ansible_timeout: 3"}}, event.Unreachable, []string{cut.Address}},
 		{name{"closed", m, []string{"ansible_port: 2299", "ansible_ssh_retries: -1"}}, event.Unreachable, []string{"refused", "port 2299"}},
 		{name{"key", m, []string{"ansible_ssh_private_key_file: " + otherKey}}, event.Unreachable,
@@ -131,7 +131,7 @@ func (s *site) testLogins(t *testing.T) {
 		s.book(t, "-i", inventory, ping).ok(t)
 	})
 	t.Run("the password is in no argument", func(t *testing.T) {
-		list := []name{{"asked", m, []string{"ansible_user: asked", "ansible_become: true", "ansible_become_password: " + sudoPassword}}}
+		list := []name{{"asked", m, []string{"ansible_user: pbasked", "ansible_become: true", "ansible_become_password: " + sudoPassword}}}
 		r := s.begin(t, "-i", s.names(t, "", list...), s.tasks(t, "- name: long\n  command: sleep 3.0701"))
 		require.Eventually(t, func() bool {
 			found, err := s.Processes(m, "sleep 3.0701")
@@ -155,8 +155,8 @@ func (s *site) testLogins(t *testing.T) {
 		inventory := s.names(t, "ansible_port: 2202\nansible_ssh_known_hosts_file: "+emptyHosts, name{"few", m, nil})
 		r := s.book(t, "-i", inventory, "--accept-new-host-keys", s.tasks(t, `
 - {name: one, command: id -un}
-- {name: two, command: id -un, become: true, become_user: plain}
-- {name: three, command: id -un, become: true, become_user: free}
+- {name: two, command: id -un, become: true, become_user: pbplain}
+- {name: three, command: id -un, become: true, become_user: pbfree}
 `))
 		require.Equal(t, 4, r.code)
 		require.Equal(t, []string{"few: one", "few: two"}, r.with(event.Changed))

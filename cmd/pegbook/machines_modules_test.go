@@ -15,7 +15,7 @@ import (
 func (s *site) testModules(t *testing.T) {
 	list := s.List[:2]
 	for _, m := range list {
-		s.on(t, m, "useradd --create-home --shell /bin/sh worker")
+		s.on(t, m, "useradd --create-home --shell /bin/sh pbworker")
 	}
 	archive := filepath.Join(s.dir, "packed.tar.gz")
 	s.write(t, "packed/three", "three\n")
@@ -37,7 +37,7 @@ func (s *site) testModules(t *testing.T) {
 	require.Equal(t, "active", s.on(t, m, "systemctl is-active pegbook-small pegbook-unit pegbook-listener | uniq"))
 	require.Equal(t, "enabled", s.on(t, m, "systemctl is-enabled pegbook-small pegbook-unit | uniq"))
 	for _, d := range []struct{ pid, nofile, user string }{
-		{"systemctl show --value --property=MainPID pegbook-unit", "4096", "worker"},
+		{"systemctl show --value --property=MainPID pegbook-unit", "4096", "pbworker"},
 		{"cat /srv/modules/run/pegbook-alone.pid", "4097", "root"},
 	} {
 		pid := s.on(t, m, d.pid)
@@ -47,7 +47,7 @@ func (s *site) testModules(t *testing.T) {
 	}
 	require.Equal(t, "host = "+m.Name+"\naddress = "+m.Address+"\nport = 4242", s.on(t, m, "cat /srv/modules/app.conf"))
 	require.Equal(t, "two\nthree\nthree", s.on(t, m, "cd /srv/modules; cat tree/sub/two packed/three pkg/current/three"))
-	require.Equal(t, "604 755 worker", s.on(t, m, "cd /srv/modules; echo $(stat -c %a tree/sub/two tree/sub) $(stat -c %U packed/three)"))
+	require.Equal(t, "604 755 pbworker", s.on(t, m, "cd /srv/modules; echo $(stat -c %a tree/sub/two tree/sub) $(stat -c %U packed/three)"))
 
 	again := book("modules.yml", "-e", "again=true").ok(t)
 	for _, line := range again.with(event.Changed) {
