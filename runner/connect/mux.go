@@ -284,8 +284,12 @@ func (m *mux) cancel(ctx context.Context, c *call) {
 		}
 	}
 	m.mu.Lock()
-	delete(m.calls, c.id)
-	m.mu.Unlock()
+	defer m.mu.Unlock()
+	if m.calls[c.id] == c { // no answer came in time: what pumps content for the request ends, too
+		delete(m.calls, c.id)
+		c.err = context.Cause(ctx)
+		close(c.done)
+	}
 }
 
 // pump streams the content of a request within the credit that the helper gives, until the request is
