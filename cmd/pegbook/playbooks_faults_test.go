@@ -26,7 +26,7 @@ func TestPlaybooksFail(t *testing.T) {
 		t.Skip("it takes a minute")
 	}
 	t.Parallel()
-	s := startLab(t, lab.Options{Metas: 2, Replicas: 3, Collectors: -1, Address: "127.0.70.40", Scale: 0.1})
+	s := startLab(t, lab.Options{Metas: 2, Replicas: 3, Collectors: -1, Address: "40", Scale: 0.1})
 	s.testWrongVariables()
 	s.testWithoutCollector()
 	s.more = append(s.more, "-i", s.file("collector.yml", "collector: {hosts: {meta1: {}}}\n"))
@@ -64,9 +64,9 @@ func (s *labSite) testWrongVariables() {
 		{"a folder twice", "data_dirs has a folder twice", 2, []string{"-e", "data_dirs=a:/x/y,b:/x/y"}},
 		{"a name twice", "data_dirs has a name twice", 2, []string{"-e", "data_dirs=a:/x/y,a:/x/z"}},
 		{"no disk", "is its disk mounted", 2, []string{"-e", "data_dirs=a:/nowhere/pegasus"}},
-		{"a list without this server", "lacks this meta server", 2, []string{"-e", "meta_server_list=127.0.70.99:34601"}},
+		{"a list without this server", "lacks this meta server", 2, []string{"-e", "meta_server_list=127.0.0.1:34601"}},
 		{"a marker without a value", "%{no.such.thing}", 2, []string{"-e", "config_template=" + s.file("c.ini", "[a]\nb = %{no.such.thing}\n")}},
-		{"no ZooKeeper", "127.0.70.40:1", 2, []string{"-e", "zk_server_list=127.0.70.40:1 zookeeper_timeout=1s"}},
+		{"no ZooKeeper", s.state.Hosts[0].IP + ":1", 2, []string{"-e", "zk_server_list=" + s.state.Hosts[0].IP + ":1 zookeeper_timeout=1s"}},
 	} {
 		more := s.more
 		if c.code == 1 {
@@ -145,7 +145,7 @@ func (s *labSite) testUnhealthyDuring() {
 	args := append(labVersion("2.5.0"), "-e", "healthy_stable=3s healthy_timeout=6s")
 	r := s.run(2, "rolling-update", append(args, "-e", s.faulty("lose_heartbeats"))...)
 	assert.Equal(t, []string{"replica1 replica"}, s.restarted(before), "no other one is touched")
-	assert.Contains(t, r.says(), "127.0.70.43:34801")
+	assert.Contains(t, r.says(), s.state.Hosts[2].IP+":34801")
 	assert.Equal(t, calm, s.settings())
 	before = s.processes()
 	assert.Empty(t, s.run(2, "rolling-update", args...).with(event.Changed))

@@ -30,7 +30,8 @@ type labSite struct {
 	more []string
 }
 
-// startLab starts a lab whose servers take 1/20 of production time, if the options say nothing else.
+// startLab starts a lab whose servers take 1/20 of production time, if the options say nothing else. Of its
+// address the options give the last number.
 func startLab(t *testing.T, o lab.Options) *labSite {
 	t.Helper()
 	exe, err := os.Executable()
@@ -38,6 +39,9 @@ func startLab(t *testing.T, o lab.Options) *labSite {
 	// The test binary is pegbook when it is called so (TestMain).
 	self := filepath.Join(t.TempDir(), "pegbook")
 	require.NoError(t, os.Symlink(exe, self))
+	// The servers' ports are fixed, so each process that runs these tests has addresses of its own.
+	pid := os.Getpid()
+	o.Address = fmt.Sprintf("127.%d.%d.%s", 70+pid/200%100, 1+pid%200, o.Address)
 	o.Dir = filepath.Join(t.TempDir(), "lab")
 	o.Server = []string{self, "lab", "serve"}
 	o.SSHPort, o.ZooKeeperPort = freePort(t, o.Address), freePort(t, o.Address)

@@ -25,7 +25,7 @@ func TestPlaybooksDoWhatTheyPredict(t *testing.T) {
 		t.Skip("it takes a minute")
 	}
 	t.Parallel()
-	s := startLab(t, lab.Options{Metas: 3, Replicas: 4, Collectors: 1, Address: "127.0.70.20"})
+	s := startLab(t, lab.Options{Metas: 3, Replicas: 4, Collectors: 1, Address: "20"})
 	s.testDeploy()
 	s.testUpdate()
 	s.testSimpleUpdate()
