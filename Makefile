@@ -38,8 +38,8 @@ lint: ## gofmt, go vet and the small set of golangci-lint checks
 bench: build ## the speed table: pegbook beside its peers and the raw limit of SSH
 	@scripts/bench
 
-e2e: setup build ## long checks on systemd hosts
-	$(GO) test -count=1 -timeout 60m -tags e2e ./lab/...
+e2e: build ## the main job at production times, under load (ten minutes)
+	@scripts/e2e
 
 fuzz: ## every fuzz target for 20 seconds
 	@scripts/fuzz 20s
