@@ -78,7 +78,12 @@ func (st *step) absorb(x *prepared, p *modules.Proposal, res *result) {
 			res.fail(fmt.Errorf("result of %s: %w", st.row.module.Name, err))
 			return
 		}
-		res.output(raw)
+		out, err := vars.FromJSON(raw)
+		if err != nil {
+			res.fail(fmt.Errorf("result of %s: %w", st.row.module.Name, err))
+			return
+		}
+		res.output(out)
 	}
 	var to *host
 	if x.delegateFacts && x.delegatedTo != "" {

@@ -1,9 +1,8 @@
 package runner
 
 import (
-	"bytes"
-	"encoding/json"
 	"errors"
+	"maps"
 	"strings"
 	"time"
 
@@ -20,7 +19,7 @@ type result struct {
 	noLog   bool
 	msg     string
 	// fields are what register stores besides those that every result has.
-	fields map[string]json.RawMessage
+	fields map[string]vars.Data
 	// opaque: what fields would hold cannot be known in check mode.
 	opaque      bool
 	diff        []modules.Diff
@@ -56,39 +55,23 @@ func (r *result) lost() bool { return r.failed() && !r.ignored }
 // set adds a field.
 func (r *result) set(name string, d vars.Data) {
 	if r.fields == nil {
-		r.fields = map[string]json.RawMessage{}
+		r.fields = map[string]vars.Data{}
 	}
-	r.fields[name] = d.JSON()
+	r.fields[name] = d
 }
 
 // output merges what a module answers into the fields.
-func (r *result) output(out json.RawMessage) {
-	var fields map[string]json.RawMessage
-	if err := json.Unmarshal(out, &fields); err != nil || fields == nil {
-		return
-	}
-	if r.fields == nil {
-		r.fields = map[string]json.RawMessage{}
-	}
-	for name, value := range fields {
-		r.fields[name] = value
+func (r *result) output(out vars.Data) {
+	for _, name := range out.Keys() {
+		value, _ := out.Get(name)
+		r.set(name, value)
 	}
 	for _, name := range []string{"stdout", "stderr"} {
-		if text, ok := textField(r.fields, name); ok {
-			if _, has := r.fields[name+"_lines"]; !has {
-				r.set(name+"_lines", vars.Of(lines(text)))
-			}
+		text, has := r.fields[name]
+		if _, split := r.fields[name+"_lines"]; has && !split && text.Kind() == "string" {
+			r.set(name+"_lines", vars.Of(lines(text.Text())))
 		}
 	}
-}
-
-func textField(fields map[string]json.RawMessage, name string) (string, bool) {
-	var text string
-	raw, ok := fields[name]
-	if !ok || json.Unmarshal(raw, &text) != nil {
-		return "", false
-	}
-	return text, true
 }
 
 func lines(text string) []string {
@@ -126,70 +109,31 @@ func (r *result) fail(err error) {
 }
 
 func (r *result) exited(exit *modules.ExitError) {
-	out := struct {
-		RC     int    `json:"rc"`
-		Stdout string `json:"stdout"`
-		Stderr string `json:"stderr"`
-	}{exit.ExitCode, strings.TrimRight(string(exit.Stdout), "\r\n"), strings.TrimRight(string(exit.Stderr), "\r\n")}
 	if _, has := r.fields["rc"]; has {
 		return // the module's own words count
 	}
-	if raw, err := json.Marshal(out); err == nil {
-		r.output(raw)
-	}
+	r.output(vars.Of(map[string]vars.Data{"rc": vars.Of(exit.ExitCode),
+		"stdout": vars.Of(strings.TrimRight(string(exit.Stdout), "\r\n")), "stderr": vars.Of(strings.TrimRight(string(exit.Stderr), "\r\n"))}))
 }
 
 // all are the fields with those that every result has.
-func (r *result) all() map[string]json.RawMessage {
-	all := make(map[string]json.RawMessage, len(r.fields)+6)
-	for name, value := range r.fields {
-		all[name] = value
-	}
-	put := func(name string, d vars.Data) { all[name] = d.JSON() }
-	put("changed", vars.Of(r.changed))
-	put("failed", vars.Of(r.status == event.Failed))
+func (r *result) all() map[string]vars.Data {
+	all := make(map[string]vars.Data, len(r.fields)+6)
+	maps.Copy(all, r.fields)
+	all["changed"] = vars.Of(r.changed)
+	all["failed"] = vars.Of(r.status == event.Failed)
 	if r.status == event.Skipped {
-		put("skipped", vars.Of(true))
+		all["skipped"] = vars.Of(true)
 	}
 	if r.msg != "" {
 		if _, has := all["msg"]; !has || r.failed() {
-			put("msg", vars.Of(r.msg))
+			all["msg"] = vars.Of(r.msg)
 		}
 	}
 	if r.attempts > 0 {
-		put("attempts", vars.Of(r.attempts))
+		all["attempts"] = vars.Of(r.attempts)
 	}
 	return all
-}
-
-// json is what register stores, as JSON.
-func (r *result) json() json.RawMessage {
-	all := r.all()
-	if r.items != nil {
-		results := make([]json.RawMessage, len(r.items))
-		for i, item := range r.items {
-			results[i] = item.json()
-		}
-		all["results"] = joined(results)
-	}
-	raw, err := json.Marshal(all)
-	if err != nil {
-		return json.RawMessage(`{"failed":true,"msg":"the module's result is no JSON"}`)
-	}
-	return raw
-}
-
-func joined(items []json.RawMessage) json.RawMessage {
-	var b bytes.Buffer
-	b.WriteByte('[')
-	for i, item := range items {
-		if i > 0 {
-			b.WriteByte(',')
-		}
-		b.Write(item)
-	}
-	b.WriteByte(']')
-	return b.Bytes()
 }
 
 // data is what register stores. Of a result that check mode cannot know, only what every result has is
@@ -212,11 +156,15 @@ func (r *result) data() vars.Data {
 		}
 		return vars.Unknown(known)
 	}
-	d, err := vars.FromJSON(r.json())
-	if err != nil {
-		return vars.Of(nil)
+	all := r.all()
+	if r.items != nil {
+		list := make([]vars.Data, len(r.items))
+		for i, item := range r.items {
+			list[i] = item.data()
+		}
+		all["results"] = vars.Of(list)
 	}
-	return d
+	return vars.Of(all)
 }
 
 func (r *result) anyOpaque() bool {
