@@ -159,6 +159,9 @@ func files(d vars.Data) []string {
 // sshArgs takes from ssh's arguments what has a meaning here: jump hosts, known hosts, the key and the
 // configuration.
 func sshArgs(a *connect.Address, args string) {
+	if strings.TrimSpace(args) == "" {
+		return
+	}
 	words := strings.Fields(strings.NewReplacer(`"`, "", `'`, "").Replace(args))
 	for i := range words {
 		next := ""

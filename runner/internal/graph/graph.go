@@ -79,7 +79,8 @@ var ErrDrained = errors.New("told to start nothing more")
 // Walk visits every node. It returns when all have ended; or, when ctx is done or the walk drained, as
 // soon as the work that runs has returned. The error is then ctx's cause or ErrDrained.
 func Walk[T any](ctx context.Context, g *Graph[T], limits Limits, v Visitor[T]) error {
-	w := &walk[T]{visitor: v, slots: max(1, limits.Slots), ended: make(chan ready[T])}
+	w := &walk[T]{visitor: v, slots: max(1, limits.Slots), begun: make(chan ready[T]), ended: make(chan ready[T])}
+	defer close(w.begun)
 	w.enter(g, nil, 0)
 	done, drain := ctx.Done(), limits.Drain
 	var stop error
@@ -127,8 +128,9 @@ type walk[T any] struct {
 	visitor      Visitor[T]
 	slots        int
 	running      int
+	workers      int // goroutines that do work, or wait for some
 	folds, works queue[T]
-	ended        chan ready[T]
+	begun, ended chan ready[T]
 }
 
 // frame is a graph being walked, standing in the place of a node of another frame.
@@ -180,15 +182,29 @@ func (w *walk[T]) start(ctx context.Context) {
 				return
 			}
 		case w.works.Len() > 0 && w.running < w.slots:
-			r := heap.Pop(&w.works).(ready[T])
-			w.running++
-			go func() {
-				w.visitor.Work(ctx, r.in.graph.nodes[r.id].item)
-				w.ended <- r
-			}()
+			w.begin(ctx, heap.Pop(&w.works).(ready[T]))
 		default:
 			return
 		}
+	}
+}
+
+// begin hands work to a goroutine that waits for some, or to a new one: one that has worked has a stack
+// that is large enough.
+func (w *walk[T]) begin(ctx context.Context, r ready[T]) {
+	w.running++
+	if w.running > w.workers {
+		w.workers++
+		go w.serve(ctx)
+	}
+	w.begun <- r
+}
+
+// serve does work until there is none left.
+func (w *walk[T]) serve(ctx context.Context) {
+	for r := range w.begun {
+		w.visitor.Work(ctx, r.in.graph.nodes[r.id].item)
+		w.ended <- r
 	}
 }
 
