@@ -136,7 +136,7 @@ func TestInputOutputAndStatus(t *testing.T) {
 				require.Equal(t, test.code, exit.ExitStatus())
 				require.Equal(t, test.signal, exit.Signal())
 			} else {
-				require.True(t, err == nil || err == io.EOF, "%v", err) // EOF: the client could not send all input
+				require.True(t, err == nil || errors.Is(err, io.EOF), "%v", err) // EOF: the client could not send all input
 				require.Zero(t, test.code)
 			}
 			require.Equal(t, test.stdout, stdout.String())
