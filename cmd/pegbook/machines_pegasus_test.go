@@ -65,6 +65,7 @@ func (s *site) cluster(t *testing.T) *cluster {
     process_limits: {nofile: "65536"}
     process_wait: 0.5
     lb_round: 1s
+    healthy_stable: 300ms
     meta_restart_interval: 3
   children:
 `, packages[0].File, packages[0].SHA256, strings.Join(zk, ","), scale)
