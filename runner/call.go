@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"sync"
 
 	"github.com/pegbook/pegbook/modules"
 	"github.com/pegbook/pegbook/modules/overlay"
@@ -33,8 +34,8 @@ func (st *step) call(s *vars.Scope, x *prepared, host modules.Host) *modules.Cal
 			return modules.LocalTree(path)
 		},
 		Render: func(name, text string, delims [2]string) (string, error) {
-			t, problems := vars.ParseTemplate(name, text, delims)
-			if err := problems.Err(); err != nil {
+			t, err := st.templates.parse(name, text, delims)
+			if err != nil {
 				return "", err
 			}
 			return t.Render(s)
@@ -61,6 +62,35 @@ func (st *step) call(s *vars.Scope, x *prepared, host modules.Host) *modules.Cal
 		Batch:     st.lane.addresses,
 		Verbosity: st.r.opts.Verbosity,
 	}
+}
+
+// templates are the template files of a row, parsed once for all its hosts.
+type templates struct {
+	mu     sync.Mutex // guards parsed
+	parsed map[templateText]*vars.Template
+}
+
+type templateText struct {
+	name, text string
+	delims     [2]string
+}
+
+func (t *templates) parse(name, text string, delims [2]string) (*vars.Template, error) {
+	key := templateText{name, text, delims}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if known := t.parsed[key]; known != nil {
+		return known, nil
+	}
+	parsed, problems := vars.ParseTemplate(name, text, delims)
+	if err := problems.Err(); err != nil {
+		return nil, err
+	}
+	if t.parsed == nil {
+		t.parsed = map[templateText]*vars.Template{}
+	}
+	t.parsed[key] = parsed
+	return parsed, nil
 }
 
 func (x *prepared) at(r *row) diag.Position {

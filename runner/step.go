@@ -29,6 +29,8 @@ type rowRun struct {
 	failed bool // somebody failed for good
 	fatal  bool // somebody failed under any_errors_fatal
 	ran    bool // a step did something
+
+	templates templates
 }
 
 // step is a row on one host.

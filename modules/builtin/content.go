@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"path"
 	"slices"
 	"strings"
@@ -211,9 +210,10 @@ func readSource(source modules.Source) ([]byte, error) {
 		return nil, fmt.Errorf("read %s: %w", source.Name(), err)
 	}
 	defer r.Close()
-	content, err := io.ReadAll(r)
-	if err != nil {
+	var content bytes.Buffer
+	content.Grow(int(source.Size()) + bytes.MinRead) // in one piece; a file that grows meanwhile is read to its end
+	if _, err := content.ReadFrom(r); err != nil {
 		return nil, fmt.Errorf("read %s: %w", source.Name(), err)
 	}
-	return content, nil
+	return content.Bytes(), nil
 }

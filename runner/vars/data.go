@@ -375,6 +375,9 @@ func (s jsonStyle) mapping(b []byte, m map[string]any) []byte {
 
 // appendQuoted writes a JSON string without escaping < > &, which are common in configurations.
 func appendQuoted(b []byte, s string) []byte {
+	if plainText(s) {
+		return append(append(append(b, '"'), s...), '"')
+	}
 	var buf bytes.Buffer
 	enc := json.NewEncoder(&buf)
 	enc.SetEscapeHTML(false)
@@ -382,6 +385,16 @@ func appendQuoted(b []byte, s string) []byte {
 		panic("vars: a string that JSON cannot hold: " + err.Error())
 	}
 	return append(b, bytes.TrimSuffix(buf.Bytes(), []byte("\n"))...)
+}
+
+// plainText says whether a string stands in JSON as it is: most names and values do.
+func plainText(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; c < ' ' || c > '~' || c == '"' || c == '\\' {
+			return false
+		}
+	}
+	return true
 }
 
 // wholeNumber reads an integer, a float without fraction, or a text that is one of these.
