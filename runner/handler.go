@@ -17,8 +17,8 @@ type handler struct {
 type handlers []*handler
 
 // notified gives the handlers that a notification means: every one that listens to the name, and the
-// one that has it. "role : name" is always that role's; a plain name is the play's own if there is one,
-// else that of the last role that defines it; of two in one list the first.
+// one that has it. "role : name" is always that role's; a plain name is that of the list which came last (of an
+// included role, else of the play, else of its last role), and in that list the first.
 func (hs handlers) notified(name string) []*handler {
 	var found []*handler
 	for _, h := range hs {
@@ -41,9 +41,7 @@ func (hs handlers) called(name string) *handler {
 		case h.name != name || name == "":
 		case best == nil:
 			best = h
-		case h.Role == nil && best.Role != nil:
-			best = h
-		case h.Role != nil && best.Role != nil && h.Role != best.Role:
+		case h.Role != best.Role:
 			best = h
 		}
 	}

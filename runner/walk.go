@@ -214,7 +214,7 @@ func (st *step) settle() {
 	if res.status == event.Unreachable && !res.ignored {
 		st.p.lose(lostUnreachable)
 		st.failed = true
-		st.fatal = st.fatal || res.fatal
+		st.fatal = st.fatal || res.fatal || st.alone
 		return
 	}
 	if !res.lost() {
