@@ -109,6 +109,9 @@ type Proposal struct {
 	// VarFiles are files of variables (YAML or JSON) that the task sets on its host, where values may be
 	// templates. The runner reads them.
 	VarFiles []VarFile
+	// Joins are hosts that join the inventory of the run, or groups of it. The runner finds out whether that
+	// changes anything.
+	Joins []Join
 	// Message is one line for people; empty for none.
 	Message string
 }
@@ -131,6 +134,13 @@ type VarFile struct {
 	Source Source
 	// Under puts the whole content into one variable of this name; empty sets each variable.
 	Under string
+}
+
+// Join is a host that joins the inventory of the run, or groups of it.
+type Join struct {
+	Host   string                     `json:"host_name"` // "" is the task's own
+	Groups []string                   `json:"groups"`
+	Vars   map[string]json.RawMessage `json:"host_vars"`
 }
 
 // Diff is one difference between what was asked and what was found.

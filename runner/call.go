@@ -142,6 +142,12 @@ func (st *step) absorb(x *prepared, p *modules.Proposal, res *result) {
 			learn(vars.Facts, vs)
 		}
 	}
+	for _, j := range p.Joins {
+		if err := st.joins(j, res); err != nil {
+			res.fail(err)
+			return
+		}
+	}
 	for _, f := range p.VarFiles {
 		vs, err := readVarFile(f)
 		if err != nil {
@@ -243,7 +249,10 @@ func (r *run) stateOf(in *inventory.Host) *host {
 	defer r.mu.Unlock()
 	h := r.hosts[in.Name]
 	if h == nil {
-		h = &host{Host: in, moves: &r.moves}
+		if now, ok := r.inventory().Host(in.Name); ok {
+			in = now
+		}
+		h = &host{Host: in, in: in, moves: &r.moves}
 		r.hosts[in.Name] = h
 	}
 	return h

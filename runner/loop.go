@@ -35,6 +35,7 @@ func (st *step) loop(ctx context.Context) *result {
 		st.register(res)
 		sum.items = append(sum.items, res)
 		sum.includes = append(sum.includes, res.includes...)
+		sum.joins = append(sum.joins, res.joins...)
 		res.includes = nil
 		if ctx.Err() != nil {
 			break

@@ -78,7 +78,7 @@ func (rr *rowRun) refresh() {
 		rr.r.failPlay(err)
 		return
 	}
-	rr.r.setInventory(inv)
+	rr.r.setInventory(inv.With(rr.r.joined...))
 }
 
 func (rr *rowRun) reset() {

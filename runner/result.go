@@ -8,6 +8,7 @@ import (
 
 	"github.com/pegbook/pegbook/modules"
 	"github.com/pegbook/pegbook/runner/event"
+	"github.com/pegbook/pegbook/runner/inventory"
 	"github.com/pegbook/pegbook/runner/vars"
 )
 
@@ -35,6 +36,7 @@ type result struct {
 	learned     []learned // variables that the task set
 	notify      []string  // handlers to run, as named
 	includes    []inclusion
+	joins       []inventory.Addition // what the inventory gets
 	err         error
 	fatal       bool // any_errors_fatal covers the failure
 	missing     bool // the file to include is not there

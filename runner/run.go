@@ -48,12 +48,13 @@ type run struct {
 	stream  *event.Stream
 	shared  *overlay.Shared
 	world   atomic.Pointer[inventoryNow]
-	over    bool                // nothing more is started, for a reason of the playbook's
-	reason  string              // why, for people
-	refused bool                // a confirmation or gate was refused
-	failed  bool                // a play failed that could not even begin
-	moves   int                 // counts hosts that leave or come back
-	inside  map[*player]*rowRun // where players of the running batches are
+	over    bool                 // nothing more is started, for a reason of the playbook's
+	reason  string               // why, for people
+	refused bool                 // a confirmation or gate was refused
+	failed  bool                 // a play failed that could not even begin
+	moves   int                  // counts hosts that leave or come back
+	inside  map[*player]*rowRun  // where players of the running batches are
+	joined  []inventory.Addition // what the inventory got while running
 
 	mu       sync.Mutex // guards the maps below
 	hosts    map[string]*host
@@ -149,7 +150,8 @@ type playRun struct {
 	all      []*inventory.Host
 	players  map[string]*player
 	magic    *vars.Values
-	over     bool // meta: end_play, or the play was lost
+	late     []string // hosts that joined while the play ran: named in its lists, not run on
+	over     bool     // meta: end_play, or the play was lost
 }
 
 func (pr *playRun) unfold(ctx context.Context, r *run) *graph.Graph[node] {

@@ -127,9 +127,9 @@ func (h *host) own(s *vars.Scope, r *run) *vars.Scope {
 	if h.magic == nil {
 		h.magic = r.hostMagic(h)
 	}
-	facts, read, set, magic := h.facts, h.read, h.set, h.magic
+	in, facts, read, set, magic := h.in, h.facts, h.read, h.set, h.magic
 	h.mu.Unlock()
-	s = s.With(vars.HostInventory, h.Vars)
+	s = s.With(vars.HostInventory, in.Vars)
 	for _, l := range []layered{{vars.Facts, facts}, {vars.IncludeVars, read}, {vars.SetFact, set}, {vars.ExtraVars, r.plan.in.Extra}} {
 		s = push(s, l)
 	}
@@ -207,14 +207,14 @@ func (r *run) readVars(path string) (*vars.Values, bool) {
 	return vs, vs != nil
 }
 
-// hostMagic are the magic variables of a host.
+// hostMagic are the magic variables of a host, whose lock is held.
 func (r *run) hostMagic(h *host) *vars.Values {
 	short := h.Name
 	if net.ParseIP(h.Name) == nil {
 		short, _, _ = strings.Cut(h.Name, ".")
 	}
-	groups := h.Groups
-	if h.Implicit {
+	groups := h.in.Groups
+	if h.in.Implicit {
 		groups = nil
 	}
 	inv := r.inventory()
@@ -256,6 +256,7 @@ func (r *run) inventory() *inventory.Inventory { return r.world.Load().Inventory
 
 // setInventory takes an inventory as the run's.
 func (r *run) setInventory(inv *inventory.Inventory) {
+	defer r.renew(inv)
 	groups := map[string]vars.Data{}
 	for _, name := range inv.Groups() {
 		hosts, _ := inv.Group(name)
@@ -274,6 +275,19 @@ func (r *run) setInventory(inv *inventory.Inventory) {
 		"ansible_verbosity":  vars.Of(r.opts.Verbosity),
 		"ansible_version":    vars.Of(map[string]vars.Data{"full": vars.Of("2.17.0"), "major": vars.Of(2), "minor": vars.Of(17), "revision": vars.Of(0), "string": vars.Of("2.17.0")}),
 	})})
+}
+
+// renew lets the hosts be what the inventory says.
+func (r *run) renew(inv *inventory.Inventory) {
+	for _, h := range r.known() {
+		h.mu.Lock()
+		if in, ok := inv.Host(h.Name); ok {
+			h.in = in
+		}
+		h.magic, h.scope = nil, nil
+		h.changes++
+		h.mu.Unlock()
+	}
 }
 
 // playMagic are the magic variables of a play that do not change while it runs.

@@ -19,7 +19,8 @@ type host struct {
 	seen   bool // has had a result
 	moves  *int // of the run: counts hosts that leave or come back
 
-	mu      sync.Mutex // guards the fields below
+	mu      sync.Mutex      // guards the fields below
+	in      *inventory.Host // the host as the inventory stands; the embedded one is that of the beginning
 	facts   *vars.Values
 	read    *vars.Values // include_vars
 	set     *vars.Values // set_fact and register

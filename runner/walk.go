@@ -106,6 +106,7 @@ func (l *lane) hostLists(r *run) *vars.Values {
 			play = append(play, in.Name)
 		}
 	}
+	play = append(play, l.playRun.late...)
 	for _, p := range l.all {
 		if p.lost == notLost && !p.ended {
 			batch = append(batch, p.Name)
@@ -114,6 +115,10 @@ func (l *lane) hostLists(r *run) *vars.Values {
 	hosts := vars.Of(batch)
 	l.lists.moves = r.moves
 	l.lists.vars = vars.ValuesOf(map[string]vars.Data{"ansible_play_hosts": vars.Of(play), "ansible_play_batch": hosts, "play_hosts": hosts})
+	if len(l.playRun.late) > 0 {
+		all := append(namesOf(l.playRun.all), l.playRun.late...)
+		l.lists.vars = l.lists.vars.With("ansible_play_hosts_all", vars.Literal(vars.Of(all)))
+	}
 	return l.lists.vars
 }
 
@@ -394,6 +399,7 @@ func (c *closing) unfold(context.Context, *run) *graph.Graph[node] {
 	rr := c.rowRun
 	rr.spread()
 	rr.lane.guard(rr.r, rr.row)
+	rr.join()
 	if rr.row.kind == includeRow {
 		return rr.bring()
 	}

@@ -160,6 +160,7 @@ func (a *app) compile(ctx context.Context, o selectOptions, paths []string) (*ru
 		Playbooks: books, Inventory: inv, Sources: o.inventory, Modules: moduleSet(),
 		Limit: o.limit, Tags: o.tags, SkipTags: o.skipTags, StartAt: o.startAt, Extra: extra, Files: files,
 		Defaults: o.defaults, ForceHandlers: o.forceHandlers, Incomplete: problems.Failed(),
+		Reload: func() (*inventory.Inventory, diag.List) { return loadFor(o.inventory, paths[0]) },
 	})
 	problems.Append(besides(found, problems))
 	problems.Sort()

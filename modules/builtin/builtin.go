@@ -11,7 +11,7 @@ import "github.com/pegbook/pegbook/modules"
 // All lists the modules, by name.
 func All() []*modules.Module {
 	return []*modules.Module{
-		Assert(), Command(), Copy(), Daemon(), Debug(), Fail(), File(), IncludeVars(), InstallPkg(), Pause(), Ping(),
+		AddHost(), Assert(), Command(), Copy(), Daemon(), Debug(), Fail(), File(), GroupBy(), IncludeVars(), InstallPkg(), Pause(), Ping(),
 		RenderConfig(), Service(), SetFact(), Setup(), Shell(), Stat(), Systemd(), Template(), Unarchive(), WaitFor(),
 	}
 }

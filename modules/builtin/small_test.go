@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net"
 	"strings"
 	"testing"
@@ -382,4 +383,12 @@ env HOME=/home/pegasus
 	if r.Facts["ansible_memtotal_mb"] != nil || r.Facts["ansible_default_ipv4"] == nil {
 		t.Errorf("!hardware gives %d facts", len(r.Facts))
 	}
+}
+
+func TestJoins(t *testing.T) {
+	added := once(t, AddHost(), `{"hostname": "n1", "group": "a,b", "color": "blue"}`, machine(), modtest.Setup{})
+	equal(t, "joins", fmt.Sprint(added.Joins), `[{n1 [a b] map[color:[34 98 108 117 101 34]]}]`)
+	equal(t, "output", string(added.Output), `{"add_host":{"host_name":"n1","groups":["a","b"],"host_vars":{"color":"blue"}}}`)
+	grouped := once(t, GroupBy(), `{"key": "os_linux"}`, machine(), modtest.Setup{})
+	equal(t, "joins", fmt.Sprint(grouped.Joins), `[{ [os_linux] map[]}]`)
 }

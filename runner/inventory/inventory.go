@@ -146,17 +146,31 @@ func (inv *Inventory) File(host string) string {
 	return ""
 }
 
-// WithHost gives an inventory with one more host (add_host), in the groups named, with the variables over
-// those it has. A host that is there already is added to the groups. The result has hosts of its own:
-// compare names, not pointers.
-func (inv *Inventory) WithHost(name string, groups []string, v *vars.Values) *Inventory {
+// Addition is a host that joins an inventory while it is in use, or groups of it.
+type Addition struct {
+	Host   string
+	Groups []string
+	Vars   *vars.Values // over those that the host has
+}
+
+// With gives an inventory with more hosts, or with hosts in more groups (add_host, group_by). The result has
+// hosts of its own: compare names, not pointers.
+func (inv *Inventory) With(additions ...Addition) *Inventory {
 	s := inv.sources.clone()
-	h := s.host(name)
-	h.vars = over(h.vars, v)
-	for _, g := range groups {
-		s.group(g).add(h)
+	for _, a := range additions {
+		h := s.host(a.Host)
+		h.vars = over(h.vars, a.Vars)
+		for _, g := range a.Groups {
+			s.group(g).add(h)
+		}
 	}
 	return s.build()
+}
+
+// Has says whether an addition would add neither a host nor a host to a group.
+func (inv *Inventory) Has(a Addition) bool {
+	h, ok := inv.hosts[a.Host]
+	return ok && !slices.ContainsFunc(a.Groups, func(g string) bool { return !slices.Contains(h.Groups, g) })
 }
 
 // over gives the variables of low with those of high over them; either may be nil.

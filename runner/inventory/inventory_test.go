@@ -448,7 +448,7 @@ func hostNames(hosts []*Host) []string {
 	return out
 }
 
-func TestWithHost(t *testing.T) {
+func TestWith(t *testing.T) {
 	unpack(t, `
 -- dir/inventory.yml --
 web: {hosts: {w1: {a: 1}}, vars: {g: 1}}
@@ -457,9 +457,10 @@ file: 1
 `)
 	before, problems := Load(Options{Sources: []string{"dir"}})
 	require.Empty(t, problems.Error())
-	inv := before.WithHost("new", []string{"web", "fresh"}, vars.ValuesOf(map[string]vars.Data{"own": vars.Of(2)}))
-	inv = inv.WithHost("w1", []string{"fresh"}, vars.ValuesOf(map[string]vars.Data{"a": vars.Of(2)}))
-	inv = inv.WithHost("loose", nil, nil)
+	w1 := Addition{"w1", []string{"fresh"}, vars.ValuesOf(map[string]vars.Data{"a": vars.Of(2)})}
+	inv := before.With(Addition{"new", []string{"web", "fresh"}, vars.ValuesOf(map[string]vars.Data{"own": vars.Of(2)})}, w1)
+	inv = inv.With(Addition{Host: "loose"})
+	assert.Equal(t, []bool{false, true, false, true}, []bool{before.Has(w1), inv.Has(w1), before.Has(Addition{Host: "loose"}), inv.Has(Addition{Host: "loose"})})
 	assert.Equal(t, "loose [ungrouped]\nw1 [fresh web] a=2 g=1\nnew [fresh web] file=1 g=1 own=2\n", described(inv))
 	assert.Equal(t, []string{"all", "web", "fresh", "ungrouped"}, inv.Groups())
 	assert.Equal(t, []string{"web", "fresh", "ungrouped"}, inv.Children("all"))

@@ -126,7 +126,7 @@ func (s *sources) beside(o Options) {
 type varFolder struct {
 	path  string
 	names map[string]bool // true for a folder
-	mu    sync.Mutex      // guards read, which WithHost may add to
+	mu    sync.Mutex      // guards read, which With may add to
 	read  map[string]*vars.Values
 }
 
