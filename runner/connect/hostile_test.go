@@ -133,7 +133,7 @@ func TestHostilePrompt(t *testing.T) {
 		s := &starter{name: "h", binaries: &binaries{files: embedded}, every: time.Second, trips: &atomic.Int64{}}
 		m, err := s.start(t.Context(), func(ctx context.Context, line string) (stream, error) {
 			mark := regexp.MustCompile(`pegbook/[0-9a-f]{16}:`).FindString(line)
-			return localOpen(ctx, fmt.Sprintf("m=%s; n=%d; f=%s; ", mark, len(list["amd64"].packed), quote(file))+script)
+			return localOpen(ctx, fmt.Sprintf("m=%s; n=%d; f=%s; ", mark, list["amd64"].length, quote(file))+script)
 		}, Become{User: "app", Password: "secret"})
 		if err == nil {
 			m.fail(errClosed)

@@ -76,7 +76,7 @@ func quote(s string) string {
 // startLine is the command line that runs the script. prefix is what makes it run as another user.
 func startLine(prefix, mark, folder string, silence int, list map[string]binary) string {
 	x, y := list["amd64"], list["arm64"]
-	args := []string{mark, x.sum, y.sum, strconv.Itoa(len(x.packed)), strconv.Itoa(len(y.packed)),
+	args := []string{mark, x.sum, y.sum, strconv.Itoa(x.length), strconv.Itoa(y.length),
 		x.cksum(), y.cksum(), folder, strconv.Itoa(silence)}
 	var line strings.Builder
 	line.WriteString("exec " + prefix + "/bin/sh -c " + quote(script) + " pegbook")

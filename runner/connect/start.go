@@ -134,12 +134,13 @@ func (t *talk) upload(need string) error {
 	if arch == "aarch64" || arch == "arm64" {
 		b = t.list["arm64"]
 	}
-	content := b.packed
+	read := b.packed
 	if how == "plain" {
-		var err error
-		if content, err = b.unpacked(); err != nil {
-			return err
-		}
+		read = b.unpacked
+	}
+	content, err := read()
+	if err != nil {
+		return err
 	}
 	// A script that gives up in the middle says why; reading that is more use than the broken pipe.
 	_, _ = t.stream.Write(content)
