@@ -1,0 +1,202 @@
+package runner
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/pegbook/pegbook/modules"
+	"github.com/pegbook/pegbook/runner/event"
+	"github.com/pegbook/pegbook/runner/vars"
+)
+
+// attempts does the task until it need not be tried again.
+func (st *step) attempts(ctx context.Context, s *vars.Scope, res *result) {
+	x, err := st.prepare(s)
+	if err != nil {
+		res.fail(err)
+		return
+	}
+	res.delegatedTo, res.secrets = x.delegatedTo, x.secrets
+	again, err := st.retrying(s)
+	if err != nil {
+		res.fail(err)
+		return
+	}
+	for n := 1; ; n++ {
+		st.attempt(ctx, s, x, res)
+		if !again.any {
+			return
+		}
+		res.attempts = n
+		done, err := st.enough(s, res)
+		switch {
+		case err != nil:
+			res.fail(err)
+			return
+		case done || res.status == event.Unreachable || res.status == event.Unknown || ctx.Err() != nil:
+			return
+		case n > again.retries:
+			res.attempts = max(again.retries, 1)
+			if res.status != event.Failed {
+				res.status = event.Failed
+				res.msg = firstOf(res.msg, fmt.Sprintf("the condition of until was still false after %d attempts", n))
+			}
+			return
+		}
+		st.r.stream.Emit(event.Noted{Play: st.lane.play.name, Batch: st.lane.batch, Task: st.name, Host: st.p.Name, Attempt: n,
+			Text: fmt.Sprintf("trying again in %s, %d retries left", again.delay, again.retries-n+1)})
+		if pause(ctx, again.delay) != nil {
+			return
+		}
+	}
+}
+
+// again is how a task is tried again.
+type again struct {
+	any     bool
+	retries int
+	delay   time.Duration
+}
+
+func (st *step) retrying(s *vars.Scope) (again, error) {
+	t := st.row.task
+	a := again{any: len(t.Until) > 0 || !t.Retries.IsZero(), retries: 3, delay: 5 * time.Second}
+	if !a.any {
+		return a, nil
+	}
+	if !t.Retries.IsZero() {
+		d, err := t.Retries.Resolve(s)
+		if err != nil {
+			return a, err
+		}
+		n, err := d.Int()
+		if err != nil {
+			return a, fmt.Errorf("retries: %w", err)
+		}
+		a.retries = int(n)
+	}
+	if t.Delay.IsZero() {
+		return a, nil
+	}
+	d, err := t.Delay.Resolve(s)
+	if err != nil {
+		return a, err
+	}
+	if a.delay, err = modules.ParseDuration(d.Text()); err != nil {
+		return a, fmt.Errorf("delay: %q is no duration", d.Text())
+	}
+	return a, nil
+}
+
+// enough says whether the attempt just made was the last needed.
+func (st *step) enough(s *vars.Scope, res *result) (bool, error) {
+	if len(st.row.task.Until) == 0 {
+		return res.status != event.Failed, nil
+	}
+	return holds(st.row.task.Until, st.withResult(s, res))
+}
+
+// withResult gives the scope in which the registered name holds the result of this attempt.
+func (st *step) withResult(s *vars.Scope, res *result) *vars.Scope {
+	if st.row.task.Register == "" {
+		return s
+	}
+	return s.With(vars.SetFact, vars.ValuesOf(map[string]vars.Data{st.row.task.Register: res.data()}))
+}
+
+func pause(ctx context.Context, d time.Duration) error {
+	if d <= 0 {
+		return ctx.Err()
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// attempt does the task once and judges the outcome.
+func (st *step) attempt(ctx context.Context, s *vars.Scope, x *prepared, res *result) {
+	*res = result{status: event.OK, noLog: res.noLog, looped: res.looped, item: res.item, delegatedTo: x.delegatedTo, secrets: x.secrets, sides: x.diff, attempts: res.attempts}
+	if x.timeout > 0 {
+		var stop context.CancelFunc
+		ctx, stop = context.WithTimeoutCause(ctx, x.timeout, fmt.Errorf("task %q took longer than its timeout of %s", st.name, x.timeout))
+		defer stop()
+	}
+	st.propose(ctx, s, x, res)
+	if res.failed() && ctx.Err() != nil {
+		res.status, res.msg = event.Failed, context.Cause(ctx).Error()
+		delete(res.fields, "unreachable")
+		return
+	}
+	st.judge(s, res)
+}
+
+func (st *step) propose(ctx context.Context, s *vars.Scope, x *prepared, res *result) {
+	host := modules.Host(x.host)
+	var over *layeredHost
+	if x.check {
+		over = st.r.overlayOf(x.on, x.host)
+		host = over.look()
+	}
+	proposal, err := st.row.module.Propose(ctx, st.call(s, x, host), x.json)
+	if err != nil {
+		res.fail(err)
+		return
+	}
+	if proposal == nil {
+		return
+	}
+	res.msg, res.diff, res.changed = proposal.Message, proposal.Diff, len(proposal.Diff) > 0
+	if proposal.Skip {
+		res.status = event.Skipped
+		res.set("skip_reason", vars.Of(proposal.Message))
+		return
+	}
+	if res.changed {
+		res.status = event.Changed
+	}
+	err = st.do(ctx, x, over, proposal)
+	var gone *modules.UnreachableError
+	if !errors.As(err, &gone) { // else the output is of something that did not happen
+		st.absorb(x, proposal, res)
+	}
+	switch {
+	case err == nil:
+	case x.check && proposal.Waits:
+		res.status, res.changed, res.opaque = event.Unknown, false, true
+		res.msg = firstOf(res.msg, "waits for what is not so yet")
+	case x.check && errors.Is(err, modules.ErrUnpredicted):
+		st.unpredicted(res)
+	default:
+		changed := res.changed
+		res.fail(err)
+		var exit *modules.ExitError
+		res.changed = changed && errors.As(err, &exit) // the command did run
+	}
+}
+
+// do carries a proposal out: on the host, or in check mode on the layer above it.
+func (st *step) do(ctx context.Context, x *prepared, over *layeredHost, p *modules.Proposal) error {
+	switch {
+	case !x.check && p.Do == nil:
+		return nil
+	case !x.check:
+		defer st.r.acted(x.on)
+		return p.Do(ctx, x.host)
+	case p.Waits:
+		over.predict(p.Predicts)
+		return modules.ErrUnpredicted
+	case p.Predicts != nil:
+		over.predict(p.Predicts)
+		return nil
+	case p.Do == nil:
+		return nil
+	}
+	return p.Do(ctx, over.act())
+}

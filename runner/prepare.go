@@ -1,0 +1,120 @@
+package runner
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"time"
+
+	"github.com/pegbook/pegbook/modules"
+	"github.com/pegbook/pegbook/runner/inventory"
+	"github.com/pegbook/pegbook/runner/playbook"
+	"github.com/pegbook/pegbook/runner/vars"
+)
+
+// prepared is a task ready to be done: everything that attempts share.
+type prepared struct {
+	rendered
+	delegatedTo   string
+	on            *inventory.Host // where it is done
+	host          *lazyHost
+	check, diff   bool
+	delegateFacts bool
+	timeout       time.Duration
+}
+
+func (st *step) prepare(s *vars.Scope) (*prepared, error) {
+	x := &prepared{on: st.p.Host}
+	var err error
+	if x.rendered, err = st.row.render(s); err != nil {
+		return nil, err
+	}
+	there := s
+	d, err := keyword(st.row.keys, s, func(k *playbook.Keywords) vars.Value { return k.DelegateTo })
+	if err != nil {
+		return nil, err
+	}
+	if name := d.Text(); name != "" {
+		x.delegatedTo = name
+		x.on = st.r.hostOrAddress(name)
+		there = st.scope(st.r.stateOf(x.on))
+	}
+	if err := st.modes(s, x); err != nil {
+		return nil, err
+	}
+	env, err := environment(st.row.keys, s)
+	if err != nil {
+		return nil, err
+	}
+	address, become, err := st.r.plan.in.Defaults.address(x.on, there, st.row.keys)
+	if err != nil {
+		return nil, err
+	}
+	for _, secret := range []string{address.Password, become.Password} {
+		if secret != "" {
+			x.secrets = append(x.secrets, secret)
+		}
+	}
+	x.host = &lazyHost{name: x.on.Name, env: env, open: func(ctx context.Context) (modules.Host, error) {
+		return st.r.opts.Connect.Open(ctx, address, become)
+	}}
+	return x, nil
+}
+
+func (st *step) modes(s *vars.Scope, x *prepared) error {
+	x.check, x.diff = st.r.opts.Check, st.r.opts.Diff
+	for _, m := range []struct {
+		to   *bool
+		what string
+		get  func(*playbook.Keywords) vars.Value
+	}{
+		{&x.check, "check_mode", func(k *playbook.Keywords) vars.Value { return k.CheckMode }},
+		{&x.diff, "diff", func(k *playbook.Keywords) vars.Value { return k.Diff }},
+		{&x.delegateFacts, "delegate_facts", func(k *playbook.Keywords) vars.Value { return k.DelegateFacts }},
+	} {
+		if st.row.keys.nearest(m.get).IsZero() {
+			continue
+		}
+		var err error
+		if *m.to, err = flag(st.row.keys, s, m.what, m.get); err != nil {
+			return err
+		}
+	}
+	d, err := keyword(st.row.keys, s, func(k *playbook.Keywords) vars.Value { return k.Timeout })
+	if err != nil || d.Kind() == "null" {
+		return err
+	}
+	if x.timeout, err = modules.ParseDuration(d.Text()); err != nil {
+		return fmt.Errorf("timeout: %q is no number of seconds", d.Text())
+	}
+	return nil
+}
+
+// environment merges the environment keywords, inner ones over outer ones.
+func environment(k *keys, s *vars.Scope) (map[string]string, error) {
+	var env map[string]string
+	for _, kw := range k.outermost() {
+		for _, v := range kw.Environment {
+			d, err := v.Resolve(s)
+			if err != nil {
+				return nil, err
+			}
+			more := map[string]string{}
+			layers, isList := d.List()
+			if !isList {
+				layers = []vars.Data{d}
+			}
+			for _, layer := range layers {
+				for _, name := range layer.Keys() {
+					value, _ := layer.Get(name)
+					more[name] = value.Text()
+				}
+			}
+			if env == nil {
+				env = map[string]string{}
+			}
+			maps.Copy(env, more)
+		}
+	}
+	return env, nil
+}
