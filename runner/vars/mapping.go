@@ -4,12 +4,10 @@ package vars
 func (vs *Values) Mapping() Value {
 	n := &node{kind: kindMapping, static: true}
 	data := map[string]any{}
-	if vs != nil {
-		for _, e := range vs.entries {
-			n.fields = append(n.fields, Field{Name: e.name, At: e.value.Position(), Value: e.value})
-			n.static = n.static && e.value.n.static
-			data[e.name] = e.value.n.data
-		}
+	for e := range vs.all() {
+		n.fields = append(n.fields, Field{Name: e.name, At: e.value.Position(), Value: e.value})
+		n.static = n.static && e.value.n.static
+		data[e.name] = e.value.n.data
 	}
 	if n.static {
 		n.data = data

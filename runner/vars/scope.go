@@ -99,7 +99,7 @@ func (s *Scope) Names() []string {
 		names["hostvars"] = true
 	}
 	for _, l := range s.layers {
-		for _, e := range l.vs.entries {
+		for e := range l.vs.all() {
 			names[e.name] = true
 		}
 	}
@@ -112,6 +112,24 @@ func (s *Scope) written() []string {
 		_, ok := s.value(n)
 		return !ok
 	})
+}
+
+// Definition is one of the places that give a variable.
+type Definition struct {
+	Layer Layer
+	Value Value
+}
+
+// Definitions are all that define a variable, the one that counts first, then those that it hides, nearest
+// first.
+func (s *Scope) Definitions(name string) []Definition {
+	var all []Definition
+	for _, l := range s.layers {
+		if v, ok := l.vs.Get(name); ok {
+			all = append(all, Definition{l.layer, v})
+		}
+	}
+	return all
 }
 
 // Origin says which layer a variable comes from and where it is written. False: not defined.

@@ -1,6 +1,7 @@
 package vars
 
 import (
+	"iter"
 	"maps"
 	"os"
 	"regexp"
@@ -16,6 +17,9 @@ import (
 // Values are named variables, in the order they were written. The zero value is empty; nil is, too.
 // They are immutable.
 type Values struct {
+	// base lies below the entries and is shared, so that a host's few variables over its groups' many cost
+	// what the few do. nil for most; a base has none itself.
+	base    *Values
 	entries []entry
 	places  map[string]int // name → entry, when there are more than fewEntries
 }
@@ -111,19 +115,26 @@ func (vs *Values) Get(name string) (Value, bool) {
 	if vs == nil {
 		return Value{}, false
 	}
-	if vs.places != nil {
-		i, ok := vs.places[name]
-		if !ok {
-			return Value{}, false
-		}
+	if i := vs.own(name); i >= 0 {
 		return vs.entries[i].value, true
+	}
+	return vs.base.Get(name)
+}
+
+// own is the place of a name among the entries, without the base; -1 when it is not there.
+func (vs *Values) own(name string) int {
+	if vs.places != nil {
+		if i, ok := vs.places[name]; ok {
+			return i
+		}
+		return -1
 	}
 	for i := range vs.entries {
 		if vs.entries[i].name == name {
-			return vs.entries[i].value, true
+			return i
 		}
 	}
-	return Value{}, false
+	return -1
 }
 
 // Names lists the variables in order.
@@ -131,11 +142,38 @@ func (vs *Values) Names() []string {
 	if vs == nil {
 		return nil
 	}
-	names := make([]string, len(vs.entries))
-	for i, e := range vs.entries {
-		names[i] = e.name
+	names := make([]string, 0, vs.Len())
+	for e := range vs.all() {
+		names = append(names, e.name)
 	}
 	return names
+}
+
+// all goes through the variables in order: those of the base, then what the entries add to it.
+func (vs *Values) all() iter.Seq[entry] {
+	return func(yield func(entry) bool) {
+		if vs == nil {
+			return
+		}
+		if vs.base != nil {
+			for _, e := range vs.base.entries {
+				if i := vs.own(e.name); i >= 0 {
+					e = vs.entries[i]
+				}
+				if !yield(e) {
+					return
+				}
+			}
+		}
+		for _, e := range vs.entries {
+			if vs.base != nil && vs.base.own(e.name) >= 0 {
+				continue
+			}
+			if !yield(e) {
+				return
+			}
+		}
+	}
 }
 
 // Len is how many there are.
@@ -143,8 +181,20 @@ func (vs *Values) Len() int {
 	if vs == nil {
 		return 0
 	}
-	return len(vs.entries)
+	n := len(vs.entries)
+	if vs.base != nil {
+		n += len(vs.base.entries)
+		for _, e := range vs.entries {
+			if vs.base.own(e.name) >= 0 {
+				n--
+			}
+		}
+	}
+	return n
 }
+
+// empty is Len() == 0 without counting.
+func (vs *Values) empty() bool { return vs == nil || len(vs.entries) == 0 && vs.base == nil }
 
 // With gives a copy in which name has another value.
 func (vs *Values) With(name string, v Value) *Values {
@@ -154,25 +204,50 @@ func (vs *Values) With(name string, v Value) *Values {
 	return vs.Over(newValues([]entry{{name, v}}))
 }
 
-// Over gives the variables of vs with those of top over them, name by name.
+// manyEntries is from how many on variables are shared and not copied when others come over them.
+const manyEntries = 16
+
+// Over gives the variables of vs with those of top over them, name by name. It copies the smaller part
+// only.
 func (vs *Values) Over(top *Values) *Values {
 	switch {
-	case top.Len() == 0 && vs == nil:
+	case top.empty() && vs == nil:
 		return &Values{}
-	case top.Len() == 0:
+	case top.empty():
 		return vs
-	case vs.Len() == 0:
+	case vs.empty():
 		return top
 	}
-	entries := make([]entry, 0, len(vs.entries)+len(top.entries))
+	base, low := vs.base, vs
+	if base == nil && len(vs.entries) >= manyEntries {
+		base, low = vs, &Values{}
+	} else if base != nil {
+		low = &Values{entries: vs.entries, places: vs.places}
+	}
+	own := low.merged(top)
+	if base == nil {
+		return own
+	}
+	if len(own.entries) > len(base.entries) {
+		return base.merged(own)
+	}
+	return &Values{base: base, entries: own.entries, places: own.places}
+}
+
+// merged is Over with everything in one piece.
+func (vs *Values) merged(top *Values) *Values {
+	if len(vs.entries) == 0 && top.base == nil {
+		return top
+	}
+	entries := make([]entry, 0, len(vs.entries)+top.Len())
 	for _, e := range vs.entries {
 		if v, ok := top.Get(e.name); ok {
 			e.value = v
 		}
 		entries = append(entries, e)
 	}
-	for _, e := range top.entries {
-		if _, ok := vs.Get(e.name); !ok {
+	for e := range top.all() {
+		if vs.own(e.name) < 0 {
 			entries = append(entries, e)
 		}
 	}
