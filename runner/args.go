@@ -173,7 +173,7 @@ func diagnosed(err error, at diag.Position) diag.List {
 	return diag.List{{Position: at, Problem: err.Error()}}
 }
 
-func eventProblem(d diag.Diagnostic) event.Problem { return event.Problem{Diagnostic: d} }
+func eventProblem(d diag.Diagnostic) event.Problem { return event.NewProblem(d) }
 
 // keyword resolves the nearest keyword in a scope, stepping outwards over values that are omit; null
 // data when there is none.

@@ -133,7 +133,7 @@ func (pr *playRun) confirmScope(r *run) *vars.Scope {
 
 func (c *confirmation) unfold(context.Context, *run) *graph.Graph[node] {
 	if c.err != nil {
-		c.r.stream.Emit(event.Problem{Diagnostic: diag.Diagnostic{Position: c.pr.Confirm.At, Problem: c.err.Error()}})
+		c.r.stream.Emit(event.NewProblem(diag.Diagnostic{Position: c.pr.Confirm.At, Problem: c.err.Error()}))
 		c.r.refused = true
 		c.r.end(c.err.Error())
 	}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/pegbook/pegbook/modules"
+	"github.com/pegbook/pegbook/runner/diag"
 	"github.com/pegbook/pegbook/runner/event"
 	"github.com/pegbook/pegbook/runner/inventory"
 	"github.com/pegbook/pegbook/runner/vars"
@@ -38,8 +39,9 @@ type result struct {
 	includes    []inclusion
 	joins       []inventory.Addition // what the inventory gets
 	err         error
-	fatal       bool // any_errors_fatal covers the failure
-	missing     bool // the file to include is not there
+	wrong       diag.Position // what the failure is about; zero when it is the whole task
+	fatal       bool          // any_errors_fatal covers the failure
+	missing     bool          // the file to include is not there
 }
 
 // learned are variables for a host.
@@ -104,6 +106,7 @@ func (r *result) fail(err error) {
 	r.msg = err.Error()
 	if errors.As(err, &located) {
 		r.msg = located.Error()
+		r.wrong = located.Position
 	}
 	if errors.As(err, &exit) {
 		r.exited(exit)

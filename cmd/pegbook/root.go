@@ -64,8 +64,6 @@ func newRootCmd(a *app) *cobra.Command {
 		Version:       version,
 		SilenceErrors: true,
 		SilenceUsage:  true,
-		Args:          cobra.NoArgs,
-		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.SetVersionTemplate("pegbook {{.Version}}\n")
 	root.AddCommand(
@@ -76,6 +74,7 @@ func newRootCmd(a *app) *cobra.Command {
 		newFunctionsCmd(a),
 		newLabCmd(a),
 	)
+	friendly(root)
 	return root
 }
 

@@ -249,8 +249,11 @@ func (a *app) jsonProblem(asJSON bool, err error) error {
 		return err
 	}
 	stream := event.NewStream(event.NewLines(a.out), time.Now)
+	source := render.NewSource()
 	for _, d := range problems {
-		stream.Emit(event.Problem{Diagnostic: d})
+		p := event.NewProblem(d)
+		p.Source, p.EndColumn = source.Line(d.Position)
+		stream.Emit(p)
 	}
 	return err
 }

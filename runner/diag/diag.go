@@ -36,8 +36,8 @@ type Diagnostic struct {
 	Problem string `json:"message"`
 	// Hint says what to write instead; may be empty.
 	Hint string `json:"hint,omitempty"`
-	// Warning marks what does not keep a run from starting.
-	Warning bool `json:"warning,omitempty"`
+	// Warning marks what does not keep a run from starting. Events say it as their severity.
+	Warning bool `json:"-"`
 }
 
 // Error is the diagnostic on one line: position, problem, hint in brackets.

@@ -113,7 +113,10 @@ type TaskDone struct {
 	// Result is what register stores, or a note in its place under no_log.
 	Result json.RawMessage `json:"result,omitempty"`
 	// At is the task's place in its file.
-	At     diag.Position `json:"at,omitzero"`
+	At diag.Position `json:"at,omitzero"`
+	// Wrong is the place in the user's files that the failure is about, where it is narrower than At: a
+	// template that could not be evaluated.
+	Wrong  diag.Position `json:"wrong,omitzero"`
 	TookMS float64       `json:"took_ms"`
 }
 
@@ -128,8 +131,10 @@ type Item struct {
 	Diff     []modules.Diff  `json:"diff,omitempty"`
 	Result   json.RawMessage `json:"result,omitempty"`
 	// DelegatedTo is set where delegate_to depends on the item.
-	DelegatedTo string  `json:"delegated_to,omitempty"`
-	TookMS      float64 `json:"took_ms"`
+	DelegatedTo string `json:"delegated_to,omitempty"`
+	// Wrong is as in TaskDone.
+	Wrong  diag.Position `json:"wrong,omitzero"`
+	TookMS float64       `json:"took_ms"`
 }
 
 // Included is a dynamic include that brought a file to hosts.
@@ -141,6 +146,21 @@ type Included struct {
 // Problem is a diagnostic, before a run starts or in a run.
 type Problem struct {
 	diag.Diagnostic
+	// Severity is "error" or "warning". NewProblem sets it.
+	Severity string `json:"severity"`
+	// EndColumn is where what is wrong ends, and Source the line it stands in; zero where these are not known
+	// or must not be shown.
+	EndColumn int    `json:"end_column,omitempty"`
+	Source    string `json:"source,omitempty"`
+}
+
+// NewProblem makes the event of a diagnostic.
+func NewProblem(d diag.Diagnostic) Problem {
+	p := Problem{Diagnostic: d, Severity: "error"}
+	if d.Warning {
+		p.Severity = "warning"
+	}
+	return p
 }
 
 // Counts is one host's line of the recap, counted as Ansible does. Unknown counts tasks of check mode

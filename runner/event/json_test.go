@@ -22,8 +22,8 @@ func TestRecordIsOneObject(t *testing.T) {
 	}{
 		{"task", TaskDone{Play: "p", Batch: 1, Task: "t", Host: "h", Status: Changed, Result: json.RawMessage(`{"changed":true}`), TookMS: 1.5},
 			`{"seq":7,"time":"2026-03-01T12:00:00Z","event":"task_done","play":"p","batch":1,"task":"t","host":"h","status":"changed","result":{"changed":true},"took_ms":1.5}`},
-		{"problem", Problem{diag.Diagnostic{Position: diag.Position{File: "a.yml", Line: 2, Column: 3}, Problem: "bad", Hint: "good"}},
-			`{"seq":7,"time":"2026-03-01T12:00:00Z","event":"problem","file":"a.yml","line":2,"column":3,"message":"bad","hint":"good"}`},
+		{"problem", NewProblem(diag.Diagnostic{Position: diag.Position{File: "a.yml", Line: 2, Column: 3}, Problem: "bad", Hint: "good"}),
+			`{"seq":7,"time":"2026-03-01T12:00:00Z","event":"problem","file":"a.yml","line":2,"column":3,"message":"bad","hint":"good","severity":"error"}`},
 		{"recap", RunDone{Recap: map[string]Counts{"h": {OK: 1}}, ExitCode: 2, TookMS: 3},
 			`{"seq":7,"time":"2026-03-01T12:00:00Z","event":"run_done","recap":{"h":{"ok":1,"changed":0,"unreachable":0,"failed":0,"skipped":0,"rescued":0,"ignored":0}},"exit_code":2,"took_ms":3}`},
 	}

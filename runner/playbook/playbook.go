@@ -146,6 +146,8 @@ type Task struct {
 	// argument under FreeForm: command: echo a, args: {chdir: /srv}.
 	Args   vars.Value
 	ArgsAt diag.Position
+	// ModuleAt is where the module's name stands.
+	ModuleAt diag.Position
 
 	Loop        vars.Value
 	LoopControl LoopControl

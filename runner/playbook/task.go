@@ -31,7 +31,7 @@ func (r *reader) task(n *yaml.Node, p *place) *Task {
 	if listen := find(n, "listen"); listen != nil && p.handler {
 		t.Listen = r.constants(entry{&yaml.Node{Value: "listen"}, listen}, p)
 	}
-	t.Name = name
+	t.Name, t.ModuleAt = name, p.at(does.key)
 	switch moduleName(does.name()) {
 	case "meta":
 		r.meta(does, t, p)

@@ -3,40 +3,50 @@ package render
 import (
 	"fmt"
 	"io"
-	"os"
+	"slices"
 	"strings"
 
 	"github.com/pegbook/pegbook/runner/diag"
 )
 
-// Diagnostics shows every problem with its source line and a caret, and how many there are.
+// Diagnostics shows every problem with its source line, sorted by place, and how many there are.
 func Diagnostics(w io.Writer, list diag.List, color bool) {
-	cache := map[string][]string{}
-	read := func(file string) []string {
-		if lines, ok := cache[file]; ok {
-			return lines
-		}
-		var lines []string
-		if content, err := os.ReadFile(file); err == nil { // no file: a place on the command line
-			lines = strings.Split(string(content), "\n")
-		}
-		cache[file] = lines
-		return lines
-	}
-	errors := 0
+	list = slices.Clone(list)
+	list.Sort()
+	source := NewSource()
 	for _, d := range list {
-		Diagnostic(w, d, read, color)
-		if !d.Warning {
-			errors++
-		}
+		Diagnostic(w, d, source, color)
 	}
-	if errors > 1 {
-		fmt.Fprintf(w, "%d errors; nothing was contacted\n", errors)
+	if len(list) > 1 {
+		fmt.Fprintln(w, Tally(list))
 	}
 }
 
-// Diagnostic shows one problem. source gives a file's lines; nil shows none.
-func Diagnostic(w io.Writer, d diag.Diagnostic, source func(file string) []string, color bool) {
+// Tally counts problems for people: "2 errors, 1 warning".
+func Tally(list diag.List) string {
+	warnings := 0
+	for _, d := range list {
+		if d.Warning {
+			warnings++
+		}
+	}
+	errors := len(list) - warnings
+	switch {
+	case warnings == 0:
+		return howMany(errors, "error")
+	case errors == 0:
+		return howMany(warnings, "warning")
+	}
+	return howMany(errors, "error") + ", " + howMany(warnings, "warning")
+}
+
+// Diagnostic shows one problem: a line that editors can jump from, the source line with a mark below the
+// place, and the hint. A nil source shows no lines.
+//
+//	site.yml:8:17: error: module directory takes no argument "pth"
+//	   8 |     directory: {pth: /srv}
+//	     |                 ^~~ did you mean "path"?
+func Diagnostic(w io.Writer, d diag.Diagnostic, source *Source, color bool) {
 	p := paint{color}
 	word := p.in(red, "error")
 	if d.Warning {
@@ -44,34 +54,53 @@ func Diagnostic(w io.Writer, d diag.Diagnostic, source func(file string) []strin
 	}
 	where := d.Position.String()
 	if where != "" {
-		where += ": "
+		where = p.in(bold, Clean(where, false)) + ": "
 	}
 	fmt.Fprintf(w, "%s%s: %s\n", where, word, Clean(d.Problem, false))
-	if source != nil {
-		snippet(w, p, d.Position, source(d.File))
+	hint := strings.Split(Clean(d.Hint, true), "\n")
+	if d.Hint == "" {
+		hint = nil
 	}
-	if d.Hint != "" {
-		fmt.Fprintf(w, "    %s %s\n", p.in(cyan, "hint:"), Clean(d.Hint, true))
+	code := red
+	if d.Warning {
+		code = yellow
+	}
+	for _, line := range excerpt(p, code, d.Position, source, hint) {
+		fmt.Fprintln(w, line)
 	}
 }
 
-// maxSnippet is how much of a source line is shown.
-const maxSnippet = 300
+// beside is how long a hint may be, mark included, to stand beside the mark and not below it.
+const beside = 118
 
-func snippet(w io.Writer, p paint, at diag.Position, lines []string) {
-	if at.Line == 0 || at.Line > len(lines) {
-		return
+// excerpt are the lines below a problem: its source with a mark, and the hint.
+func excerpt(p paint, code string, at diag.Position, source *Source, hint []string) []string {
+	line, ok := source.line(at)
+	if !ok {
+		return indented(p, "    ", hint)
 	}
-	line := Clean(strings.ReplaceAll(lines[at.Line-1], "\t", " "), false)
-	if len(line) > maxSnippet {
-		if at.Column > maxSnippet {
-			return // the place says more than an end of the line would
+	number := fmt.Sprintf("%4d", at.Line)
+	gutter := p.in(gray, strings.Repeat(" ", len(number))+" |")
+	out := []string{p.in(gray, number+" |") + " " + line.text}
+	if line.wide == 0 {
+		return append(out, indented(p, strings.Repeat(" ", len(number))+"   ", hint)...)
+	}
+	mark := gutter + " " + strings.Repeat(" ", line.left) + p.in(code, "^"+strings.Repeat("~", line.wide-1))
+	if len(hint) == 1 && line.left+line.wide+len(hint[0]) < beside {
+		return append(out, mark+" "+p.in(cyan, hint[0]))
+	}
+	out = append(out, mark)
+	return append(out, indented(p, strings.Repeat(" ", len(number))+"   ", hint)...)
+}
+
+func indented(p paint, by string, hint []string) []string {
+	var out []string
+	for i, line := range hint {
+		lead := "hint: "
+		if i > 0 {
+			lead = "      "
 		}
-		line = strings.ToValidUTF8(line[:maxSnippet], "") + "…"
+		out = append(out, by+p.in(cyan, lead)+line)
 	}
-	number := fmt.Sprintf("%d", at.Line)
-	fmt.Fprintf(w, "  %s %s %s\n", p.in(gray, number), p.in(gray, "|"), line)
-	if at.Column > 0 && at.Column <= len(line)+1 {
-		fmt.Fprintf(w, "  %s %s %s%s\n", strings.Repeat(" ", len(number)), p.in(gray, "|"), strings.Repeat(" ", at.Column-1), p.in(red, "^"))
-	}
+	return out
 }

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/pegbook/pegbook/runner/diag"
 	"github.com/pegbook/pegbook/runner/event"
 )
 
@@ -31,6 +32,8 @@ type Live struct {
 	ended   int
 	tasks   []*taskView // of the running batch, in the order they began
 	running map[runKey]*running
+	source  *Source
+	pointed diag.Position // the place shown last
 	stop    chan struct{}
 	stopped sync.WaitGroup
 }
@@ -64,7 +67,7 @@ const redraw = 100 * time.Millisecond
 // NewLive makes a live view on a terminal. size gives its width and height in characters. Close it to
 // leave the terminal tidy.
 func NewLive(w io.Writer, o Options, size func() (width, height int)) *Live {
-	l := &Live{o: o, p: paint{o.Color}, size: size, now: time.Now, w: w, running: map[runKey]*running{}, stop: make(chan struct{})}
+	l := &Live{o: o, p: paint{o.Color}, size: size, now: time.Now, w: w, running: map[runKey]*running{}, source: NewSource(), stop: make(chan struct{})}
 	l.begun = l.now()
 	l.stopped.Go(l.tick)
 	return l
@@ -141,7 +144,7 @@ func (l *Live) Record(rec event.Record) {
 		l.done(e)
 	case event.Problem:
 		var b bytes.Buffer
-		Diagnostic(&b, e.Diagnostic, nil, l.p.on)
+		Diagnostic(&b, e.Diagnostic, l.source, l.p.on)
 		l.out.Write(b.Bytes())
 	case event.RunDone:
 		l.flush(true)
@@ -185,6 +188,7 @@ func (l *Live) done(e event.TaskDone) {
 	bad := e.Status == event.Failed || e.Status == event.Unreachable || e.Status == event.Unknown
 	if bad || l.o.Verbosity > 0 || (l.o.Diff && len(e.Diff) > 0) {
 		t.lines = append(t.lines, taskLines(l.p, l.o, e)...)
+		t.lines = append(t.lines, pointer(l.p, l.source, e, &l.pointed)...)
 	}
 }
 

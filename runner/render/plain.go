@@ -18,11 +18,13 @@ type Plain struct {
 	// tasks of one name are two.
 	heading string
 	at      diag.Position
+	source  *Source
+	pointed diag.Position // the place shown last
 }
 
 // NewPlain makes a sink that writes plain lines to w.
 func NewPlain(w io.Writer, o Options) *Plain {
-	return &Plain{w: w, o: o, p: paint{o.Color}}
+	return &Plain{w: w, o: o, p: paint{o.Color}, source: NewSource()}
 }
 
 // Record shows one record.
@@ -48,7 +50,7 @@ func (r *Plain) Record(rec event.Record) {
 	case event.Included:
 		fmt.Fprintf(r.w, "  included %s for %s\n", Clean(e.File, false), names(e.Hosts))
 	case event.Problem:
-		Diagnostic(r.w, e.Diagnostic, nil, r.p.on)
+		Diagnostic(r.w, e.Diagnostic, r.source, r.p.on)
 	case event.RunDone:
 		recap(r.w, r.p, e)
 	}
@@ -85,6 +87,28 @@ func (r *Plain) done(e event.TaskDone) {
 	for _, line := range taskLines(r.p, r.o, e) {
 		fmt.Fprintln(r.w, line)
 	}
+	for _, line := range pointer(r.p, r.source, e, &r.pointed) {
+		fmt.Fprintln(r.w, line)
+	}
+}
+
+// pointer shows the place in the user's files that a failure is about, once where several hosts fail at it.
+func pointer(p paint, source *Source, e event.TaskDone, last *diag.Position) []string {
+	var lines []string
+	point := func(at diag.Position) {
+		if at.Line == 0 || at == *last {
+			return
+		}
+		*last = at
+		for _, line := range excerpt(p, red, at, source, nil) {
+			lines = append(lines, "      "+line)
+		}
+	}
+	point(e.Wrong)
+	for _, item := range e.Items {
+		point(item.Wrong)
+	}
+	return lines
 }
 
 // taskLines shows a task's end on a host; both renderers use it.

@@ -10,7 +10,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/pegbook/pegbook/modules"
-	"github.com/pegbook/pegbook/runner/diag"
 	"github.com/pegbook/pegbook/runner/event"
 )
 
@@ -162,13 +161,6 @@ func TestRecapFoldsManyHosts(t *testing.T) {
 	recap(&out, paint{}, done)
 	require.Equal(t, 4, strings.Count(out.String(), "\n")-1, out.String())
 	require.Contains(t, out.String(), "100 hosts without failure, together: ok=200 changed=100")
-}
-
-func TestDiagnosticShowsItsLine(t *testing.T) {
-	var out bytes.Buffer
-	source := func(string) []string { return []string{"- hosts: all", "  tasks:", "\t- comand: x"} }
-	Diagnostic(&out, diag.Diagnostic{Position: diag.Position{File: "a.yml", Line: 3, Column: 4}, Problem: "no module comand", Hint: `did you mean "command"?`}, source, false)
-	require.Equal(t, "a.yml:3:4: error: no module comand\n  3 |  - comand: x\n    |    ^\n    hint: did you mean \"command\"?\n", out.String())
 }
 
 func TestDuration(t *testing.T) {
