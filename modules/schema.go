@@ -43,7 +43,11 @@ type Arg struct {
 	Default  string `json:"default,omitempty"` // as a user would write it; empty for none
 	// Choices are the values allowed; none for any.
 	Choices []string `json:"choices,omitempty"`
-	Doc     string   `json:"doc"`
+	// Min and Max are the smallest and the largest number or duration allowed, as a user would write them;
+	// empty for any.
+	Min string `json:"min,omitempty"`
+	Max string `json:"max,omitempty"`
+	Doc string `json:"doc"`
 	// Secret hides the value from events, diffs and logs.
 	Secret bool `json:"secret,omitempty"`
 	// Free takes the task's value when it is a scalar or a list instead of a mapping: command: /bin/true.
@@ -60,11 +64,13 @@ type Arg struct {
 //	State string        `arg:"state" default:"file" choices:"file,directory" doc:"…"`
 //	Pass  string        `arg:"password,secret" doc:"…"`
 //	Cmd   string        `arg:"cmd,free" doc:"…"`
+//	Port  int           `arg:"port" min:"1" max:"65535" doc:"…"`
 //	Facts map[string]json.RawMessage `arg:",rest" doc:"…"`
 //
 // Options of arg are required, secret, free, rest, alias=NAME and, for strings, path. Fields may be
 // string, bool, int, float64, Mode, time.Duration, Expr, json.RawMessage, pointers to these (nil when
-// not given), and lists and string maps of them. An embedded struct adds its fields.
+// not given), and lists and string maps of them. An embedded struct adds its fields. min and max bound
+// numbers and durations; a duration is never negative unless its min says so.
 // A mistake in the tags is a bug and panics.
 func SchemaOf[A any]() Schema {
 	t := reflect.TypeFor[A]()
@@ -83,7 +89,7 @@ func SchemaOf[A any]() Schema {
 
 func argOf(t reflect.Type, f reflect.StructField) Arg {
 	name, options, _ := strings.Cut(f.Tag.Get("arg"), ",")
-	arg := Arg{Name: name, Default: f.Tag.Get("default"), Doc: f.Tag.Get("doc"), index: f.Index}
+	arg := Arg{Name: name, Default: f.Tag.Get("default"), Doc: f.Tag.Get("doc"), Min: f.Tag.Get("min"), Max: f.Tag.Get("max"), index: f.Index}
 	arg.Type, arg.Elem = typeOf(f.Type)
 	for option := range strings.SplitSeq(options, ",") {
 		key, value, _ := strings.Cut(option, "=")
@@ -111,6 +117,10 @@ func argOf(t reflect.Type, f reflect.StructField) Arg {
 	if arg.Type == "" || arg.Doc == "" || (name == "" && !arg.Rest) {
 		panic(fmt.Sprintf("modules: %s.%s needs a name, a doc and a type that arguments can have", t, f.Name))
 	}
+	if arg.elemOrType() == TypeDuration && arg.Min == "" {
+		arg.Min = "0"
+	}
+	arg.checkLimits()
 	return arg
 }
 
@@ -326,6 +336,9 @@ func (a Arg) decode(raw json.RawMessage, v reflect.Value) error {
 		}
 		return a.wrong(a.elemType(v), raw)
 	}
+	if err := a.withinLimits(text); err != nil {
+		return err
+	}
 	if len(a.Choices) > 0 && !slices.Contains(a.Choices, text) {
 		return &ArgumentError{Arg: a.Name, Problem: fmt.Sprintf("%s is %q", a.Name, text), Hint: "it is one of " + strings.Join(a.Choices, ", ")}
 	}
@@ -470,14 +483,6 @@ func ParseBool(text string) (bool, error) {
 		return false, nil
 	}
 	return false, fmt.Errorf("%q is neither true nor false", text)
-}
-
-// ParseDuration reads a number of seconds ("30", "0.5") or a Go duration ("1m30s").
-func ParseDuration(text string) (time.Duration, error) {
-	if seconds, err := strconv.ParseFloat(text, 64); err == nil {
-		return time.Duration(seconds * float64(time.Second)), nil
-	}
-	return time.ParseDuration(text)
 }
 
 func sortedKeys[V any](m map[string]V) []string {

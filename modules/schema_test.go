@@ -159,6 +159,70 @@ func TestDecodeErrors(t *testing.T) {
 	SchemaOf[strict]()
 }
 
+func TestNumbersHaveLimits(t *testing.T) {
+	type limited struct {
+		Port  int           `arg:"port" min:"1" max:"65535" default:"80" doc:"a port"`
+		Wait  time.Duration `arg:"wait" doc:"how long"`
+		Nap   time.Duration `arg:"nap" min:"100ms" max:"1m" doc:"how long"`
+		Shift time.Duration `arg:"shift" min:"-1h" doc:"how long"`
+		Ratio float64       `arg:"ratio" max:"1.5" doc:"how much"`
+		Nice  []int         `arg:"nice" min:"-20" max:"19" doc:"how nice"`
+		Pin   int           `arg:"pin,secret" max:"9999" doc:"a secret number"`
+	}
+	schema := SchemaOf[limited]()
+	for _, c := range []struct{ arg, value, want string }{
+		{"port", `1`, ""}, {"port", `65535`, ""}, {"port", `"22"`, ""},
+		{"port", `0`, "port is 0; it is from 1 to 65535"}, {"port", `"70000"`, "port is 70000; it is from 1 to 65535"},
+		{"wait", `0`, ""}, {"wait", `-1`, "wait is -1; it is at least 0"}, {"wait", `"-5m"`, "wait is -5m; it is at least 0"},
+		{"wait", `1e300`, "seconds or a duration"}, {"wait", `"nan"`, "seconds or a duration"},
+		{"nap", `0.1`, ""}, {"nap", `0.05`, "nap is 0.05; it is from 100ms to 1m"}, {"nap", `61`, "from 100ms to 1m"},
+		{"shift", `"-30m"`, ""}, {"shift", `-7200`, "at least -1h"},
+		{"ratio", `-4`, ""}, {"ratio", `1.6`, "ratio is 1.6; it is at most 1.5"},
+		{"nice", `[-20, 19]`, ""}, {"nice", `[0, 20]`, "nice is 20; it is from -20 to 19"}, {"nice", `-21`, "from -20 to 19"},
+		{"pin", `12345`, "pin is a value that does not fit; it is at most 9999"},
+	} {
+		arg, _ := schema.Lookup(c.arg)
+		err := arg.Check(json.RawMessage(c.value))
+		if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s = %s: error is %v, want %q", c.arg, c.value, err, c.want)
+		}
+	}
+}
+
+func TestWrongLimitsAreABug(t *testing.T) {
+	for name, make := range map[string]func() Schema{
+		"of a text": func() Schema {
+			return SchemaOf[struct {
+				A string `arg:"a" min:"1" doc:"a"`
+			}]()
+		},
+		"no number": func() Schema {
+			return SchemaOf[struct {
+				A int `arg:"a" max:"many" doc:"a"`
+			}]()
+		},
+		"the wrong way round": func() Schema {
+			return SchemaOf[struct {
+				A int `arg:"a" min:"2" max:"1" doc:"a"`
+			}]()
+		},
+		"which leave the default out": func() Schema {
+			return SchemaOf[struct {
+				A int `arg:"a" min:"2" default:"1" doc:"a"`
+			}]()
+		},
+	} {
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Errorf("limits %s are taken", name)
+				}
+			}()
+			make()
+		}()
+	}
+}
+
 func TestCheckAgreesWithDecode(t *testing.T) {
 	for _, a := range SchemaOf[everything]() {
 		for _, value := range []string{`"x"`, `"/x"`, `1`, `1.5`, `true`, `[1]`, `["a"]`, `{"a": 1}`, `{}`, `"on"`, `"0644"`, `"5s"`} {

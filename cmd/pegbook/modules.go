@@ -119,6 +119,9 @@ func argKind(arg modules.Arg) string {
 	if len(arg.Choices) > 0 {
 		parts = append(parts, "one of "+strings.Join(arg.Choices, ", "))
 	}
+	if limits := arg.Limits(); limits != "" {
+		parts = append(parts, limits)
+	}
 	switch {
 	case arg.Required:
 		parts = append(parts, "required")

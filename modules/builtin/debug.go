@@ -31,7 +31,7 @@ says so.
 type debugArgs struct {
 	Msg       json.RawMessage `arg:"msg" doc:"what to show: text, a list or a mapping"`
 	Var       string          `arg:"var" doc:"a variable such as result.stdout, or an expression, to show with its value"`
-	Verbosity int             `arg:"verbosity" doc:"how many -v the run needs to have for the task to do anything"`
+	Verbosity int             `arg:"verbosity" min:"0" doc:"how many -v the run needs to have for the task to do anything"`
 }
 
 type shownMessage struct {

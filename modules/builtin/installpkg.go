@@ -47,9 +47,9 @@ type installPkgArgs struct {
 	Src       string        `arg:"src" doc:"the package: a file, looked for in files/, an http or https address, or with remote_src a path on the host"`
 	Checksum  string        `arg:"checksum" doc:"SHA-256 of the package in hexadecimal, with or without sha256: before it"`
 	RemoteSrc bool          `arg:"remote_src" doc:"whether src is a file of the managed host"`
-	Strip     int           `arg:"strip" default:"1" doc:"how many leading elements of the names in the package are dropped"`
+	Strip     int           `arg:"strip" default:"1" min:"0" doc:"how many leading elements of the names in the package are dropped"`
 	Activate  bool          `arg:"activate" default:"true" doc:"whether current is set to this version; otherwise it is only put there"`
-	Keep      int           `arg:"keep" default:"3" doc:"how many releases to keep, at least 1; 0 keeps all"`
+	Keep      int           `arg:"keep" default:"3" min:"0" doc:"how many releases to keep, at least 1; 0 keeps all"`
 	Owner     string        `arg:"owner" doc:"user that owns the release"`
 	Group     string        `arg:"group" doc:"group of the release"`
 	Timeout   time.Duration `arg:"timeout" default:"10m" doc:"how long the control node may take to fetch an address"`
@@ -146,9 +146,6 @@ func newInstall(call *modules.Call, args installPkgArgs) (*install, error) {
 	in.sum = strings.ToLower(strings.TrimPrefix(args.Checksum, "sha256:"))
 	if in.sum != "" && !regexp.MustCompile(`^[0-9a-f]{64}$`).MatchString(in.sum) {
 		return nil, &modules.ArgumentError{Arg: "checksum", Problem: "checksum is no SHA-256", Hint: "write its 64 hexadecimal digits, as sha256sum prints them"}
-	}
-	if args.Keep < 0 || args.Strip < 0 {
-		return nil, &modules.ArgumentError{Arg: "keep", Problem: "keep and strip are numbers from 0"}
 	}
 	if err := in.openSource(call); err != nil {
 		return nil, err

@@ -20,8 +20,8 @@ gate.
 }
 
 type pauseArgs struct {
-	Seconds float64 `arg:"seconds" doc:"how long, in seconds"`
-	Minutes float64 `arg:"minutes" doc:"how long, in minutes, in place of seconds"`
+	Seconds float64 `arg:"seconds" min:"0" doc:"how long, in seconds"`
+	Minutes float64 `arg:"minutes" min:"0" doc:"how long, in minutes, in place of seconds"`
 	Prompt  string  `arg:"prompt" doc:"what to tell whoever watches meanwhile"`
 }
 
@@ -31,8 +31,8 @@ type paused struct {
 
 func proposePause(_ context.Context, call *modules.Call, args pauseArgs) (*modules.Proposal, error) {
 	took := time.Duration(args.Seconds*float64(time.Second)) + time.Duration(args.Minutes*float64(time.Minute))
-	if took < 0 || (args.Seconds != 0 && args.Minutes != 0) {
-		return nil, &modules.ArgumentError{Arg: "seconds", Problem: "the time is negative, or given twice", Hint: "give seconds or minutes"}
+	if args.Seconds != 0 && args.Minutes != 0 {
+		return nil, &modules.ArgumentError{Arg: "seconds", Problem: "the time is given twice", Hint: "give seconds or minutes"}
 	}
 	if took == 0 {
 		return nil, &modules.ArgumentError{Arg: "seconds", Problem: "no time was given",

@@ -34,7 +34,7 @@ type unarchiveArgs struct {
 	Dest      string `arg:"dest,path,required" doc:"the folder to unpack into; it must be there"`
 	Creates   string `arg:"creates,path" doc:"nothing is done when this path is there"`
 	RemoteSrc bool   `arg:"remote_src,alias=copy_from_host" doc:"whether src is a file of the managed host"`
-	Strip     int    `arg:"strip" doc:"how many leading elements of the names in the archive are dropped"`
+	Strip     int    `arg:"strip" min:"0" doc:"how many leading elements of the names in the archive are dropped"`
 	Owner     string `arg:"owner" doc:"user that owns what was unpacked"`
 	Group     string `arg:"group" doc:"group of what was unpacked"`
 }

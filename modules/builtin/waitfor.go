@@ -37,7 +37,7 @@ would have to wait is unknown.
 
 type waitForArgs struct {
 	Host    string        `arg:"host" default:"127.0.0.1" doc:"where the port is, as seen from the managed host"`
-	Port    int           `arg:"port" doc:"the TCP port"`
+	Port    int           `arg:"port" min:"1" max:"65535" doc:"the TCP port"`
 	Path    string        `arg:"path,path" doc:"a file or folder, in place of port"`
 	State   string        `arg:"state" default:"started" choices:"started,present,stopped,absent,drained" doc:"what to wait for"`
 	Regex   string        `arg:"search_regex" doc:"wait until what the file holds, or the port sends, matches this"`

@@ -61,7 +61,7 @@ lists them. A leader that changes meanwhile gets everything again.
 
 type downgradeArgs struct {
 	drainArgs
-	Keep int `arg:"keep" default:"2" doc:"how many replicas on live nodes every partition must keep; below 2 a partition takes no writes"`
+	Keep int `arg:"keep" default:"2" min:"1" doc:"how many replicas on live nodes every partition must keep; below 2 a partition takes no writes"`
 }
 
 func downgradeModule() *modules.Module {

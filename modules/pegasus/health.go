@@ -51,7 +51,7 @@ type healthyArgs struct {
 	AllowNoTables bool          `arg:"allow_no_tables" default:"false" doc:"pegasus: a cluster without tables is healthy too"`
 	Addresses     []string      `arg:"addresses" doc:"zookeeper, tcp: servers, host:port each"`
 	URL           string        `arg:"url" doc:"http: what to get"`
-	Status        int           `arg:"status" default:"200" doc:"http: the status that means healthy"`
+	Status        int           `arg:"status" default:"200" min:"100" max:"599" doc:"http: the status that means healthy"`
 	Stable        time.Duration `arg:"stable" default:"0" doc:"how long it must stay healthy"`
 	Timeout       time.Duration `arg:"timeout" default:"10m" doc:"how long to wait"`
 }
