@@ -38,11 +38,7 @@ func (st *step) attempts(ctx context.Context, s *vars.Scope, res *result) {
 		case done || res.status == event.Unreachable || res.status == event.Unknown || ctx.Err() != nil:
 			return
 		case n > again.retries:
-			res.attempts = max(again.retries, 1)
-			if res.status != event.Failed {
-				res.status = event.Failed
-				res.msg = firstOf(res.msg, fmt.Sprintf("the condition of until was still false after %d attempts", n))
-			}
+			st.exhaust(s, again, res)
 			return
 		}
 		st.r.stream.Emit(event.Noted{Play: st.lane.play.name, Batch: st.lane.batch, Task: st.name, Host: st.p.Name, Attempt: n,
@@ -51,6 +47,18 @@ func (st *step) attempts(ctx context.Context, s *vars.Scope, res *result) {
 			return
 		}
 	}
+}
+
+// exhaust fails a task whose last attempt was not enough either.
+func (st *step) exhaust(s *vars.Scope, a again, res *result) {
+	if not, err := firstFalse(st.row.task.Until, st.withResult(s, res)); err == nil && !not.IsZero() {
+		res.because("until", st.withResult(s, res), not)
+	}
+	if res.status != event.Failed {
+		res.status = event.Failed
+		res.msg = firstOf(res.msg, fmt.Sprintf("the condition of until was still false after %d attempts", res.attempts))
+	}
+	res.attempts = max(a.retries, 1)
 }
 
 // again is how a task is tried again.
@@ -144,9 +152,13 @@ func (st *step) propose(ctx context.Context, s *vars.Scope, x *prepared, res *re
 		over = st.r.overlayOf(x.on, x.host)
 		host = over.look()
 	}
+	x.refuted.Store(nil)
 	proposal, err := st.row.module.Propose(ctx, st.call(s, x, host), x.json)
 	if err != nil {
 		res.fail(err)
+		if e := x.refuted.Load(); e != nil {
+			res.because(st.row.module.Name, s, *e)
+		}
 		return
 	}
 	if proposal == nil {

@@ -40,21 +40,7 @@ func (st *step) call(s *vars.Scope, x *prepared, host modules.Host) *modules.Cal
 			}
 			return t.Render(s)
 		},
-		Eval: func(expr modules.Expr) (json.RawMessage, error) {
-			var problems diag.List
-			e := vars.ParseExpr(string(expr), x.at(st.row), &problems)
-			if err := problems.Err(); err != nil {
-				return nil, err
-			}
-			d, err := e.Eval(s)
-			if err != nil {
-				return nil, err
-			}
-			if d.IsUnknown() {
-				return nil, fmt.Errorf("%s: %w", expr, vars.ErrUnknown)
-			}
-			return d.JSON(), nil
-		},
+		Eval: func(expr modules.Expr) (json.RawMessage, error) { return st.eval(expr, s, x) },
 		Note: func(format string, args ...any) {
 			text := maskText(fmt.Sprintf(format, args...), x.secrets)
 			st.r.stream.Emit(event.Noted{Play: st.lane.play.name, Batch: st.lane.batch, Task: st.name, Host: st.p.Name, Text: text})
@@ -62,6 +48,28 @@ func (st *step) call(s *vars.Scope, x *prepared, host modules.Host) *modules.Cal
 		Batch:     st.lane.addresses,
 		Verbosity: st.r.opts.Verbosity,
 	}
+}
+
+// eval evaluates an expression for a module.
+func (st *step) eval(expr modules.Expr, s *vars.Scope, x *prepared) (json.RawMessage, error) {
+	var problems diag.List
+	e := vars.ParseExpr(string(expr), x.at(st.row), &problems)
+	if err := problems.Err(); err != nil {
+		return nil, err
+	}
+	d, err := e.Eval(s)
+	if err != nil {
+		return nil, err
+	}
+	if d.IsUnknown() {
+		return nil, fmt.Errorf("%s: %w", expr, vars.ErrUnknown)
+	}
+	if holds, err := d.Bool(); err == nil && !holds {
+		x.refuted.Store(&e)
+	} else {
+		x.refuted.Store(nil)
+	}
+	return d.JSON(), nil
 }
 
 // templates are the template files of a row, parsed once for all its hosts.

@@ -51,9 +51,8 @@ func (st *step) loopItems(s *vars.Scope) ([]vars.Data, *result) {
 	res := &result{status: event.OK}
 	d, err := st.row.task.Loop.Resolve(s)
 	if err != nil {
-		if ok, whenErr := holds(st.row.when, s); whenErr == nil && !ok {
-			res.status = event.Skipped
-			res.set("skip_reason", vars.Of("Conditional result was False"))
+		if not, whenErr := firstFalse(st.row.when, s); whenErr == nil && !not.IsZero() {
+			st.skip(not, s, res)
 			return nil, res
 		}
 		res.fail(err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"sync/atomic"
 	"time"
 
 	"github.com/pegbook/pegbook/modules"
@@ -21,6 +22,7 @@ type prepared struct {
 	check, diff   bool
 	delegateFacts bool
 	timeout       time.Duration
+	refuted       atomic.Pointer[vars.Expr] // the expression the module evaluated last, if it was false
 }
 
 func (st *step) prepare(s *vars.Scope) (*prepared, error) {

@@ -42,6 +42,7 @@ type result struct {
 	wrong       diag.Position // what the failure is about; zero when it is the whole task
 	fatal       bool          // any_errors_fatal covers the failure
 	missing     bool          // the file to include is not there
+	why         event.Why
 }
 
 // learned are variables for a host.

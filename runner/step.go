@@ -160,14 +160,13 @@ func (st *step) try(ctx context.Context, s *vars.Scope, res *result) {
 		res.fail(err)
 		return
 	}
-	ok, err := holds(st.row.when, s)
+	not, err := firstFalse(st.row.when, s)
 	if err != nil {
 		res.fail(err)
 		return
 	}
-	if !ok {
-		res.status = event.Skipped
-		res.set("skip_reason", vars.Of("Conditional result was False"))
+	if !not.IsZero() {
+		st.skip(not, s, res)
 		return
 	}
 	if st.row.kind == includeRow {

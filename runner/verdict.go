@@ -9,17 +9,6 @@ import (
 	"github.com/pegbook/pegbook/runner/vars"
 )
 
-// holds says whether all conditions are true; it stops at the first that is not.
-func holds(conditions []vars.Expr, s *vars.Scope) (bool, error) {
-	for _, c := range conditions {
-		ok, err := c.Bool(s)
-		if err != nil || !ok {
-			return false, err
-		}
-	}
-	return true, nil
-}
-
 // verdict decides whether a failure is ignored, and whether it is fatal for all hosts.
 func (st *step) verdict(s *vars.Scope, res *result) {
 	if !res.failed() {
@@ -69,6 +58,7 @@ func (st *step) judge(s *vars.Scope, res *result) {
 		case failed:
 			res.status = event.Failed
 			res.msg = firstOf(res.msg, "failed_when is true")
+			res.because("failed_when", st.withResult(s, res), t.FailedWhen...)
 		case res.changed:
 			res.status = event.Changed
 		default:
@@ -76,12 +66,15 @@ func (st *step) judge(s *vars.Scope, res *result) {
 		}
 	}
 	if len(t.ChangedWhen) > 0 {
-		changed, err := holds(t.ChangedWhen, st.withResult(s, res))
+		not, err := firstFalse(t.ChangedWhen, st.withResult(s, res))
 		if err != nil {
 			res.fail(err)
 			return
 		}
-		res.changed = changed
+		if st.r.opts.Verbosity > 0 && res.changed != not.IsZero() {
+			st.overruled(s, not, res)
+		}
+		res.changed = not.IsZero()
 	}
 	switch {
 	case res.status == event.Failed:
@@ -93,6 +86,15 @@ func (st *step) judge(s *vars.Scope, res *result) {
 	default:
 		res.status = event.OK
 	}
+}
+
+// overruled notes that changed_when says otherwise than the module.
+func (st *step) overruled(s *vars.Scope, not vars.Expr, res *result) {
+	deciding := st.row.task.ChangedWhen
+	if !not.IsZero() {
+		deciding = []vars.Expr{not}
+	}
+	res.because("changed_when", st.withResult(s, res), deciding...)
 }
 
 // constant says whether conditions depend on no variable at all.

@@ -307,7 +307,7 @@ func (st *step) tell(rescued bool) {
 		At: st.row.task.At, TookMS: milliseconds(res.took),
 	}
 	shown := st.shown(res)
-	done.Msg, done.Diff, done.Result, done.Wrong = shown.Msg, shown.Diff, shown.Result, shown.Wrong
+	done.Msg, done.Diff, done.Why, done.Result, done.Wrong = shown.Msg, shown.Diff, shown.Why, shown.Result, shown.Wrong
 	for _, item := range res.items {
 		done.Items = append(done.Items, st.shownItem(item, res.noLog))
 	}
@@ -352,7 +352,7 @@ func (st *step) shown(res *result) event.Item {
 	if res.noLog {
 		return event.Item{Msg: hidden, Result: []byte(censored)}
 	}
-	it := event.Item{Msg: maskText(res.msg, res.secrets), Diff: shownDiff(res.diff, res.sides, res.secrets), Wrong: res.wrong}
+	it := event.Item{Msg: maskText(res.msg, res.secrets), Diff: shownDiff(res.diff, res.sides, res.secrets), Wrong: res.wrong, Why: res.why}
 	if res.items == nil {
 		it.Result = mask(res.data().JSON(), res.secrets)
 	} else {

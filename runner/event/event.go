@@ -99,17 +99,18 @@ type TaskDone struct {
 	Module  string `json:"module,omitempty"`
 	Host    string `json:"host"`
 	Status  Status `json:"status"`
-	Handler bool   `json:"handler,omitempty"`
+	Handler bool   `json:"handler"`
 	// Ignored is a failure that ignore_errors or ignore_unreachable covers; Rescued one that a rescue
 	// section takes.
-	Ignored     bool   `json:"ignored,omitempty"`
-	Rescued     bool   `json:"rescued,omitempty"`
+	Ignored     bool   `json:"ignored"`
+	Rescued     bool   `json:"rescued"`
 	DelegatedTo string `json:"delegated_to,omitempty"`
 	// Items are a loop's results, in order; Item is set in them and nowhere else.
 	Items    []Item         `json:"items,omitempty"`
 	Attempts int            `json:"attempts,omitempty"`
 	Msg      string         `json:"msg,omitempty"`
 	Diff     []modules.Diff `json:"diff,omitempty"`
+	Why
 	// Result is what register stores, or a note in its place under no_log.
 	Result json.RawMessage `json:"result,omitempty"`
 	// At is the task's place in its file.
@@ -118,6 +119,27 @@ type TaskDone struct {
 	// template that could not be evaluated.
 	Wrong  diag.Position `json:"wrong,omitzero"`
 	TookMS float64       `json:"took_ms"`
+}
+
+// Why is the condition that decided how a task ended.
+type Why struct {
+	// FalseCondition is the condition, as written, that was false and so skipped the task.
+	FalseCondition string `json:"false_condition,omitempty"`
+	// Reason is the keyword and the smallest part of its condition that decided, such as
+	// `when: eq .role "meta" was false`: of failures always, else when the run was asked to be verbose.
+	Reason string `json:"reason,omitempty"`
+	// Values are the variables that the part reads.
+	Values []Value `json:"values,omitempty"`
+}
+
+// Value is a variable, or a field of one, as a condition read it.
+type Value struct {
+	// Name is its path with the dot before it: .result.rc.
+	Name string `json:"name"`
+	// Value is what it held; a long one is cut and then a text. It is missing where nothing is defined.
+	Value json.RawMessage `json:"value,omitempty"`
+	// From is the file and line where the variable is written, or in words what set it.
+	From string `json:"from,omitempty"`
 }
 
 // Item is one item of a looped task.
@@ -129,7 +151,8 @@ type Item struct {
 	Attempts int             `json:"attempts,omitempty"`
 	Msg      string          `json:"msg,omitempty"`
 	Diff     []modules.Diff  `json:"diff,omitempty"`
-	Result   json.RawMessage `json:"result,omitempty"`
+	Why
+	Result json.RawMessage `json:"result,omitempty"`
 	// DelegatedTo is set where delegate_to depends on the item.
 	DelegatedTo string `json:"delegated_to,omitempty"`
 	// Wrong is as in TaskDone.

@@ -21,7 +21,7 @@ func TestRecordIsOneObject(t *testing.T) {
 		want  string
 	}{
 		{"task", TaskDone{Play: "p", Batch: 1, Task: "t", Host: "h", Status: Changed, Result: json.RawMessage(`{"changed":true}`), TookMS: 1.5},
-			`{"seq":7,"time":"2026-03-01T12:00:00Z","event":"task_done","play":"p","batch":1,"task":"t","host":"h","status":"changed","result":{"changed":true},"took_ms":1.5}`},
+			`{"seq":7,"time":"2026-03-01T12:00:00Z","event":"task_done","play":"p","batch":1,"task":"t","host":"h","status":"changed","handler":false,"ignored":false,"rescued":false,"result":{"changed":true},"took_ms":1.5}`},
 		{"problem", NewProblem(diag.Diagnostic{Position: diag.Position{File: "a.yml", Line: 2, Column: 3}, Problem: "bad", Hint: "good"}),
 			`{"seq":7,"time":"2026-03-01T12:00:00Z","event":"problem","file":"a.yml","line":2,"column":3,"message":"bad","hint":"good","severity":"error"}`},
 		{"recap", RunDone{Recap: map[string]Counts{"h": {OK: 1}}, ExitCode: 2, TookMS: 3},

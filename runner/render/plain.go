@@ -128,6 +128,9 @@ func taskLines(p paint, o Options, e event.TaskDone) []string {
 	if msg := shownMessage(o, e.Status, e.Msg); msg != "" {
 		line += "  " + msg
 	}
+	if reason := shownReason(e.Why); reason != "" {
+		line += "  " + reason
+	}
 	lines := append([]string{line}, itemLines(p, o, e.Items)...)
 	if o.Verbosity > 2 && e.At.File != "" {
 		lines = append(lines, "      at "+e.At.String())
@@ -152,6 +155,9 @@ func itemLines(p paint, o Options, items []event.Item) []string {
 		line := fmt.Sprintf("    %s  %s%s", p.status(item.Status, fmt.Sprintf("%-9s", item.Status)), Clean(label, false), verdict(item.Ignored, false))
 		if msg := shownMessage(o, item.Status, item.Msg); msg != "" {
 			line += "  " + msg
+		}
+		if reason := shownReason(item.Why); reason != "" {
+			line += "  " + reason
 		}
 		lines = append(lines, line)
 		lines = append(lines, diffLines(p, o, item.Diff)...)
@@ -183,6 +189,30 @@ func shownMessage(o Options, s event.Status, msg string) string {
 		return "\n      " + strings.ReplaceAll(Clean(strings.TrimSpace(msg), true), "\n", "\n      ")
 	}
 	return Clean(msg, false)
+}
+
+// shownReason is the condition that decided, with the values that it read and where they come from. Events
+// carry it for what failed, and for all that was decided when the run is verbose.
+func shownReason(w event.Why) string {
+	if w.Reason == "" {
+		return ""
+	}
+	text := Clean(w.Reason, false)
+	values := make([]string, len(w.Values))
+	for i, v := range w.Values {
+		values[i] = v.Name + " is not defined"
+		if v.Value != nil {
+			values[i] = v.Name + " = " + string(v.Value)
+			if v.From != "" {
+				values[i] += ", " + v.From
+			}
+		}
+		values[i] = Clean(values[i], false)
+	}
+	if len(values) > 0 {
+		text += " (" + strings.Join(values, "; ") + ")"
+	}
+	return text
 }
 
 func howMany(n int, what string) string {
