@@ -49,6 +49,7 @@ type Plan struct {
 	tags      selector
 	limit     map[string]bool // nil: no limit
 	playbooks []*book
+	tasks     int // that were checked
 }
 
 // book is a compiled playbook.
@@ -106,10 +107,22 @@ func Compile(in Inputs) (*Plan, diag.List) {
 		c.checkNames()
 	}
 	c.problems.Sort()
+	c.plan.tasks = c.tasks()
 	if c.problems.Failed() || in.Incomplete {
 		return nil, c.problems
 	}
 	return c.plan, c.problems
+}
+
+// tasks counts what was checked, whether or not tags select it.
+func (c *compiler) tasks() int {
+	n := 0
+	for _, r := range c.rows {
+		if r.kind != blockEndRow {
+			n++
+		}
+	}
+	return n
 }
 
 func (c *compiler) limit() {

@@ -140,3 +140,20 @@ func (p *Plan) Tags() []string {
 	slices.Sort(tags)
 	return slices.Compact(tags)
 }
+
+// Size is how much there is in a plan: plays, tasks (handlers and what static includes bring in counted,
+// each where it stands) and hosts.
+type Size struct {
+	Plays int `json:"plays"`
+	Tasks int `json:"tasks"`
+	Hosts int `json:"hosts"`
+}
+
+// Size counts.
+func (p *Plan) Size() Size {
+	size := Size{Hosts: len(p.Hosts()), Tasks: p.tasks}
+	for _, b := range p.playbooks {
+		size.Plays += len(b.plays)
+	}
+	return size
+}

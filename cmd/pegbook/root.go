@@ -68,6 +68,7 @@ func newRootCmd(a *app) *cobra.Command {
 	root.SetVersionTemplate("pegbook {{.Version}}\n")
 	root.AddCommand(
 		newRunCmd(a),
+		newValidateCmd(a),
 		newGraphCmd(a),
 		newInventoryCmd(a),
 		newModulesCmd(a),

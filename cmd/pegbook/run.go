@@ -135,9 +135,25 @@ func (o *runOptions) validate() error {
 
 // compile reads playbooks and inventory and makes a plan. Nothing is contacted.
 func (a *app) compile(ctx context.Context, o selectOptions, paths []string) (*runner.Plan, error) {
-	extra, err := o.extraVars()
+	plan, problems, err := o.check(paths)
 	if err != nil {
 		return nil, err
+	}
+	if err := a.warned(problems); err != nil {
+		return nil, err
+	}
+	if err := o.needHosts(plan); err != nil {
+		return nil, err
+	}
+	return plan, ctx.Err()
+}
+
+// check reads playbooks and inventory and finds everything that is wrong with them. The plan is nil when the
+// list has Failed; the error is about the command line.
+func (o *selectOptions) check(paths []string) (*runner.Plan, diag.List, error) {
+	extra, err := o.extraVars()
+	if err != nil {
+		return nil, nil, err
 	}
 	inv, problems := loadFor(o.inventory, paths[0])
 	noInventory := problems.Failed()
@@ -154,7 +170,7 @@ func (a *app) compile(ctx context.Context, o selectOptions, paths []string) (*ru
 	}
 	if noInventory {
 		problems.Sort()
-		return nil, a.warned(problems)
+		return nil, problems, nil
 	}
 	plan, found := runner.Compile(runner.Inputs{
 		Playbooks: books, Inventory: inv, Sources: o.inventory, Modules: moduleSet(),
@@ -164,13 +180,15 @@ func (a *app) compile(ctx context.Context, o selectOptions, paths []string) (*ru
 	})
 	problems.Append(besides(found, problems))
 	problems.Sort()
-	if err := a.warned(problems); err != nil {
-		return nil, err
-	}
+	return plan, problems, nil
+}
+
+// needHosts refuses a plan without a host where nobody has said which hosts there are.
+func (o *selectOptions) needHosts(plan *runner.Plan) error {
 	if len(plan.Hosts()) == 0 && len(o.inventory) == 0 && os.Getenv("PEGBOOK_INVENTORY") == "" {
-		return nil, errors.New("no inventory was given, so there is no host to work on; write -i INVENTORY, or set PEGBOOK_INVENTORY")
+		return errors.New("no inventory was given, so there is no host to work on; write -i INVENTORY, or set PEGBOOK_INVENTORY")
 	}
-	return plan, ctx.Err()
+	return nil
 }
 
 // besides are the diagnostics at places that none of the others is about: one for each mistake.
@@ -248,6 +266,12 @@ func (a *app) jsonProblem(asJSON bool, err error) error {
 	if !asJSON || !errors.As(err, &problems) {
 		return err
 	}
+	a.problemEvents(problems)
+	return err
+}
+
+// problemEvents prints diagnostics as events with their source lines.
+func (a *app) problemEvents(problems diag.List) {
 	stream := event.NewStream(event.NewLines(a.out), time.Now)
 	source := render.NewSource()
 	for _, d := range problems {
@@ -255,7 +279,6 @@ func (a *app) jsonProblem(asJSON bool, err error) error {
 		p.Source, p.EndColumn = source.Line(d.Position)
 		stream.Emit(p)
 	}
-	return err
 }
 
 // view is how a run is shown: where its events go, how somebody else may use the terminal meanwhile, and
