@@ -73,6 +73,7 @@ func newRootCmd(a *app) *cobra.Command {
 		newInventoryCmd(a),
 		newModulesCmd(a),
 		newFunctionsCmd(a),
+		newKeywordsCmd(a),
 		newLabCmd(a),
 	)
 	friendly(root)

@@ -17,7 +17,7 @@ func (r *reader) includeTasks(does entry, t *Task, p *place) {
 		case "apply":
 			r.apply(e, t.Include, p)
 		default:
-			r.unknownKey(e, p, "include_tasks", []string{"file", "apply"})
+			r.unknownKey(e, p, "include_tasks", keysOf("include_tasks"))
 		}
 	}
 	if !ok {
@@ -62,10 +62,6 @@ func (r *reader) roleArgs(e entry, inc *Include, dynamic bool, p *place) {
 		"handlers_from": &inc.HandlersFrom,
 	}
 	what := moduleName(e.name())
-	known := []string{"name", "tasks_from", "vars_from", "defaults_from", "handlers_from", "allow_duplicates"}
-	if dynamic {
-		known = append(known, "public", "apply")
-	}
 	for _, e := range pairs(e.value) {
 		field := from[e.name()]
 		switch {
@@ -79,7 +75,7 @@ func (r *reader) roleArgs(e entry, inc *Include, dynamic bool, p *place) {
 		case e.name() == "apply" && dynamic:
 			r.apply(e, inc, p)
 		default:
-			r.unknownKey(e, p, what, known)
+			r.unknownKey(e, p, what, keysOf(what))
 		}
 	}
 }

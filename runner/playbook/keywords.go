@@ -374,7 +374,7 @@ func (r *reader) loopControl(e entry, t target) {
 		case "extended":
 			t.task.LoopControl.Extended = r.boolean(e, t.place)
 		default:
-			r.unknownKey(e, t.place, "loop_control", []string{"loop_var", "index_var", "label", "pause", "extended"})
+			r.unknownKey(e, t.place, "loop_control", keysOf("loop_control"))
 		}
 	}
 }

@@ -23,10 +23,10 @@ func addPlayKeywords(k map[string]keyword) {
 	set("hosts", func(r *reader, e entry, p *place, play *Play) { play.Hosts = r.hosts(e, p) })
 	set("serial", func(r *reader, e entry, p *place, play *Play) { play.Serial = r.value(e, p, isShares) })
 	set("order", func(r *reader, e entry, p *place, play *Play) {
-		play.Order = r.constant(e, p, "inventory", "sorted", "reverse_sorted", "reverse_inventory", "shuffle")
+		play.Order = r.constant(e, p, choicesOf("order")...)
 	})
 	set("strategy", func(r *reader, e entry, p *place, play *Play) {
-		play.Strategy = r.constant(e, p, "linear", "free", "host_pinned")
+		play.Strategy = r.constant(e, p, choicesOf("strategy")...)
 	})
 	set("gather_facts", func(r *reader, e entry, p *place, play *Play) {
 		if !isNull(e.value) {
@@ -268,7 +268,7 @@ func (r *reader) confirm(e entry, p *place) *Confirm {
 		case "value":
 			c.Value = r.value(e, p, isText)
 		default:
-			r.unknownKey(e, p, "confirm", []string{"message", "value"})
+			r.unknownKey(e, p, "confirm", keysOf("confirm"))
 		}
 	}
 	if c.Value.IsZero() || c.Message.IsZero() {

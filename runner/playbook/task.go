@@ -225,10 +225,8 @@ func (r *reader) localAction(n *yaml.Node, does entry, t *Task, p *place) {
 
 // meta reads a task of the runner itself.
 func (r *reader) meta(does entry, t *Task, p *place) {
-	words := []string{"flush_handlers", "end_play", "end_batch", "end_host", "clear_host_errors", "clear_facts",
-		"refresh_inventory", "reset_connection", "noop"}
 	t.ArgsAt = p.at(does.value)
-	t.Meta = r.constant(does, p, words...)
+	t.Meta = r.constant(does, p, choicesOf("meta")...)
 	for _, wrong := range []struct {
 		given bool
 		name  string
