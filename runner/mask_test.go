@@ -5,6 +5,9 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/assert"
+
+	"github.com/pegbook/pegbook/runner/event"
+	"github.com/pegbook/pegbook/runner/vars"
 )
 
 func TestMask(t *testing.T) {
@@ -29,4 +32,11 @@ func TestMask(t *testing.T) {
 func TestMaskTextLeavesNothingOfTheLongerSecret(t *testing.T) {
 	assert.Equal(t, "so ********!", maskText("so abcdefg!", []string{"abcd", "", "abcdefg"}))
 	assert.Equal(t, "cab ******** ab1", maskText("cab ab ab1", []string{"ab"}))
+}
+
+func TestSkippedResultIsItsData(t *testing.T) {
+	res := &result{status: event.Skipped, passed: true}
+	assert.Equal(t, string(res.data().JSON()), string(res.json()))
+	res.set("more", vars.Of(1))
+	assert.Equal(t, string(res.data().JSON()), string(res.json()))
 }

@@ -124,11 +124,14 @@ func (c *confirmation) work(ctx context.Context) {
 
 // confirmScope is the scope of the play's first host: what is destroyed is named by its variables.
 func (pr *playRun) confirmScope(r *run) *vars.Scope {
-	s := r.stateOf(pr.all[0]).own(vars.NewScope(&world{r: r}), r)
-	s = push(s, pr.layers...)
-	s = push(s, layered{vars.PlayVars, pr.Vars})
-	s = push(s, r.varsFiles(pr.play, s)...)
-	return s.With(vars.Magic, pr.magic)
+	var b vars.Stack
+	w := &world{r: r}
+	r.stateOf(pr.all[0]).own(&b, r)
+	push(&b, pr.layers...)
+	b.Push(vars.PlayVars, pr.Vars)
+	r.varsFiles(pr.play, &b, w)
+	b.Push(vars.Magic, pr.magic)
+	return b.Scope(w)
 }
 
 func (c *confirmation) unfold(context.Context, *run) *graph.Graph[node] {

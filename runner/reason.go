@@ -15,8 +15,7 @@ const shownValue = 80
 
 // skip ends a task, or one item, because a condition of when is false.
 func (st *step) skip(condition vars.Expr, s *vars.Scope, res *result) {
-	res.status = event.Skipped
-	res.set("skip_reason", vars.Of("Conditional result was False"))
+	res.status, res.passed = event.Skipped, true
 	res.why.FalseCondition = condition.String()
 	if st.r.opts.Verbosity > 0 {
 		res.because("when", s, condition)

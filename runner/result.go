@@ -1,6 +1,7 @@
 package runner
 
 import (
+	"encoding/json"
 	"errors"
 	"maps"
 	"strings"
@@ -42,7 +43,23 @@ type result struct {
 	wrong       diag.Position // what the failure is about; zero when it is the whole task
 	fatal       bool          // any_errors_fatal covers the failure
 	missing     bool          // the file to include is not there
+	passed      bool          // skipped because of a condition
 	why         event.Why
+}
+
+const (
+	skipReason = "Conditional result was False"
+	// skippedJSON is the data of a result without fields that is skipped because of a condition. There may be
+	// tens of thousands of them in a run, so nobody makes it anew.
+	skippedJSON = `{"changed":false,"failed":false,"skip_reason":"` + skipReason + `","skipped":true}`
+)
+
+// json is what register stores, as it is shown.
+func (r *result) json() json.RawMessage {
+	if r.passed && len(r.fields) == 0 && r.items == nil {
+		return json.RawMessage(skippedJSON)
+	}
+	return mask(r.data().JSON(), r.secrets)
 }
 
 // learned are variables for a host.
@@ -130,6 +147,9 @@ func (r *result) all() map[string]vars.Data {
 	all["failed"] = vars.Of(r.status == event.Failed)
 	if r.status == event.Skipped {
 		all["skipped"] = vars.Of(true)
+	}
+	if r.passed {
+		all["skip_reason"] = vars.Of(skipReason)
 	}
 	if r.msg != "" {
 		if _, has := all["msg"]; !has || r.failed() {

@@ -37,7 +37,9 @@ func (w *world) HostScope(name string) (*vars.Scope, bool) {
 	if s != nil && of == inv {
 		return s, true
 	}
-	s = h.own(vars.NewScope(&world{r: w.r}), w.r)
+	var b vars.Stack
+	h.own(&b, w.r)
+	s = b.Scope(&world{r: w.r})
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.changes == since {
@@ -122,57 +124,53 @@ func contains(list []string, s string) bool {
 
 // own puts what is the host's own into a scope: its inventory variables, facts, include_vars, set_fact
 // and register, the extra variables and the host's magic ones.
-func (h *host) own(s *vars.Scope, r *run) *vars.Scope {
+func (h *host) own(b *vars.Stack, r *run) {
 	h.mu.Lock()
 	if h.magic == nil {
 		h.magic = r.hostMagic(h)
 	}
 	in, facts, read, set, magic := h.in, h.facts, h.read, h.set, h.magic
 	h.mu.Unlock()
-	s = s.With(vars.HostInventory, in.Vars)
-	for _, l := range []layered{{vars.Facts, facts}, {vars.IncludeVars, read}, {vars.SetFact, set}, {vars.ExtraVars, r.plan.in.Extra}} {
-		s = push(s, l)
-	}
-	return s.With(vars.Magic, r.magic()).With(vars.Magic, magic)
+	b.Push(vars.HostInventory, in.Vars)
+	b.Push(vars.Facts, facts)
+	b.Push(vars.IncludeVars, read)
+	b.Push(vars.SetFact, set)
+	b.Push(vars.ExtraVars, r.plan.in.Extra)
+	b.Push(vars.Magic, r.magic())
+	b.Push(vars.Magic, magic)
 }
 
 // scope is what names mean to a row on a host.
 func (rr *rowRun) scope(h *host) *vars.Scope {
-	s := h.own(vars.NewScope(rr.world), rr.r)
-	s = push(s, rr.lane.play.layers...)
-	s = push(s, layered{vars.PlayVars, rr.row.frame.play.Vars})
-	s = push(s, rr.r.varsFiles(rr.row.frame.play, s)...)
-	s = push(s, rr.public...)
-	s = push(s, rr.row.layers...)
+	var b vars.Stack
+	h.own(&b, rr.r)
+	push(&b, rr.lane.play.layers...)
+	b.Push(vars.PlayVars, rr.row.frame.play.Vars)
+	rr.r.varsFiles(rr.row.frame.play, &b, rr.world)
+	push(&b, rr.public...)
+	push(&b, rr.row.layers...)
 	for _, magic := range rr.magic {
-		s = s.With(vars.Magic, magic)
+		b.Push(vars.Magic, magic)
 	}
-	return s
+	return b.Scope(rr.world)
 }
 
-func push(s *vars.Scope, layers ...layered) *vars.Scope {
+func push(b *vars.Stack, layers ...layered) {
 	for _, l := range layers {
-		if l.vars.Len() > 0 {
-			s = s.With(l.layer, l.vars)
-		}
+		b.Push(l.layer, l.vars)
 	}
-	return s
 }
 
-// varsFiles gives the variables of a play's vars_files, for the host whose scope it is. A name that
-// cannot be resolved or found leaves its entry out; names without templates were checked by Compile.
-func (r *run) varsFiles(p *play, s *vars.Scope) []layered {
-	var all []layered
+// varsFiles lays the variables of a play's vars_files on top, for the host whose scope is in the making. A
+// name that cannot be resolved or found leaves its entry out; names without templates were checked by Compile.
+func (r *run) varsFiles(p *play, b *vars.Stack, w vars.World) {
 	for _, f := range p.VarsFiles {
-		if f.Values != nil {
-			all = append(all, layered{vars.PlayVarsFiles, f.Values})
-			continue
+		vs := f.Values
+		if vs == nil {
+			vs = r.firstVarsFile(p, f, b.Scope(w))
 		}
-		if vs := r.firstVarsFile(p, f, push(s, all...)); vs != nil {
-			all = append(all, layered{vars.PlayVarsFiles, vs})
-		}
+		b.Push(vars.PlayVarsFiles, vs)
 	}
-	return all
 }
 
 func (r *run) firstVarsFile(p *play, f playbook.VarsFile, s *vars.Scope) *vars.Values {

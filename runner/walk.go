@@ -354,7 +354,7 @@ func (st *step) shown(res *result) event.Item {
 	}
 	it := event.Item{Msg: maskText(res.msg, res.secrets), Diff: shownDiff(res.diff, res.sides, res.secrets), Wrong: res.wrong, Why: res.why}
 	if res.items == nil {
-		it.Result = mask(res.data().JSON(), res.secrets)
+		it.Result = res.json()
 	} else {
 		sum := *res
 		sum.items = nil

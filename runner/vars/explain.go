@@ -78,6 +78,9 @@ func (e Expr) decisive(s *Scope, outcome bool) Expr {
 
 // logic takes apart an expression that is one call: the function and its arguments, each as an expression.
 func logic(text string) (name string, args []string) {
+	if !strings.Contains(text, "and") && !strings.Contains(text, "or") {
+		return "", nil // most conditions: nothing to take apart
+	}
 	trees, err := parseTrees(bareStart+text+bareEnd, plainDelims())
 	if err != nil || trees[""] == nil || len(trees[""].Root.Nodes) != 1 {
 		return "", nil

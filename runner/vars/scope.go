@@ -83,6 +83,27 @@ func (s *Scope) With(layer Layer, vs *Values) *Scope {
 	return &Scope{world: s.world, layers: layers}
 }
 
+// Stack is a scope in the making. The zero Stack is empty. It is not for use by several goroutines.
+type Stack struct{ layers []layered }
+
+// Push lays the variables of vs at a layer, above others of the same layer.
+func (b *Stack) Push(layer Layer, vs *Values) {
+	if vs.Len() == 0 {
+		return
+	}
+	if b.layers == nil {
+		b.layers = make([]layered, 0, 16) // a task's scope in a role has about a dozen
+	}
+	at := 0
+	for at < len(b.layers) && b.layers[at].layer > layer {
+		at++
+	}
+	b.layers = slices.Insert(b.layers, at, layered{layer, vs})
+}
+
+// Scope gives the scope as it stands; what is pushed later does not reach it. w may be nil, as for NewScope.
+func (b *Stack) Scope(w World) *Scope { return &Scope{world: w, layers: slices.Clone(b.layers)} }
+
 // Lookup resolves a variable. False: no layer defines it.
 func (s *Scope) Lookup(name string) (Data, bool, error) {
 	v, ok, err := s.lookup(name, nil)
