@@ -8,6 +8,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/pegbook/pegbook/modules"
@@ -29,6 +30,8 @@ type writing struct {
 	once bool
 	// validate is a command with %s for the new file, which must succeed before the file is replaced.
 	validate string
+	// parents makes the folders that dest lies in.
+	parents bool
 }
 
 // written is what modules that write a file register.
@@ -38,6 +41,8 @@ type written struct {
 	Size     int64  `json:"size"`
 	Mode     string `json:"mode,omitempty"`
 	Previous string `json:"previous,omitempty"`
+	// BackupFile is where a backup of the file that was replaced is.
+	BackupFile string `json:"backup_file,omitempty"`
 }
 
 // propose looks at dest once and says what would change.
@@ -46,11 +51,17 @@ func (w writing) propose(ctx context.Context, call *modules.Call) (*modules.Prop
 	if err != nil {
 		return nil, err
 	}
+	return w.over(f, inFolder, &written{})
+}
+
+// over says what would change of the file that was found; out is filled in. inFolder says that the folder
+// of dest is to be made.
+func (w writing) over(f modules.File, inFolder bool, out *written) (*modules.Proposal, error) {
 	sum, err := w.source.SHA256()
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", w.source.Name(), err)
 	}
-	out := &written{Dest: f.Path, Checksum: sum, Size: w.source.Size()}
+	out.Dest, out.Checksum, out.Size = f.Path, sum, w.source.Size()
 	p := &modules.Proposal{Output: out}
 	if f.Kind == modules.Directory {
 		return nil, fmt.Errorf("%s is a directory; name the file that is to be written", f.Path)
@@ -75,10 +86,15 @@ func (w writing) propose(ctx context.Context, call *modules.Call) (*modules.Prop
 		return nil, err
 	}
 	p.Diff = append([]modules.Diff{diff}, diffs...)
-	changes := w.changes(f, attributes, inFolder, out)
-	p.Do = apply(changes...)
+	write := modules.Change{Kind: modules.WriteFile, Path: f.Path, Content: w.source, Attributes: attributes}
+	var folder []modules.Change
+	if inFolder || w.parents && f.Kind == modules.Missing {
+		folder = append(folder, modules.Change{Kind: modules.MakeDirectory, Path: path.Dir(f.Path)})
+	}
+	changes := append(w.kept(f, out), write)
+	p.Do = apply(append(folder, changes...)...)
 	if w.validate != "" {
-		p.Do = w.validated(f.Path, changes)
+		p.Do = w.validated(folder, changes)
 	}
 	return p, nil
 }
@@ -110,25 +126,41 @@ func (w writing) attributes(f modules.File) (modules.Attributes, []modules.Diff)
 	return w.differ(f)
 }
 
-func (w writing) changes(f modules.File, a modules.Attributes, inFolder bool, out *written) []modules.Change {
-	var changes []modules.Change
-	if inFolder {
-		changes = append(changes, modules.Change{Kind: modules.MakeDirectory, Path: path.Dir(f.Path)})
+// kept are the copies of a file that stay when it is replaced.
+func (w writing) kept(f modules.File, out *written) []modules.Change {
+	if f.Kind != modules.Regular {
+		return nil
 	}
-	if w.previous && f.Kind == modules.Regular {
+	if w.previous {
 		out.Previous = f.Path + ".previous"
-		mode := f.Mode
-		changes = append(changes, modules.Change{Kind: modules.CopyFile, Path: f.Path, Target: out.Previous,
-			Attributes: modules.Attributes{Mode: &mode}})
 	}
-	return append(changes, modules.Change{Kind: modules.WriteFile, Path: f.Path, Content: w.source, Backup: w.backup, Attributes: a})
+	if w.backup {
+		out.BackupFile = backupOf(f.Path)
+	}
+	var changes []modules.Change
+	for _, to := range []string{out.Previous, out.BackupFile} {
+		if to != "" {
+			mode := f.Mode
+			changes = append(changes, modules.Change{Kind: modules.CopyFile, Path: f.Path, Target: to, Attributes: modules.Attributes{Mode: &mode}})
+		}
+	}
+	return changes
+}
+
+// backupOf is where a file is kept that is about to be replaced. The time is the control node's, so that the
+// task can register the name.
+func backupOf(p string) string {
+	return p + "." + time.Now().UTC().Format("20060102T150405.000Z") + "~"
 }
 
 // validated writes the content beside the file first and lets the command judge it. That costs two
-// more round trips. A judgement that check mode cannot have is left out: the file still differs.
-func (w writing) validated(dest string, changes []modules.Change) func(context.Context, modules.Host) error {
+// more round trips. A judgement that check mode cannot have is left out: the file still differs. The last
+// of the changes is the write.
+func (w writing) validated(folder, changes []modules.Change) func(context.Context, modules.Host) error {
 	return func(ctx context.Context, host modules.Host) error {
-		candidate := path.Join(path.Dir(dest), "."+path.Base(dest)+".candidate")
+		draft := changes[len(changes)-1]
+		dest := draft.Path
+		draft.Path = path.Join(path.Dir(dest), "."+path.Base(dest)+".candidate")
 		argv, err := splitWords(w.validate)
 		if err != nil {
 			return err
@@ -136,25 +168,22 @@ func (w writing) validated(dest string, changes []modules.Change) func(context.C
 		found := false
 		for i := range argv {
 			found = found || strings.Contains(argv[i], "%s")
-			argv[i] = strings.ReplaceAll(argv[i], "%s", candidate)
+			argv[i] = strings.ReplaceAll(argv[i], "%s", draft.Path)
 		}
 		if !found {
 			return &modules.ArgumentError{Arg: "validate", Problem: "validate has no %s", Hint: "write %s where the file's name belongs"}
 		}
-		draft := changes[len(changes)-1]
-		draft.Path, draft.Backup = candidate, false
-		drafts := append(slices.Clone(changes[:len(changes)-1]), draft)
-		if err := host.Apply(ctx, drafts...); err != nil {
+		if err := host.Apply(ctx, append(slices.Clone(folder), draft)...); err != nil {
 			return err
 		}
 		_, err = host.Run(ctx, modules.Command{Argv: argv, ReadOnly: true})
-		remove := modules.Change{Kind: modules.Remove, Path: candidate}
+		remove := modules.Change{Kind: modules.Remove, Path: draft.Path}
 		if err != nil && !errors.Is(err, modules.ErrUnpredicted) {
 			// Tidying is best effort: the failure of the validation is what matters.
-			_ = host.Apply(ctx, remove)
+			_ = host.Apply(context.WithoutCancel(ctx), remove)
 			return fmt.Errorf("%s is not valid and was not replaced: %w", dest, err)
 		}
-		return host.Apply(ctx, changes[len(changes)-1], remove)
+		return host.Apply(ctx, append(slices.Clone(changes), remove)...)
 	}
 }
 

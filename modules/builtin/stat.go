@@ -3,6 +3,7 @@ package builtin
 import (
 	"context"
 	"fmt"
+	"path"
 
 	"github.com/pegbook/pegbook/modules"
 )
@@ -12,7 +13,8 @@ func Stat() *modules.Module {
 	return modules.Define("stat", `Read the state of a path
 
 Registers the field stat with Ansible's names, and disk_total and disk_free of the file system in bytes.
-A path that is not there is no error: stat.exists is false. The checksum is SHA-256.
+A path that is not there is no error: stat.exists is false. The checksum is SHA-256 unless
+checksum_algorithm says otherwise.
 
     - name: is the marker there
       stat:
@@ -29,7 +31,7 @@ type statArgs struct {
 	Path      string `arg:"path,path,required,alias=dest,alias=name" doc:"the path on the host"`
 	Follow    bool   `arg:"follow" doc:"whether to look at what a link points to"`
 	Checksum  bool   `arg:"get_checksum" default:"true" doc:"whether to read the whole file for its checksum"`
-	Algorithm string `arg:"checksum_algorithm" default:"sha256" choices:"sha256" doc:"how the checksum is made"`
+	Algorithm string `arg:"checksum_algorithm,alias=checksum,alias=checksum_algo" default:"sha256" choices:"md5,sha1,sha224,sha256,sha384,sha512" doc:"how the checksum is made; another than sha256 costs a round trip"`
 }
 
 // statOutput is what stat registers, with Ansible's names.
@@ -45,39 +47,57 @@ type missingOutput struct {
 }
 
 type fileStat struct {
-	Exists bool   `json:"exists"`
-	Path   string `json:"path"`
-	Mode   string `json:"mode"`
-	IsDir  bool   `json:"isdir"`
-	IsReg  bool   `json:"isreg"`
-	IsLink bool   `json:"islnk"`
-	Size   int64  `json:"size"`
-	UID    int    `json:"uid"`
-	GID    int    `json:"gid"`
-	Device uint64 `json:"dev"`
+	Exists bool `json:"exists"`
+	fileBasics
+	IsDir  bool `json:"isdir"`
+	IsReg  bool `json:"isreg"`
+	IsLink bool `json:"islnk"`
 	// DiskTotal and DiskFree are of the file system, in bytes.
-	DiskTotal int64   `json:"disk_total"`
-	DiskFree  int64   `json:"disk_free"`
-	Owner     string  `json:"pw_name"`
-	Group     string  `json:"gr_name"`
-	Modified  float64 `json:"mtime"`
-	Checksum  string  `json:"checksum,omitempty"`
-	Target    string  `json:"lnk_target,omitempty"`
-	RUsr      bool    `json:"rusr"`
-	WUsr      bool    `json:"wusr"`
-	XUsr      bool    `json:"xusr"`
-	RGrp      bool    `json:"rgrp"`
-	WGrp      bool    `json:"wgrp"`
-	XGrp      bool    `json:"xgrp"`
-	ROth      bool    `json:"roth"`
-	WOth      bool    `json:"woth"`
-	XOth      bool    `json:"xoth"`
-	IsUID     bool    `json:"isuid"`
-	IsGID     bool    `json:"isgid"`
+	DiskTotal int64  `json:"disk_total"`
+	DiskFree  int64  `json:"disk_free"`
+	Checksum  string `json:"checksum,omitempty"`
+	// Target is what a link holds, Source the path that it leads to.
+	Target string `json:"lnk_target,omitempty"`
+	Source string `json:"lnk_source,omitempty"`
+}
+
+// fileBasics is what stat and find tell of a file alike.
+type fileBasics struct {
+	Path     string  `json:"path"`
+	Mode     string  `json:"mode"`
+	Size     int64   `json:"size"`
+	UID      int     `json:"uid"`
+	GID      int     `json:"gid"`
+	Device   uint64  `json:"dev"`
+	Owner    string  `json:"pw_name"`
+	Group    string  `json:"gr_name"`
+	Modified float64 `json:"mtime"`
+	RUsr     bool    `json:"rusr"`
+	WUsr     bool    `json:"wusr"`
+	XUsr     bool    `json:"xusr"`
+	RGrp     bool    `json:"rgrp"`
+	WGrp     bool    `json:"wgrp"`
+	XGrp     bool    `json:"xgrp"`
+	ROth     bool    `json:"roth"`
+	WOth     bool    `json:"woth"`
+	XOth     bool    `json:"xoth"`
+	IsUID    bool    `json:"isuid"`
+	IsGID    bool    `json:"isgid"`
+}
+
+func basicsOf(p string, f modules.File) fileBasics {
+	bit := func(b uint32) bool { return f.Mode&b != 0 }
+	return fileBasics{
+		Path: p, Mode: fmt.Sprintf("%04o", f.Mode), Size: f.Size, UID: f.UID, GID: f.GID, Device: f.Device, Owner: f.Owner, Group: f.Group,
+		Modified: float64(f.Modified.UnixMilli()) / 1000,
+		RUsr:     bit(0o400), WUsr: bit(0o200), XUsr: bit(0o100), RGrp: bit(0o040), WGrp: bit(0o020), XGrp: bit(0o010),
+		ROth: bit(0o004), WOth: bit(0o002), XOth: bit(0o001), IsUID: bit(0o4000), IsGID: bit(0o2000),
+	}
 }
 
 func proposeStat(ctx context.Context, call *modules.Call, args statArgs) (*modules.Proposal, error) {
-	files, err := call.Host.Look(ctx, modules.Query{Path: args.Path, Follow: args.Follow, Sum: args.Checksum, Disk: true})
+	sha256 := args.Algorithm == "sha256"
+	files, err := call.Host.Look(ctx, modules.Query{Path: args.Path, Follow: args.Follow, Sum: args.Checksum && sha256, Disk: true})
 	if err != nil {
 		return nil, err
 	}
@@ -85,14 +105,15 @@ func proposeStat(ctx context.Context, call *modules.Call, args statArgs) (*modul
 	if f.Kind == modules.Missing {
 		return &modules.Proposal{Output: missingOutput{}}, nil
 	}
-	bit := func(b uint32) bool { return f.Mode&b != 0 }
-	return &modules.Proposal{Output: statOutput{fileStat{
-		Exists: true, Path: args.Path, Mode: fmt.Sprintf("%04o", f.Mode), IsDir: f.Kind == modules.Directory,
-		IsReg: f.Kind == modules.Regular, IsLink: f.Kind == modules.Symlink, Size: f.Size,
-		UID: f.UID, GID: f.GID, Device: f.Device, Owner: f.Owner, Group: f.Group,
-		DiskTotal: f.DiskTotal, DiskFree: f.DiskFree,
-		Modified: float64(f.Modified.UnixMilli()) / 1000, Checksum: f.Sum, Target: f.Target,
-		RUsr: bit(0o400), WUsr: bit(0o200), XUsr: bit(0o100), RGrp: bit(0o040), WGrp: bit(0o020), XGrp: bit(0o010),
-		ROth: bit(0o004), WOth: bit(0o002), XOth: bit(0o001), IsUID: bit(0o4000), IsGID: bit(0o2000),
-	}}}, nil
+	if args.Checksum && !sha256 && f.Kind == modules.Regular {
+		if f.Sum, err = digestOn(ctx, call.Host, args.Algorithm, args.Path); err != nil {
+			return nil, err
+		}
+	}
+	s := fileStat{Exists: true, fileBasics: basicsOf(args.Path, f), IsDir: f.Kind == modules.Directory, IsReg: f.Kind == modules.Regular,
+		IsLink: f.Kind == modules.Symlink, DiskTotal: f.DiskTotal, DiskFree: f.DiskFree, Checksum: f.Sum, Target: f.Target}
+	if s.Source = f.Target; f.Target != "" && !path.IsAbs(f.Target) {
+		s.Source = path.Join(path.Dir(path.Clean(args.Path)), f.Target)
+	}
+	return &modules.Proposal{Output: statOutput{s}}, nil
 }
