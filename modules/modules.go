@@ -82,7 +82,8 @@ type Call struct {
 // Proposal is what a module found and what it would do about it.
 type Proposal struct {
 	// Diff lists the differences between what was asked and what was found. Empty means the task
-	// changes nothing.
+	// changes nothing. Do may append one that could not be seen before, such as a newer version in
+	// package lists that it had to fetch first; check mode then has to be unknown.
 	Diff []Diff
 	// Output is what register stores, marshalled to a JSON object after Do has run; so Do may fill it
 	// in through the pointer it holds. nil stores only the fields that every result has.
@@ -96,6 +97,10 @@ type Proposal struct {
 	// module's own ("systemd/zookeeper.service/active"); those that start with "cluster/" are shared by
 	// all hosts.
 	Predicts map[string]string
+	// Leaves are changes of files that Do makes by other means than Apply, such as a command that adds a
+	// user to /etc/passwd. With Predicts, check mode makes them in its layer, so that later tasks see
+	// them; a real run never does.
+	Leaves []Change
 	// Waits says that Do waits for something that is not so yet. Check mode does not run it: nobody can
 	// know whether the wait would end, so the task's status is unknown.
 	Waits bool

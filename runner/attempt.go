@@ -174,6 +174,9 @@ func (st *step) propose(ctx context.Context, s *vars.Scope, x *prepared, res *re
 		res.status = event.Changed
 	}
 	err = st.do(ctx, x, over, proposal)
+	if len(proposal.Diff) > len(res.diff) { // what showed itself on the way
+		res.diff, res.changed, res.status = proposal.Diff, true, event.Changed
+	}
 	var gone *modules.UnreachableError
 	if !errors.As(err, &gone) { // else the output is of something that did not happen
 		st.absorb(x, proposal, res)
@@ -206,7 +209,7 @@ func (st *step) do(ctx context.Context, x *prepared, over *layeredHost, p *modul
 		return modules.ErrUnpredicted
 	case p.Predicts != nil:
 		over.predict(p.Predicts)
-		return nil
+		return over.act().Apply(ctx, p.Leaves...)
 	case p.Do == nil:
 		return nil
 	}

@@ -26,7 +26,7 @@ func NewSet(all ...*modules.Module) Set {
 }
 
 // Lookup gives a module by the name that a task writes: its own, or Ansible's long form of it
-// (ansible.builtin.copy).
+// (ansible.builtin.copy, ansible.posix.sysctl).
 func (s Set) Lookup(name string) (*modules.Module, bool) {
 	name = shortName(name)
 	i, ok := slices.BinarySearchFunc(s.modules, name, func(m *modules.Module, name string) int { return strings.Compare(m.Name, name) })
@@ -48,10 +48,13 @@ func (s Set) Names() []string {
 	return names
 }
 
-// shortName is a module's name without the collection that Ansible keeps it in.
+// shortName is a module's name without the collection that Ansible keeps it in. The collections are those
+// whose modules pegbook has: a name of another one, such as cisco.ios.user, means something else.
 func shortName(name string) string {
-	for _, prefix := range []string{"ansible.builtin.", "ansible.legacy."} {
-		name = strings.TrimPrefix(name, prefix)
+	for _, collection := range []string{"ansible.builtin.", "ansible.legacy.", "ansible.posix.", "community.general."} {
+		if short, ok := strings.CutPrefix(name, collection); ok {
+			return short
+		}
 	}
 	return name
 }

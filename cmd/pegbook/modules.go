@@ -9,6 +9,7 @@ import (
 	"github.com/pegbook/pegbook/modules"
 	"github.com/pegbook/pegbook/modules/builtin"
 	"github.com/pegbook/pegbook/modules/pegasus"
+	"github.com/pegbook/pegbook/modules/system"
 	"github.com/pegbook/pegbook/modules/zookeeper"
 	"github.com/pegbook/pegbook/runner"
 )
@@ -18,6 +19,7 @@ func moduleSet() runner.Set {
 	var all []*modules.Module
 	all = append(all, builtin.All()...)
 	all = append(all, pegasus.All()...)
+	all = append(all, system.All()...)
 	all = append(all, zookeeper.All()...)
 	return runner.NewSet(all...)
 }

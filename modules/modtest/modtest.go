@@ -260,6 +260,9 @@ func (c *converge) checkMode() bool {
 		return true
 	case p.Predicts != nil:
 		layer.Predict(p.Predicts)
+		if err := layer.Act().Apply(c.t.Context(), p.Leaves...); err != nil {
+			c.t.Errorf("%s: what it leaves behind cannot be: %v", c.module.Name, err)
+		}
 	case p.Do != nil:
 		err := p.Do(c.t.Context(), layer.Act())
 		if errors.Is(err, modules.ErrUnpredicted) {
