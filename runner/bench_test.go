@@ -88,7 +88,7 @@ func compiled(b testing.TB, dir, inv, play string) func() *Plan {
 	for name, text := range map[string]string{"inventory.yml": inv, "play.yml": play} {
 		require.NoError(b, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600))
 	}
-	all, problems := inventory.Load(inventory.Options{Sources: []string{filepath.Join(dir, "inventory.yml")}})
+	all, problems := inventory.Load(b.Context(), inventory.Options{Sources: []string{filepath.Join(dir, "inventory.yml")}})
 	require.NoError(b, problems.Err())
 	book, problems := playbook.Parse(filepath.Join(dir, "play.yml"), playbook.Options{})
 	require.NoError(b, problems.Err())

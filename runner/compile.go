@@ -1,6 +1,7 @@
 package runner
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -36,7 +37,7 @@ type Inputs struct {
 	// ForceHandlers runs handlers that were notified on failed hosts, too, in every play.
 	ForceHandlers bool
 	// Reload reads the inventory anew (meta: refresh_inventory); nil refuses playbooks that ask for it.
-	Reload func() (*inventory.Inventory, diag.List)
+	Reload func(ctx context.Context) (*inventory.Inventory, diag.List)
 	// Incomplete says that reading the playbooks found errors: Compile then looks for what else is wrong
 	// in what could be read, so that a user sees it all at once. It makes no plan, and does not complain
 	// of what may be missing because it could not be read.

@@ -25,7 +25,7 @@ func FuzzCompile(f *testing.F) {
 	}
 	hosts := filepath.Join(f.TempDir(), "hosts.yml")
 	require.NoError(f, os.WriteFile(hosts, []byte(threeHosts), 0o600))
-	inv, problems := inventory.Load(inventory.Options{Sources: []string{hosts}})
+	inv, problems := inventory.Load(f.Context(), inventory.Options{Sources: []string{hosts}})
 	require.NoError(f, problems.Err())
 	f.Fuzz(func(t *testing.T, text string) {
 		book, problems := playbook.Parse("site.yml", playbook.Options{Files: playbook.Memory{"site.yml": text}})

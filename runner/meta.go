@@ -3,6 +3,7 @@ package runner
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/pegbook/pegbook/runner/diag"
 	"github.com/pegbook/pegbook/runner/event"
@@ -35,7 +36,7 @@ func (rr *rowRun) meta(ctx context.Context) *graph.Graph[node] {
 			}
 		})
 	case "refresh_inventory":
-		rr.refresh()
+		rr.refresh(ctx)
 	case "reset_connection":
 		rr.reset()
 	default:
@@ -72,13 +73,23 @@ func (rr *rowRun) clearErrors() {
 	}
 }
 
-func (rr *rowRun) refresh() {
-	inv, problems := rr.r.plan.in.Reload()
-	if err := problems.Err(); err != nil {
-		rr.r.failPlay(err)
+// refresh reads the inventory again, and gives it what hosts and groups the run has added since. An inventory
+// that cannot be read is told in full; the task fails, and the run keeps the inventory that it had.
+func (rr *rowRun) refresh(ctx context.Context) {
+	inv, problems := rr.r.plan.in.Reload(ctx)
+	if !problems.Failed() {
+		rr.r.setInventory(inv.With(rr.r.joined...))
 		return
 	}
-	rr.r.setInventory(inv.With(rr.r.joined...))
+	for _, d := range problems {
+		rr.r.stream.Emit(eventProblem(d))
+	}
+	first := problems[slices.IndexFunc(problems, func(d diag.Diagnostic) bool { return !d.Warning })]
+	for _, p := range rr.who {
+		res := &result{}
+		res.fail(fmt.Errorf("the inventory cannot be read again: %w", first))
+		(&step{rowRun: rr, p: p, res: res}).settle()
+	}
 }
 
 func (rr *rowRun) reset() {

@@ -212,7 +212,7 @@ func compileFiles(t *testing.T, text string, change func(*Inputs)) (*Plan, diag.
 	}
 	book, problems := playbook.Parse(site, playbook.Options{})
 	require.NoError(t, problems.Err())
-	inv, problems := inventory.Load(inventory.Options{Sources: []string{filepath.Join(dir, "hosts.yml")}, PlaybookDir: dir})
+	inv, problems := inventory.Load(t.Context(), inventory.Options{Sources: []string{filepath.Join(dir, "hosts.yml")}, PlaybookDir: dir})
 	require.NoError(t, problems.Err())
 	in := Inputs{Playbooks: []*playbook.Playbook{book}, Inventory: inv, Modules: testModules()}
 	if change != nil {
@@ -471,7 +471,7 @@ func TestCompileFindsMistakesBeforeTheRun(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			dir := writeFiles(t, "-- site.yml --\n- hosts: all\n  gather_facts: false\n  tasks:\n    - "+tt.task+"\n-- hosts.yml --\n"+threeHosts)
 			book, problems := playbook.Parse(filepath.Join(dir, "site.yml"), playbook.Options{})
-			inv, _ := inventory.Load(inventory.Options{Sources: []string{filepath.Join(dir, "hosts.yml")}})
+			inv, _ := inventory.Load(t.Context(), inventory.Options{Sources: []string{filepath.Join(dir, "hosts.yml")}})
 			if !problems.Failed() {
 				_, problems = Compile(Inputs{Playbooks: []*playbook.Playbook{book}, Inventory: inv, Modules: testModules()})
 			}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"os"
@@ -20,13 +21,13 @@ func addInventoryFlag(cmd *cobra.Command, sources *[]string) {
 }
 
 // loadInventory reads the sources and shows warnings.
-func (a *app) loadInventory(sources []string, playbookDir string) (*inventory.Inventory, error) {
+func (a *app) loadInventory(ctx context.Context, sources []string, playbookDir string) (*inventory.Inventory, error) {
 	if len(sources) == 0 {
 		if env := os.Getenv("PEGBOOK_INVENTORY"); env != "" {
 			sources = strings.Split(env, ",")
 		}
 	}
-	inv, problems := inventory.Load(inventory.Options{Sources: sources, PlaybookDir: playbookDir})
+	inv, problems := inventory.Load(ctx, inventory.Options{Sources: sources, PlaybookDir: playbookDir})
 	return inv, a.warned(problems)
 }
 
@@ -51,8 +52,8 @@ func newInventoryCmd(a *app) *cobra.Command {
 		Use:   "list [PATTERN]",
 		Short: "List hosts with their groups",
 		Args:  cobra.MaximumNArgs(1),
-		RunE: func(_ *cobra.Command, args []string) error {
-			inv, err := a.loadInventory(sources, "")
+		RunE: func(cmd *cobra.Command, args []string) error {
+			inv, err := a.loadInventory(cmd.Context(), sources, "")
 			if err != nil {
 				return err
 			}
@@ -74,8 +75,8 @@ func newInventoryCmd(a *app) *cobra.Command {
 		Use:   "graph",
 		Short: "Show groups and hosts as a tree",
 		Args:  cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error {
-			inv, err := a.loadInventory(sources, "")
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			inv, err := a.loadInventory(cmd.Context(), sources, "")
 			if err != nil {
 				return err
 			}
@@ -87,8 +88,8 @@ func newInventoryCmd(a *app) *cobra.Command {
 		Use:   "host NAME",
 		Short: "Show a host's variables with their places",
 		Args:  cobra.ExactArgs(1),
-		RunE: func(_ *cobra.Command, args []string) error {
-			inv, err := a.loadInventory(sources, "")
+		RunE: func(cmd *cobra.Command, args []string) error {
+			inv, err := a.loadInventory(cmd.Context(), sources, "")
 			if err != nil {
 				return err
 			}

@@ -22,7 +22,7 @@ const (
 // TestExamplesCompile compiles the example of every module's manual page as a user would who copies it.
 func TestExamplesCompile(t *testing.T) {
 	set := moduleSet()
-	inv, problems := inventory.Load(inventory.Options{Sources: []string{"h1,"}})
+	inv, problems := inventory.Load(t.Context(), inventory.Options{Sources: []string{"h1,"}})
 	require.NoError(t, problems.Err())
 	extra, problems := vars.ParseExtra(exampleVars)
 	require.NoError(t, problems.Err())

@@ -135,7 +135,7 @@ func (o *runOptions) validate() error {
 
 // compile reads playbooks and inventory and makes a plan. Nothing is contacted.
 func (a *app) compile(ctx context.Context, o selectOptions, paths []string) (*runner.Plan, error) {
-	plan, problems, err := o.check(paths)
+	plan, problems, err := o.check(ctx, paths)
 	if err != nil {
 		return nil, err
 	}
@@ -150,12 +150,12 @@ func (a *app) compile(ctx context.Context, o selectOptions, paths []string) (*ru
 
 // check reads playbooks and inventory and finds everything that is wrong with them. The plan is nil when the
 // list has Failed; the error is about the command line.
-func (o *selectOptions) check(paths []string) (*runner.Plan, diag.List, error) {
+func (o *selectOptions) check(ctx context.Context, paths []string) (*runner.Plan, diag.List, error) {
 	extra, err := o.extraVars()
 	if err != nil {
 		return nil, nil, err
 	}
-	inv, problems := loadFor(o.inventory, paths[0])
+	inv, problems := loadFor(ctx, o.inventory, paths[0])
 	noInventory := problems.Failed()
 	rolesPath := o.rolesPath
 	if env := os.Getenv("PEGBOOK_ROLES_PATH"); env != "" && len(rolesPath) == 0 {
@@ -176,7 +176,9 @@ func (o *selectOptions) check(paths []string) (*runner.Plan, diag.List, error) {
 		Playbooks: books, Inventory: inv, Sources: o.inventory, Modules: moduleSet(),
 		Limit: o.limit, Tags: o.tags, SkipTags: o.skipTags, StartAt: o.startAt, Extra: extra, Files: files,
 		Defaults: o.defaults, ForceHandlers: o.forceHandlers, Incomplete: problems.Failed(),
-		Reload: func() (*inventory.Inventory, diag.List) { return loadFor(o.inventory, paths[0]) },
+		Reload: func(ctx context.Context) (*inventory.Inventory, diag.List) {
+			return loadFor(ctx, o.inventory, paths[0])
+		},
 	})
 	problems.Append(besides(found, problems))
 	problems.Sort()
@@ -206,11 +208,11 @@ func besides(found, others diag.List) diag.List {
 	return rest
 }
 
-func loadFor(sources []string, playbookPath string) (*inventory.Inventory, diag.List) {
+func loadFor(ctx context.Context, sources []string, playbookPath string) (*inventory.Inventory, diag.List) {
 	if env := os.Getenv("PEGBOOK_INVENTORY"); env != "" && len(sources) == 0 {
 		sources = strings.Split(env, ",")
 	}
-	return inventory.Load(inventory.Options{Sources: sources, PlaybookDir: filepath.Dir(playbookPath)})
+	return inventory.Load(ctx, inventory.Options{Sources: sources, PlaybookDir: filepath.Dir(playbookPath)})
 }
 
 func (o *selectOptions) extraVars() (*vars.Values, error) {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 
@@ -27,7 +28,7 @@ only warn of. Exit code 1 when there is an error, 0 with warnings only.`,
 		Example: `  pegbook validate playbooks/deploy.yml -i prod.yml
   pegbook validate playbooks/*.yml -i prod.yml --strict`,
 		Args: needPlaybook,
-		RunE: func(_ *cobra.Command, args []string) error { return a.validate(o, args) },
+		RunE: func(cmd *cobra.Command, args []string) error { return a.validate(cmd.Context(), o, args) },
 	}
 	o.flags(cmd)
 	cmd.Flags().BoolVar(&o.asJSON, "json", false, "print each problem as a JSON object on a line, then a summary")
@@ -35,8 +36,8 @@ only warn of. Exit code 1 when there is an error, 0 with warnings only.`,
 	return cmd
 }
 
-func (a *app) validate(o validateOptions, paths []string) error {
-	plan, problems, err := o.check(paths)
+func (a *app) validate(ctx context.Context, o validateOptions, paths []string) error {
+	plan, problems, err := o.check(ctx, paths)
 	if err != nil {
 		return a.jsonProblem(o.asJSON, err)
 	}

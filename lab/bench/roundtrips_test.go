@@ -129,7 +129,7 @@ func (s *site) carryOut(t *testing.T, c runner.Connector, task string) event.Sta
 	task = strings.ReplaceAll(task, "WORK", filepath.Join(s.work, "trips"))
 	path, err := s.write("trips.yml", fmt.Sprintf("- hosts: all\n  gather_facts: false\n  tasks:\n    - %s\n", task))
 	require.NoError(t, err)
-	hosts, problems := inventory.Load(inventory.Options{Sources: []string{inv}})
+	hosts, problems := inventory.Load(t.Context(), inventory.Options{Sources: []string{inv}})
 	require.NoError(t, problems.Err())
 	book, problems := playbook.Parse(path, playbook.Options{})
 	require.NoError(t, problems.Err())

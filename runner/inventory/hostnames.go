@@ -17,12 +17,17 @@ const maxRange = 100_000
 
 var (
 	bracketedIP = regexp.MustCompile(`^\[([0-9A-Fa-f:.]+)\](?::(\d+))?$`)
+	bracketed   = regexp.MustCompile(`^\[([^\[\]:]+)\]:(\d+)$`)
 	withPort    = regexp.MustCompile(`^((?:[^:\[\]]|\[[^\]]*\])+):(\d+)$`)
 	oneRange    = regexp.MustCompile(`^([^\[\]]*)\[([^\[\]]*)\](.*)$`)
 )
 
 // addHosts puts the hosts that a name with ranges stands for into a group, with the same variables each.
 func (s *sources) addHosts(g *group, text string, v *vars.Values, at diag.Position) {
+	if strings.Contains(text, "{{") {
+		s.problems.Add(at, "write the name itself, or a range such as web[01:20]; variables can be used in ansible_host", "%q: the name of a host cannot be a template", text)
+		return
+	}
 	name, port := splitPort(text)
 	names, err := expand(name)
 	if err != nil {
@@ -32,14 +37,16 @@ func (s *sources) addHosts(g *group, text string, v *vars.Values, at diag.Positi
 	if port != "" {
 		n, err := strconv.Atoi(port)
 		if err != nil || n > 65535 {
-			s.problems.Add(at, "", "%q: %s is no port", text, port)
+			s.problems.Add(at, "ports are numbers up to 65535", "%q: %s is no port", text, port)
 			return
 		}
 		v = over(vars.ValuesOf(map[string]vars.Data{"ansible_port": vars.Of(n)}), v)
 	}
 	for _, name := range names {
 		h := s.host(name)
-		h.vars = over(h.vars, v)
+		if v.Len() > 0 {
+			h.vars = append(h.vars, v)
+		}
 		g.add(h)
 	}
 }
@@ -51,6 +58,9 @@ func splitPort(text string) (name, port string) {
 	}
 	if net.ParseIP(text) != nil {
 		return text, ""
+	}
+	if m := bracketed.FindStringSubmatch(text); m != nil {
+		return m[1], m[2]
 	}
 	if m := withPort.FindStringSubmatch(text); m != nil {
 		return m[1], m[2]
@@ -99,7 +109,7 @@ func span(text string) ([]string, error) {
 		return nil, fmt.Errorf("a range has two ends and perhaps a step, not %q", text)
 	}
 	step := 1
-	if len(parts) == 3 && parts[2] != "" {
+	if len(parts) == 3 {
 		n, err := strconv.Atoi(parts[2])
 		if err != nil || n < 1 {
 			return nil, fmt.Errorf("the step of a range is a positive number, not %q", parts[2])
@@ -124,12 +134,14 @@ func isLetter(s string) bool {
 }
 
 func letters(first, last byte, step int) ([]string, error) {
-	if first > last || (first <= 'Z') != (last <= 'Z') {
+	const alphabet = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+	from, to := strings.IndexByte(alphabet, first), strings.IndexByte(alphabet, last)
+	if from > to {
 		return nil, fmt.Errorf("the range from %c to %c is empty", first, last)
 	}
 	var out []string
-	for c := int(first); c <= int(last); c += min(step, 100) {
-		out = append(out, string(rune(c)))
+	for i := from; i <= to; i += min(step, len(alphabet)) {
+		out = append(out, alphabet[i:i+1])
 	}
 	return out, nil
 }

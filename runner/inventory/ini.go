@@ -5,6 +5,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"gopkg.in/yaml.v3"
 
@@ -24,52 +25,89 @@ type iniReader struct {
 	kind  string // of the section: "", "vars" or "children"
 	// vars are a group's variables until the file has been read.
 	vars map[*group]*yaml.Node
-	// promised are groups that a section of variables names and nothing has defined yet.
-	promised map[string]diag.Position
+	// promised are groups that a section names and nothing has defined yet. They count from where they are
+	// defined on: a group named as a child only stands behind those defined before it.
+	promised map[string]*promise
+}
+
+// promise is a group that is named before it is defined.
+type promise struct {
+	at      diag.Position
+	parents []string // groups that want it as a child; none where only a section of variables names it
 }
 
 func (s *sources) readINI(path, text string) {
-	r := iniReader{sources: s, path: path, group: s.group(ungrouped), vars: map[*group]*yaml.Node{}, promised: map[string]diag.Position{}}
-	defined := map[string]bool{all: true, ungrouped: true}
-	for name := range s.groups {
-		defined[name] = true
-	}
+	r := iniReader{sources: s, path: path, vars: map[*group]*yaml.Node{}, promised: map[string]*promise{}}
+	r.group = s.groups[ungrouped]
 	for line := range strings.SplitSeq(text, "\n") {
 		r.line++
-		trimmed := strings.TrimSpace(line)
-		if trimmed == "" || trimmed[0] == '#' || trimmed[0] == ';' {
+		if bad := strings.IndexFunc(line, func(c rune) bool { return c == utf8.RuneError }); bad >= 0 && !utf8.ValidString(line) && !isComment(line) {
+			r.problems.Add(r.at(utf8.RuneCountInString(line[:bad])+1), "save the file as UTF-8", "the line is not UTF-8")
 			continue
 		}
-		column := strings.Index(line, trimmed[:1]) + 1
-		if trimmed[0] == '[' && !isHostLine(trimmed) {
-			r.open(trimmed, column, defined)
-			continue
-		}
-		switch r.kind {
-		case "vars":
-			r.variable(trimmed, column)
-		case "children":
-			r.child(trimmed, column, defined)
-		default:
-			r.host(trimmed, column)
-		}
+		r.read(line)
 	}
 	for _, g := range s.order {
 		if n := r.vars[g]; n != nil {
-			g.vars = over(g.vars, vars.InventoryValues(n, path, s.problems))
+			g.vars = append(g.vars, vars.InventoryValues(lastWins(n), path, s.problems))
 		}
 	}
-	for name, at := range r.promised {
-		if !defined[name] {
-			s.problems.Add(at, diag.DidYouMean(name, slices.Sorted(maps.Keys(defined))), "variables for the group %q, which is not defined", name)
+	for _, name := range slices.Sorted(maps.Keys(r.promised)) {
+		p := r.promised[name]
+		hint := diag.DidYouMean(name, r.definedNames())
+		if hint == "" || len(p.parents) > 0 && !strings.HasPrefix(hint, "did") {
+			hint = "write [" + name + "], with the names of its hosts below it"
 		}
+		if len(p.parents) > 0 {
+			r.problems.Add(p.at, hint, "the child %q of group %q is not defined", name, p.parents[0])
+			continue
+		}
+		r.problems.Add(p.at, hint, "variables for the group %q, which is not defined", name)
 	}
 }
 
-// isHostLine recognises an address in brackets, such as [::1]:22, which is no section.
+// definedNames are the groups that a promise may mean.
+func (r *iniReader) definedNames() []string {
+	return slices.DeleteFunc(slices.Sorted(maps.Keys(r.groups)), func(name string) bool { return r.promised[name] != nil })
+}
+
+func isComment(line string) bool {
+	trimmed := strings.TrimSpace(line)
+	return trimmed == "" || trimmed[0] == '#' || trimmed[0] == ';'
+}
+
+func (r *iniReader) read(line string) {
+	if isComment(line) {
+		return
+	}
+	trimmed := strings.TrimSpace(line)
+	column := strings.Index(line, trimmed[:1]) + 1
+	if trimmed[0] == '[' && !isHostLine(trimmed) {
+		r.open(trimmed, column)
+		return
+	}
+	switch r.kind {
+	case "vars":
+		r.variable(trimmed, column)
+	case "children":
+		r.child(trimmed, column)
+	default:
+		r.host(trimmed, column)
+	}
+}
+
+// isHostLine recognises a host whose name begins with a range or is an address in brackets, such as
+// [a:c]-web x=1 or [::1]:22, which is no section.
 func isHostLine(line string) bool {
-	first, _, _ := strings.Cut(line, " ")
-	return bracketedIP.MatchString(first) && strings.Contains(first, ":") && !section.MatchString(line)
+	if section.MatchString(line) {
+		return false
+	}
+	first, _, more := strings.Cut(line, " ")
+	if bracketedIP.MatchString(first) && strings.Contains(first, ":") {
+		return true
+	}
+	end := strings.IndexByte(first, ']')
+	return end > 0 && (end < len(first)-1 || more && strings.Contains(line, "=")) && strings.Contains(first, ":")
 }
 
 func (r *iniReader) at(column int) diag.Position {
@@ -77,35 +115,41 @@ func (r *iniReader) at(column int) diag.Position {
 }
 
 // open begins a section.
-func (r *iniReader) open(line string, column int, defined map[string]bool) {
+func (r *iniReader) open(line string, column int) {
 	m := section.FindStringSubmatch(line)
 	if m == nil {
-		r.problems.Add(r.at(column), "write [group], [group:vars] or [group:children]", "%q is no section", line)
+		r.problems.Add(r.at(column), "write [group], [group:vars] or [group:children], without spaces", "%q is no section", line)
 		return
 	}
-	if m[2] != "" && m[2] != "vars" && m[2] != "children" && m[2] != "hosts" {
-		r.problems.Add(r.at(column), diag.DidYouMean(m[2], []string{"vars", "children"}), "a section has vars or children, not %q", m[2])
+	name, kind := m[1], strings.TrimPrefix(m[2], "hosts")
+	if kind != "" && kind != "vars" && kind != "children" {
+		r.problems.Add(r.at(column), diag.DidYouMean(kind, []string{"vars", "children"}), "a section has vars or children, not %q", kind)
 		return
 	}
-	r.kind = strings.TrimPrefix(m[2], "hosts")
-	if r.kind == "vars" && !defined[m[1]] {
-		if _, ok := r.promised[m[1]]; !ok {
-			r.promised[m[1]] = r.at(column)
-		}
-		r.group = r.sources.group(m[1])
-		return
+	_, known := r.groups[name]
+	r.kind, r.group = kind, r.sources.group(name, r.at(column))
+	switch p := r.promised[name]; {
+	case kind == "vars" && !known && p == nil:
+		r.promised[name] = &promise{at: r.at(column)}
+	case kind != "vars" && p != nil:
+		r.keep(name)
 	}
-	if r.kind != "vars" {
-		defined[m[1]] = true
+}
+
+// keep makes a group that was promised a child of those that want it, and these of theirs.
+func (r *iniReader) keep(name string) {
+	p := r.promised[name]
+	delete(r.promised, name)
+	for _, parent := range p.parents {
+		r.below(r.groups[parent], r.groups[name], p.at)
 	}
-	r.group = r.sources.group(m[1])
 }
 
 // host reads a line such as: web[1:3] ansible_port=2222.
 func (r *iniReader) host(line string, column int) {
 	words, ok := iniWords(line)
 	if !ok {
-		r.problems.Add(r.at(column), "", "a quote is not closed")
+		r.problems.Add(r.at(column), "close it, or put a quote that is meant in other quotes", "a quote is not closed")
 		return
 	}
 	if len(words) == 0 {
@@ -115,7 +159,7 @@ func (r *iniReader) host(line string, column int) {
 	for _, w := range words[1:] {
 		name, value, found := strings.Cut(w.text, "=")
 		if !found || name == "" {
-			r.problems.Add(r.at(column+w.column), "write name=value", "%q is no variable", w.text)
+			r.problems.Add(r.at(column+w.column), "write name=value, without spaces around =", "%q is no variable", w.text)
 			continue
 		}
 		n.Content = append(n.Content, r.text(name, column+w.column), iniValue(value, r.line, column+w.column+len(name)+1))
@@ -124,7 +168,15 @@ func (r *iniReader) host(line string, column int) {
 	if len(n.Content) > 0 {
 		v = vars.InventoryValues(lastWins(n), r.path, r.problems)
 	}
-	r.addHosts(r.group, words[0].text, v, r.at(column))
+	name := words[0].text
+	switch {
+	case name == "---":
+		r.problems.Add(r.at(column), "end the file's name in .yml", "--- begins a YAML file, and this one is read as INI")
+	case strings.HasSuffix(name, ":"):
+		r.problems.Add(r.at(column), "write "+strings.TrimRight(name, ":")+"; in a YAML inventory (.yml) a colon stands behind names", "%q ends in a colon, which a port must follow", name)
+	default:
+		r.addHosts(r.group, name, v, r.at(column))
+	}
 }
 
 // variable reads a line of a section of variables.
@@ -147,21 +199,25 @@ func (r *iniReader) variable(line string, column int) {
 		r.vars[r.group] = n
 	}
 	n.Content = append(n.Content, r.text(name, column), iniValue(value, r.line, at))
-	r.vars[r.group] = lastWins(n)
 }
 
 // child reads a line of a section of children.
-func (r *iniReader) child(line string, column int, defined map[string]bool) {
+func (r *iniReader) child(line string, column int) {
 	name, _, _ := strings.Cut(line, "#")
 	name = strings.TrimSpace(name)
-	if strings.ContainsAny(name, " \t=:") {
+	if strings.ContainsAny(name, " \t=:]") {
 		r.problems.Add(r.at(column), "write one group a line", "%q is no name of a group", name)
 		return
 	}
-	defined[name] = true
-	if !r.group.adopt(r.sources.group(name)) {
-		r.problems.Add(r.at(column), "", "the group %q would be below itself", name)
+	if p := r.promised[name]; p != nil {
+		p.parents = append(p.parents, r.group.name)
+		return
 	}
+	if g, ok := r.groups[name]; ok {
+		r.below(r.group, g, r.at(column))
+		return
+	}
+	r.promised[name] = &promise{at: r.at(column), parents: []string{r.group.name}}
 }
 
 func (r *iniReader) text(text string, column int) *yaml.Node {
@@ -177,7 +233,7 @@ func lastWins(n *yaml.Node) *yaml.Node {
 	if len(last)*2 == len(n.Content) {
 		return n
 	}
-	out := &yaml.Node{Kind: yaml.MappingNode}
+	out := &yaml.Node{Kind: yaml.MappingNode, Line: n.Line, Column: n.Column}
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		if last[n.Content[i].Value] == i {
 			out.Content = append(out.Content, n.Content[i], n.Content[i+1])
@@ -215,7 +271,7 @@ func iniWords(line string) ([]word, bool) {
 			break
 		}
 		if start < 0 {
-			start = i
+			start = utf8.RuneCountInString(line[:i])
 		}
 		switch {
 		case quote == 0 && (c == '"' || c == '\''):

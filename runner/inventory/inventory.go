@@ -6,8 +6,11 @@
 package inventory
 
 import (
+	"cmp"
+	"context"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/pegbook/pegbook/runner/diag"
 	"github.com/pegbook/pegbook/runner/vars"
@@ -18,7 +21,8 @@ type Inventory struct {
 	sources *sources // what the files say, for WithHost
 	hosts   map[string]*Host
 	groups  map[string]*members
-	names   []string // of groups, in order of definition
+	names   []string // of groups, in the order they were met
+	met     []*Host  // in the order they were met
 	// local is the host that a name of the control node means.
 	local *Host
 	// implicit are the hosts that names of the control node mean when no source has them.
@@ -54,15 +58,21 @@ type Options struct {
 	// PlaybookDir is where group_vars and host_vars are looked for besides the sources' own folders; ""
 	// for nowhere.
 	PlaybookDir string
+	// ScriptLimit is how long a script may take; 0 means three minutes.
+	ScriptLimit time.Duration
 }
 
 // Load reads the sources. The list holds every problem of every file. The inventory is usable when the
-// list has not Failed.
-func Load(o Options) (*Inventory, diag.List) {
+// list has not Failed. ctx bounds the scripts among the sources.
+func Load(ctx context.Context, o Options) (*Inventory, diag.List) {
 	var problems diag.List
 	s := newSources(&problems)
+	s.limit = cmp.Or(o.ScriptLimit, scriptLimit)
 	for _, source := range o.Sources {
-		s.read(source)
+		s.read(ctx, source)
+	}
+	if len(o.Sources) > 0 && len(s.hosts) == 0 && !problems.Failed() {
+		problems.Warn(diag.Position{File: o.Sources[0]}, "only localhost can be worked on", "the inventory has no host")
 	}
 	s.beside(o)
 	inv := s.build()
@@ -95,7 +105,7 @@ func (inv *Inventory) Hosts() []*Host {
 	return hosts
 }
 
-// Groups are the names of all groups, in order of definition, "all" first and "ungrouped" last.
+// Groups are the names of all groups, in the order they were met, after "all" and "ungrouped".
 func (inv *Inventory) Groups() []string { return slices.Clone(inv.names) }
 
 // Group gives a group's hosts in order; false when there is none.
@@ -118,16 +128,24 @@ func (inv *Inventory) Children(group string) []string {
 	if !ok {
 		return nil
 	}
-	var names []string
-	for _, child := range m.group.children {
-		if child.name != ungrouped {
-			names = append(names, child.name)
-		}
-	}
-	if group == all {
-		names = append(names, ungrouped)
+	names := make([]string, len(m.group.children))
+	for i, child := range m.group.children {
+		names[i] = child.name
 	}
 	return names
+}
+
+// Direct are the hosts that a group names itself, in order.
+func (inv *Inventory) Direct(group string) []*Host {
+	m, ok := inv.groups[group]
+	if !ok {
+		return nil
+	}
+	hosts := make([]*Host, len(m.group.hosts))
+	for i, h := range m.group.hosts {
+		hosts[i] = inv.hosts[h.name]
+	}
+	return hosts
 }
 
 // Dir is inventory_dir of a host: the folder of the source that names it; "" when that is no file.
@@ -159,9 +177,11 @@ func (inv *Inventory) With(additions ...Addition) *Inventory {
 	s := inv.sources.clone()
 	for _, a := range additions {
 		h := s.host(a.Host)
-		h.vars = over(h.vars, a.Vars)
+		if a.Vars.Len() > 0 {
+			h.vars = append(h.vars, a.Vars)
+		}
 		for _, g := range a.Groups {
-			s.group(g).add(h)
+			s.group(g, diag.Position{}).add(h)
 		}
 	}
 	return s.build()
@@ -170,16 +190,5 @@ func (inv *Inventory) With(additions ...Addition) *Inventory {
 // Has says whether an addition would add neither a host nor a host to a group.
 func (inv *Inventory) Has(a Addition) bool {
 	h, ok := inv.hosts[a.Host]
-	return ok && !slices.ContainsFunc(a.Groups, func(g string) bool { return !slices.Contains(h.Groups, g) })
-}
-
-// over gives the variables of low with those of high over them; either may be nil.
-func over(low, high *vars.Values) *vars.Values {
-	switch {
-	case low.Len() == 0:
-		return high
-	case high.Len() == 0:
-		return low
-	}
-	return low.Over(high)
+	return ok && !slices.ContainsFunc(a.Groups, func(g string) bool { return g != all && !slices.Contains(h.Groups, g) })
 }

@@ -268,7 +268,7 @@ web2 [site web] a="b=c" ansible_port=22 empty="" f=1.5 h=16 l=[1,"a",{"k":null}]
 			if test.sources == nil {
 				test.sources = []string{"inventory.yml"}
 			}
-			inv, problems := Load(Options{Sources: test.sources, PlaybookDir: "."})
+			inv, problems := Load(t.Context(), Options{Sources: test.sources, PlaybookDir: "."})
 			require.NoError(t, problems.Err())
 			assert.Equal(t, strings.TrimPrefix(test.want, "\n"), described(inv))
 		})
@@ -334,7 +334,7 @@ web: {hosts: {both: }}
 both:
 `)
 	require.NoError(t, os.WriteFile("plain.sh", []byte("#!/bin/sh\n"), 0o600))
-	_, problems := Load(Options{Sources: []string{
+	_, problems := Load(t.Context(), Options{Sources: []string{
 		"bad.yml", "broken.yml", "list.yml", "plugin.yml", "empty.yml", "bad.ini", "bad.json", "script", "text", "plain.sh",
 		"gone.yml", "both.yml",
 	}})
@@ -347,40 +347,40 @@ both:
 		said = append(said, line)
 	}
 	assert.Equal(t, strings.Split(strings.TrimSpace(`
-DIR/both.yml: "both" is both a host and a group (patterns mean the host) [warning]
-bad.ini:1:1: "[web" is no section (write [group], [group:vars] or [group:children])
-bad.ini:2:1: a quote is not closed
-bad.ini:3:4: "novalue" is no variable (write name=value)
+bad.ini:1:1: "[web" is no section (write [group], [group:vars] or [group:children], without spaces)
+bad.ini:2:1: a quote is not closed (close it, or put a quote that is meant in other quotes)
+bad.ini:3:4: "novalue" is no variable (write name=value, without spaces around =)
 bad.ini:4:1: a section has vars or children, not "kinder" (choose from vars, children)
 bad.ini:5:1: variables for the group "nowhere", which is not defined (choose from a, all, loop, loop2, ungrouped, web)
 bad.ini:7:1: "just text" is no variable (write name=value)
 bad.ini:9:1: "b c" is no name of a group (write one group a line)
-bad.ini:10:1: the group "a" would be below itself
+bad.ini:10:1: the group "a" would be below itself: a → a (take one of them out of the other's children)
 bad.json:1:1: a quote or bracket that opens here is not closed (close it; a value that begins with a quote or {{ is quoted whole: "{{ .name }}/file")
-bad.yml:2:10: hosts must be a mapping, not a list (write them as keys, with a colon behind each name)
+bad.yml:2:10: hosts must be a mapping, not a list (write each name with a colon behind it and no dash before it: a:)
 bad.yml:3:9: the variables of "all" must be a mapping (write name: value lines below it)
-bad.yml:4:3: "host" in group "all" is skipped (did you mean "hosts"?) [warning]
+bad.yml:4:3: a group has hosts, vars and children, not "host" (did you mean "hosts"?)
 bad.yml:6:10: the group "web" must be a mapping (write hosts:, vars: or children: below it)
-bad.yml:7:23: the group "loop2" would be below itself
-bad.yml:8:3: "vars2" in group "all" is skipped (did you mean "vars"?) [warning]
+bad.yml:7:23: the group "loop2" would be below itself: loop → loop2 → loop (take one of them out of the other's children)
+bad.yml:8:3: a group has hosts, vars and children, not "vars2" (did you mean "vars"?)
 bad.yml:11:5: the name of a host must be text, not 1 (put it in quotes)
 bad.yml:12:5: "h[1:": a bracket is not closed (ranges are [1:9], [01:99], [a:z] or [0:100:10])
 bad.yml:13:5: "h[3:1]": the range from 3 to 1 is empty (ranges are [1:9], [01:99], [a:z] or [0:100:10])
 bad.yml:14:5: "h[01:100]": with a leading zero both ends need the same width, not "01" and "100" (ranges are [1:9], [01:99], [a:z] or [0:100:10])
 bad.yml:15:5: "h[1:9999999]": more than 100000 hosts (ranges are [1:9], [01:99], [a:z] or [0:100:10])
 bad.yml:16:9: the variables of "h1" must be a mapping (write name: value lines below it)
-bad.yml:17:5: "h2:99999": 99999 is no port
+bad.yml:17:5: "h2:99999": 99999 is no port (ports are numbers up to 65535)
 bad.yml:18:34: ansible_group_priority must be a whole number, not "high"
 bad.yml:18:52: no function is called "nosuch" (a variable is written .nosuch; the nearest function is nospace)
+both.yml:2:1: "both" is both a host and a group (a plain pattern means the host, one behind & or ! the group) [warning]
 broken.yml:4:4: this line does not fit the lines above it (entries of one mapping or list begin in the same column)
-empty.yml: the inventory is empty [warning]
+empty.yml: the inventory is empty (write all:, hosts: below it, and the names of hosts with a colon behind each)
 gone.yml: there is no inventory "gone.yml" (write "gone.yml," if it is the name of a host)
 group_vars/web.yml:1:1: variables must be a mapping, not a list (write name: value lines)
 host_vars/nobody.yml:1:8: unclosed action in "{{ .open" (every {{ needs its }}, every if, range and with its {{ end }})
 list.yml:1:1: an inventory is a mapping of groups (begin with all:, and hosts: and children: below it)
 plain.sh: the script is not executable (chmod +x plain.sh)
 plugin.yml:1:1: pegbook has no inventory plugins (use a script that prints JSON)
-script: script --list: exit status 3: no idea
+script: script --list: exit status 3: no idea (run it by hand to see what it says)
 text: text --list printed no inventory: invalid character 'h' looking for beginning of value (a script prints one JSON object)
 `), "\n"), said)
 }
@@ -390,7 +390,7 @@ func TestExecutableDataIsRead(t *testing.T) {
 	unpack(t, "-- hosts --\n[web]\nh1\n-- hosts.yml --\nweb: {hosts: {h2: }}\n")
 	require.NoError(t, os.Chmod("hosts", 0o700))
 	require.NoError(t, os.Chmod("hosts.yml", 0o700))
-	inv, problems := Load(Options{Sources: []string{"hosts", "hosts.yml"}})
+	inv, problems := Load(t.Context(), Options{Sources: []string{"hosts", "hosts.yml"}})
 	require.NoError(t, problems.Err())
 	assert.Equal(t, "h1 [web]\nh2 [web]\n", described(inv))
 }
@@ -411,7 +411,7 @@ own: 1
 -- named.yml --
 local: {hosts: {127.0.0.1: }}
 `)
-	inv, problems := Load(Options{Sources: []string{"inventory.yml"}})
+	inv, problems := Load(t.Context(), Options{Sources: []string{"inventory.yml"}})
 	require.Empty(t, problems.Error())
 	local, ok := inv.Host("localhost")
 	require.True(t, ok)
@@ -425,13 +425,13 @@ local: {hosts: {127.0.0.1: }}
 	assert.Equal(t, []string{"localhost", "w1"}, hostNames(hosts))
 	assert.Equal(t, []string{"w1"}, hostNames(inv.Hosts()))
 
-	inv, problems = Load(Options{Sources: []string{"named.yml"}})
+	inv, problems = Load(t.Context(), Options{Sources: []string{"named.yml"}})
 	require.Empty(t, problems.Error())
 	local, ok = inv.Host("localhost")
 	require.True(t, ok)
 	assert.Equal(t, "127.0.0.1 [local] file_all=1", describe(local))
 
-	inv, problems = Load(Options{})
+	inv, problems = Load(t.Context(), Options{})
 	require.Empty(t, problems)
 	assert.Empty(t, inv.Hosts())
 	_, ok = inv.Host("localhost")
@@ -455,15 +455,15 @@ web: {hosts: {w1: {a: 1}}, vars: {g: 1}}
 -- dir/host_vars/new.yml --
 file: 1
 `)
-	before, problems := Load(Options{Sources: []string{"dir"}})
+	before, problems := Load(t.Context(), Options{Sources: []string{"dir"}})
 	require.Empty(t, problems.Error())
 	w1 := Addition{"w1", []string{"fresh"}, vars.ValuesOf(map[string]vars.Data{"a": vars.Of(2)})}
 	inv := before.With(Addition{"new", []string{"web", "fresh"}, vars.ValuesOf(map[string]vars.Data{"own": vars.Of(2)})}, w1)
 	inv = inv.With(Addition{Host: "loose"})
 	assert.Equal(t, []bool{false, true, false, true}, []bool{before.Has(w1), inv.Has(w1), before.Has(Addition{Host: "loose"}), inv.Has(Addition{Host: "loose"})})
 	assert.Equal(t, "loose [ungrouped]\nw1 [fresh web] a=2 g=1\nnew [fresh web] file=1 g=1 own=2\n", described(inv))
-	assert.Equal(t, []string{"all", "web", "fresh", "ungrouped"}, inv.Groups())
-	assert.Equal(t, []string{"web", "fresh", "ungrouped"}, inv.Children("all"))
+	assert.Equal(t, []string{"all", "ungrouped", "web", "fresh"}, inv.Groups())
+	assert.Equal(t, []string{"ungrouped", "web", "fresh"}, inv.Children("all"))
 	assert.Equal(t, "w1 [web] a=1 g=1\n", described(before), "the inventory before is as it was")
 
 	dir := absolute("dir")

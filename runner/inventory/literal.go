@@ -4,6 +4,8 @@ import (
 	"math/big"
 	"strconv"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"gopkg.in/yaml.v3"
 )
@@ -15,7 +17,8 @@ func iniValue(text string, line, column int) *yaml.Node {
 	p.space()
 	n := p.value(0)
 	p.space()
-	if n == nil || p.at != len(text) {
+	if n == nil || p.at != len(text) && text[p.at] != '#' { // Python knows comments, too
+		p.at = 0
 		return p.node(text, yaml.DoubleQuotedStyle)
 	}
 	return n
@@ -58,7 +61,7 @@ func (p *literalReader) value(depth int) *yaml.Node {
 	}
 	switch c := p.text[p.at]; c {
 	case '"', '\'':
-		return p.quoted(c)
+		return p.quoted(false)
 	case '[':
 		return p.list(']', depth)
 	case '(':
@@ -67,10 +70,24 @@ func (p *literalReader) value(depth int) *yaml.Node {
 		return p.mapping(depth)
 	}
 	start := p.at
-	for p.at < len(p.text) && !strings.ContainsRune(" \t\r\n,:]})", rune(p.text[p.at])) {
+	for p.at < len(p.text) && !strings.ContainsRune(" \t\r\n,:]})#", rune(p.text[p.at])) {
+		if c := p.text[p.at]; c == '"' || c == '\'' {
+			return p.prefixed(strings.ToLower(p.text[start:p.at]))
+		}
 		p.at++
 	}
 	return p.word(p.text[start:p.at])
+}
+
+// prefixed is a text with letters before the quote: r takes backslashes as they are.
+func (p *literalReader) prefixed(letters string) *yaml.Node {
+	switch letters {
+	case "u", "b":
+		return p.quoted(false)
+	case "r", "br", "rb":
+		return p.quoted(true)
+	}
+	return nil
 }
 
 // word is a number or constant.
@@ -109,39 +126,75 @@ func plainFloat(f float64) string {
 	return text
 }
 
-func (p *literalReader) quoted(quote byte) *yaml.Node {
+// quoted is a text in quotes, and those that follow it: Python joins them.
+func (p *literalReader) quoted(raw bool) *yaml.Node {
 	var out strings.Builder
 	start := p.at
-	for i := p.at + 1; i < len(p.text); i++ {
-		switch c := p.text[i]; {
-		case c == quote:
-			p.at = i + 1
-			n := p.node(out.String(), yaml.DoubleQuotedStyle)
-			n.Column = p.column + start
-			return n
-		case c == '\\' && i+1 < len(p.text):
-			i++
-			out.WriteString(unescape(p.text[i]))
-		default:
-			out.WriteByte(c)
+	for p.at < len(p.text) && (p.text[p.at] == '"' || p.text[p.at] == '\'') {
+		if !p.quote(&out, raw) {
+			return nil
+		}
+		raw = false
+		end := p.at
+		if p.space(); p.at == len(p.text) || p.text[p.at] != '"' && p.text[p.at] != '\'' {
+			p.at = end
+			break
 		}
 	}
-	return nil
+	n := p.node(out.String(), yaml.DoubleQuotedStyle)
+	n.Column = p.column + start
+	return n
 }
 
-// unescape is what Python makes of a backslash and a character; rarer escapes stay as they are.
-func unescape(c byte) string {
-	switch c {
-	case 'n':
-		return "\n"
-	case 't':
-		return "\t"
-	case 'r':
-		return "\r"
-	case '\\', '\'', '"':
-		return string(c)
+// quote reads one text with its quotes. False: it is not closed, or has an escape that is none.
+func (p *literalReader) quote(out *strings.Builder, raw bool) bool {
+	quote := p.text[p.at]
+	for p.at++; p.at < len(p.text); {
+		switch c := p.text[p.at]; {
+		case c == quote:
+			p.at++
+			return true
+		case c == '\\' && raw && p.at+1 < len(p.text):
+			out.WriteString(p.text[p.at : p.at+2])
+			p.at += 2
+		case c == '\\' && p.at+1 < len(p.text):
+			text, n, ok := unescape(p.text[p.at+1:])
+			if !ok {
+				return false
+			}
+			out.WriteString(text)
+			p.at += 1 + n
+		default:
+			out.WriteByte(c)
+			p.at++
+		}
 	}
-	return "\\" + string(c)
+	return false
+}
+
+// unescape is what Python makes of a backslash and what follows it, and how many bytes that are. An escape
+// that Python does not know stays as it is.
+func unescape(after string) (text string, n int, ok bool) {
+	switch c := after[0]; c {
+	case 'a', 'b', 'f', 'n', 'r', 't', 'v':
+		return string("\a\b\f\n\r\t\v"[strings.IndexByte("abfnrtv", c)]), 1, true
+	case '\\', '\'', '"':
+		return string(c), 1, true
+	case 'x', 'u', 'U':
+		digits := map[byte]int{'x': 2, 'u': 4, 'U': 8}[c]
+		if len(after) <= digits {
+			return "", 0, false
+		}
+		r, err := strconv.ParseUint(after[1:1+digits], 16, 32)
+		return string(rune(r)), 1 + digits, err == nil && r <= unicode.MaxRune //nolint:gosec // the bound is beside it
+	case '0', '1', '2', '3', '4', '5', '6', '7':
+		for n = 1; n < 3 && n < len(after) && after[n] >= '0' && after[n] <= '7'; n++ {
+		}
+		r, err := strconv.ParseUint(after[:n], 8, 16)
+		return string(rune(r)), n, err == nil
+	}
+	_, size := utf8.DecodeRuneInString(after)
+	return "\\" + after[:size], size, true
 }
 
 func (p *literalReader) list(end byte, depth int) *yaml.Node {

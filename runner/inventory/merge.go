@@ -1,6 +1,8 @@
 package inventory
 
 import (
+	"errors"
+	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
@@ -29,16 +31,19 @@ type shared struct {
 // host gives a host with everything worked out.
 func (m *merger) host(h *host) *Host {
 	common := m.groups(h)
-	v := over(common.vars, m.s.hostVars(h.name, h.vars))
+	v := overAll(common.vars, m.s.hostLayers(h.name, h.vars))
 	return &Host{Name: h.name, Groups: common.names, Vars: v, file: h.file, dir: h.dir}
 }
 
 // localhost gives the host that stands for the control node when no source names it. It sees the variables
 // of "all" and of its own host_vars.
 func (m *merger) localhost(name string) *Host {
-	local := vars.ValuesOf(map[string]vars.Data{"ansible_connection": vars.Of("local")})
 	common := m.merge([]*group{m.s.groups[all]})
-	return &Host{Name: name, Implicit: true, Vars: over(common.vars, m.s.hostVars(name, local))}
+	return &Host{Name: name, Implicit: true, Vars: overAll(common.vars, m.s.hostLayers(name, implicitVars()))}
+}
+
+func implicitVars() []*vars.Values {
+	return []*vars.Values{vars.ValuesOf(map[string]vars.Data{"ansible_connection": vars.Of("local")})}
 }
 
 // groups gives what a host has from its groups.
@@ -52,69 +57,63 @@ func (m *merger) groups(h *host) *shared {
 	if common, ok := m.shared[key]; ok {
 		return common
 	}
-	above := map[*group]bool{m.s.groups[all]: true}
-	for _, g := range h.groups {
-		g.ancestry(above)
-	}
-	common := m.merge(slices.SortedFunc(maps.Keys(above), byPrecedence))
+	common := m.merge(m.s.above(h))
 	m.shared[key] = common
 	return common
 }
 
-// merge puts the variables of groups together, lowest first: rows 2 to 7 of VAR-3.
+// above are the groups of a host, ancestors included, in order of precedence.
+func (s *sources) above(h *host) []*group {
+	met := map[*group]bool{s.groups[all]: true}
+	for _, g := range h.groups {
+		g.ancestry(met)
+	}
+	return slices.SortedFunc(maps.Keys(met), byPrecedence)
+}
+
+// merge puts the variables of groups together.
 func (m *merger) merge(groups []*group) *shared {
-	out := &shared{}
-	top := m.s.groups[all]
-	named := slices.DeleteFunc(slices.Clone(groups), func(g *group) bool { return g == top })
-	for _, g := range named {
-		out.names = append(out.names, g.name)
+	out := &shared{vars: overAll(nil, m.s.groupLayers(groups))}
+	for _, g := range groups {
+		if g.name != all {
+			out.names = append(out.names, g.name)
+		}
 	}
 	slices.Sort(out.names)
-	v := top.vars
-	for _, g := range named {
-		v = over(v, g.vars)
-	}
-	for _, folders := range [][]*varFolder{m.s.groupFiles.sources, m.s.groupFiles.playbook} {
-		v = m.s.fromFolders(v, folders, []*group{top})
-	}
-	for _, folders := range [][]*varFolder{m.s.groupFiles.sources, m.s.groupFiles.playbook} {
-		v = m.s.fromFolders(v, folders, named)
-	}
-	out.vars = v
 	return out
 }
 
-func (s *sources) fromFolders(v *vars.Values, folders []*varFolder, groups []*group) *vars.Values {
-	for _, f := range folders {
-		for _, g := range groups {
-			v = over(v, f.of(g.name, s.problems))
-		}
+// overAll puts layers over variables, lowest first.
+func overAll(v *vars.Values, layers []Layer) *vars.Values {
+	for _, l := range layers {
+		v = over(v, l.Vars)
 	}
 	return v
 }
 
-// hostVars puts a host's own variables together: rows 8 to 10.
-func (s *sources) hostVars(name string, v *vars.Values) *vars.Values {
-	for _, f := range slices.Concat(s.hostFiles.sources, s.hostFiles.playbook) {
-		v = over(v, f.of(name, s.problems))
+// over gives the variables of low with those of high over them; either may be nil.
+func over(low, high *vars.Values) *vars.Values {
+	switch {
+	case low.Len() == 0:
+		return high
+	case high.Len() == 0:
+		return low
 	}
-	return v
+	return low.Over(high)
 }
 
 // beside finds group_vars and host_vars beside the sources and the playbook.
 func (s *sources) beside(o Options) {
-	met := map[string]bool{}
-	for _, dir := range s.dirs {
-		if met[dir] {
-			continue
+	for i, dir := range s.dirs {
+		if slices.Contains(s.dirs[i+1:], dir) {
+			continue // the last of several sources in a folder decides where the folder stands
 		}
-		met[dir] = true
-		s.groupFiles.sources = append(s.groupFiles.sources, openFolder(filepath.Join(dir, "group_vars"))...)
-		s.hostFiles.sources = append(s.hostFiles.sources, openFolder(filepath.Join(dir, "host_vars"))...)
+		s.groupFiles.sources = append(s.groupFiles.sources, s.openFolder(filepath.Join(dir, "group_vars"))...)
+		s.hostFiles.sources = append(s.hostFiles.sources, s.openFolder(filepath.Join(dir, "host_vars"))...)
 	}
 	if o.PlaybookDir != "" {
-		s.groupFiles.playbook = openFolder(filepath.Join(o.PlaybookDir, "group_vars"))
-		s.hostFiles.playbook = openFolder(filepath.Join(o.PlaybookDir, "host_vars"))
+		s.groupFiles.playbook = s.openFolder(filepath.Join(o.PlaybookDir, "group_vars"))
+		s.hostFiles.playbook = s.openFolder(filepath.Join(o.PlaybookDir, "host_vars"))
 	}
 	for _, f := range slices.Concat(s.groupFiles.sources, s.groupFiles.playbook, s.hostFiles.sources, s.hostFiles.playbook) {
 		f.readAll(s.problems)
@@ -127,16 +126,19 @@ type varFolder struct {
 	path  string
 	names map[string]bool // true for a folder
 	mu    sync.Mutex      // guards read, which With may add to
-	read  map[string]*vars.Values
+	read  map[string][]*vars.Values
 }
 
 // openFolder gives the folder; none when it is not there.
-func openFolder(path string) []*varFolder {
+func (s *sources) openFolder(path string) []*varFolder {
 	entries, err := os.ReadDir(path)
 	if err != nil {
+		if !errors.Is(err, fs.ErrNotExist) {
+			s.problems.Add(diag.Position{File: path}, "", "the folder cannot be read: %v", reason(err))
+		}
 		return nil
 	}
-	f := &varFolder{path: path, names: map[string]bool{}, read: map[string]*vars.Values{}}
+	f := &varFolder{path: path, names: map[string]bool{}, read: map[string][]*vars.Values{}}
 	for _, e := range entries {
 		f.names[e.Name()] = isDir(filepath.Join(path, e.Name()), e)
 	}
@@ -151,9 +153,9 @@ func isDir(path string, e os.DirEntry) bool {
 	return err == nil && info.IsDir()
 }
 
-// of gives the variables for a host or group: those of the first of NAME, NAME.yml, NAME.yaml and
-// NAME.json that exists.
-func (f *varFolder) of(name string, problems *diag.List) *vars.Values {
+// of gives the variables for a host or group, file by file: those of the first of NAME, NAME.yml, NAME.yaml
+// and NAME.json that exists.
+func (f *varFolder) of(name string, problems *diag.List) []*vars.Values {
 	if len(f.names) == 0 || strings.ContainsRune(name, os.PathSeparator) {
 		return nil
 	}
@@ -162,22 +164,29 @@ func (f *varFolder) of(name string, problems *diag.List) *vars.Values {
 	if v, ok := f.read[name]; ok {
 		return v
 	}
-	for _, ext := range []string{"", ".yml", ".yaml", ".json"} {
-		folder, ok := f.names[name+ext]
-		if !ok {
-			continue
-		}
-		path := filepath.Join(f.path, name+ext)
-		var v *vars.Values
-		if folder {
-			v = readFolder(path, problems)
-		} else {
-			v = readVars(path, problems)
-		}
-		f.read[name] = v
-		return v
+	file, ok := f.first(name)
+	if !ok {
+		return nil
 	}
-	return nil
+	path := filepath.Join(f.path, file)
+	var v []*vars.Values
+	if f.names[file] {
+		v = readFolder(path, problems)
+	} else {
+		v = readVars(path, problems)
+	}
+	f.read[name] = v
+	return v
+}
+
+// first is the file or folder that counts for a name.
+func (f *varFolder) first(name string) (string, bool) {
+	for _, ext := range []string{"", ".yml", ".yaml", ".json"} {
+		if _, ok := f.names[name+ext]; ok {
+			return name + ext, true
+		}
+	}
+	return "", false
 }
 
 // readAll reads the files whose names say that they are data, so that mistakes are found in those of
@@ -187,17 +196,23 @@ func (f *varFolder) readAll(problems *diag.List) {
 		switch ext := filepath.Ext(name); ext {
 		case ".yml", ".yaml", ".json":
 			f.of(strings.TrimSuffix(name, ext), problems)
+			if first, _ := f.first(strings.TrimSuffix(name, ext)); first != name {
+				problems.Warn(diag.Position{File: filepath.Join(f.path, name)}, "put both into one folder "+strings.TrimSuffix(name, ext)+"/", "the file is not read: %s comes first", first)
+			}
 		}
 	}
 }
 
-func readVars(path string, problems *diag.List) *vars.Values {
+func readVars(path string, problems *diag.List) []*vars.Values {
 	text, err := os.ReadFile(path)
 	if err != nil {
-		problems.Add(diag.Position{File: path}, "", "the file cannot be read: %v", err)
+		problems.Add(diag.Position{File: path}, "", "the file cannot be read: %v", reason(err))
 		return nil
 	}
-	return variables(path, text, problems)
+	if v := variables(path, text, problems); v.Len() > 0 {
+		return []*vars.Values{v}
+	}
+	return nil
 }
 
 // variables reads the text of a file of variables.
@@ -213,13 +228,13 @@ func variables(path string, text []byte, problems *diag.List) *vars.Values {
 }
 
 // readFolder reads a folder of files in name order; later files win.
-func readFolder(dir string, problems *diag.List) *vars.Values {
+func readFolder(dir string, problems *diag.List) []*vars.Values {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
-		problems.Add(diag.Position{File: dir}, "", "the folder cannot be read: %v", err)
+		problems.Add(diag.Position{File: dir}, "", "the folder cannot be read: %v", reason(err))
 		return nil
 	}
-	var out *vars.Values
+	var out []*vars.Values
 	for _, e := range entries {
 		name := e.Name()
 		path := filepath.Join(dir, name)
@@ -228,10 +243,10 @@ func readFolder(dir string, problems *diag.List) *vars.Values {
 		case strings.HasPrefix(name, ".") || strings.HasSuffix(name, "~"):
 		case isDir(path, e):
 			if ext == "" {
-				out = over(out, readFolder(path, problems))
+				out = append(out, readFolder(path, problems)...)
 			}
 		case ext == "" || ext == ".yml" || ext == ".yaml" || ext == ".json":
-			out = over(out, readVars(path, problems))
+			out = append(out, readVars(path, problems)...)
 		}
 	}
 	return out

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
 
 	"github.com/pegbook/pegbook/runner/diag"
 )
@@ -15,21 +16,21 @@ import (
 // Select gives the hosts that a pattern selects, in Ansible's order. A term that matches nothing is a
 // warning in the list; a subscript outside is an error. at is where the pattern is written.
 func (inv *Inventory) Select(pattern string, at diag.Position) ([]*Host, diag.List) {
-	s := selector{inv: inv, at: at}
-	hosts := s.selectAll(splitPattern(pattern))
+	s := selector{inv: inv}
+	hosts := s.selectAll(placed(splitPattern(pattern), at))
 	return hosts, s.problems
 }
 
 // SelectAll is Select for a list of patterns, and reads @file terms (for --limit).
 func (inv *Inventory) SelectAll(patterns []string, at diag.Position) ([]*Host, diag.List) {
-	s := selector{inv: inv, at: at}
-	var terms []string
+	s := selector{inv: inv}
+	var terms []term
 	for _, p := range patterns {
-		for _, term := range splitPattern(p) {
-			if path, ok := strings.CutPrefix(term, "@"); ok {
-				terms = append(terms, s.readTerms(path)...)
+		for _, t := range placed(splitPattern(p), at) {
+			if path, ok := strings.CutPrefix(t.text, "@"); ok {
+				terms = append(terms, s.readTerms(path, at)...)
 			} else {
-				terms = append(terms, term)
+				terms = append(terms, t)
 			}
 		}
 	}
@@ -40,82 +41,99 @@ func (inv *Inventory) SelectAll(patterns []string, at diag.Position) ([]*Host, d
 	return hosts, s.problems
 }
 
-// splitPattern splits a pattern into terms: at commas, or, when it has none, at colons outside brackets.
-func splitPattern(pattern string) []string {
-	var parts []string
-	switch {
-	case strings.Contains(pattern, ","):
-		parts = strings.Split(pattern, ",")
-	case net.ParseIP(strings.TrimSpace(pattern)) != nil:
-		parts = []string{pattern}
-	default:
-		depth, start := 0, 0
-		for i, c := range pattern {
-			switch {
-			case c == '[':
-				depth++
-			case c == ']' && depth > 0:
-				depth--
-			case c == ':' && depth == 0:
-				parts, start = append(parts, pattern[start:i]), i+1
-			}
-		}
-		parts = append(parts, pattern[start:])
-	}
-	var terms []string
-	for _, part := range parts {
-		if part = strings.TrimSpace(part); part != "" {
-			terms = append(terms, part)
-		}
+// term is a part of a pattern and where it is written.
+type term struct {
+	text string
+	at   diag.Position
+}
+
+func placed(texts []string, at diag.Position) []term {
+	terms := make([]term, len(texts))
+	for i, text := range texts {
+		terms[i] = term{text, at}
 	}
 	return terms
+}
+
+// address is a name with a port, whose colon does not separate terms.
+var address = regexp.MustCompile(`^[\w.-]+:\d+$`)
+
+// splitPattern splits a pattern into terms: at commas, or, when it has none, at colons outside brackets and
+// at spaces.
+func splitPattern(pattern string) []string {
+	trimmed := strings.TrimSpace(pattern)
+	switch {
+	case strings.Contains(pattern, ","):
+		var terms []string
+		for part := range strings.SplitSeq(pattern, ",") {
+			if part = strings.TrimSpace(part); part != "" {
+				terms = append(terms, part)
+			}
+		}
+		return terms
+	case net.ParseIP(strings.TrimLeft(trimmed, "!&")) != nil, address.MatchString(trimmed):
+		return []string{trimmed}
+	}
+	depth := 0
+	return strings.FieldsFunc(pattern, func(c rune) bool {
+		switch {
+		case c == '[':
+			depth++
+		case c == ']' && depth > 0:
+			depth--
+		}
+		return depth == 0 && (c == ':' || unicode.IsSpace(c))
+	})
 }
 
 // selector evaluates one pattern.
 type selector struct {
 	inv      *Inventory
-	at       diag.Position
 	problems diag.List
 }
 
-// readTerms reads a file of patterns, one a line.
-func (s *selector) readTerms(path string) []string {
+// readTerms reads a file of patterns, one a line; lines that begin with # are comments.
+func (s *selector) readTerms(path string, at diag.Position) []term {
 	text, err := os.ReadFile(path)
 	if err != nil {
-		s.problems.Add(s.at, "", "the file of hosts cannot be read: %v", err)
+		s.problems.Add(at, "@ is followed by a file with a host or pattern on each line", "the file of hosts %s cannot be read: %v", path, reason(err))
 		return nil
 	}
-	var terms []string
-	for line := range strings.Lines(string(text)) {
-		terms = append(terms, splitPattern(strings.TrimSpace(line))...)
+	var terms []term
+	line := 0
+	for words := range strings.Lines(string(text)) {
+		line++
+		if words = strings.TrimSpace(words); !strings.HasPrefix(words, "#") {
+			terms = append(terms, placed(splitPattern(words), diag.Position{File: path, Line: line, Column: 1})...)
+		}
 	}
 	return terms
 }
 
 // selectAll applies plain terms first, then all with &, then all with !, wherever they stand. Without a
 // plain term the start is all hosts.
-func (s *selector) selectAll(terms []string) []*Host {
+func (s *selector) selectAll(terms []term) []*Host {
 	if len(terms) == 0 {
 		return nil
 	}
-	kind := func(prefix byte) []string {
-		var out []string
-		for _, t := range terms {
-			if t[0] == prefix {
-				out = append(out, t[1:])
-			}
+	var plain, both, without []term
+	for _, t := range terms {
+		switch t.text[0] {
+		case '&':
+			both = append(both, term{t.text[1:], t.at})
+		case '!':
+			without = append(without, term{t.text[1:], t.at})
+		default:
+			plain = append(plain, t)
 		}
-		return out
 	}
-	both, without := kind('&'), kind('!')
-	plain := slices.DeleteFunc(slices.Clone(terms), func(t string) bool { return t[0] == '&' || t[0] == '!' })
 	if len(plain) == 0 {
-		plain = []string{all}
+		plain = []term{{text: all}}
 	}
 	var hosts []*Host
 	seen := map[*Host]bool{}
 	for _, t := range plain {
-		for _, h := range s.term(t) {
+		for _, h := range s.start(t) {
 			if !seen[h] {
 				seen[h] = true
 				hosts = append(hosts, h)
@@ -141,39 +159,44 @@ func set(hosts []*Host) map[*Host]bool {
 	return out
 }
 
-// subscript is [i], [-i], [i:], or [i:j] behind a term.
-var subscript = regexp.MustCompile(`^(.+)\[(?:(-?\d+)|(\d+):(\d*))\]$`)
-
-// term gives the hosts of one term.
-func (s *selector) term(term string) []*Host {
-	if term == "" {
-		return nil
-	}
-	if h, ok := s.inv.hosts[term]; ok {
+// start gives the hosts of a plain term: a name that is a host's means that host even if a group has it, too.
+func (s *selector) start(t term) []*Host {
+	if h, ok := s.inv.hosts[t.text]; ok {
 		return []*Host{h}
 	}
-	name, m := term, []string(nil)
-	if term[0] != '~' {
-		if m = subscript.FindStringSubmatch(term); m != nil {
-			name = m[1]
+	return s.term(t)
+}
+
+// subscript is [i], [-i], [i:], or [i:j] behind a term; [i-j] is its old form.
+var subscript = regexp.MustCompile(`^(.+)\[(?:(-?\d+)|(\d+)[:-](\d*))\]$`)
+
+// term gives the hosts of one term.
+func (s *selector) term(t term) []*Host {
+	if t.text == "" {
+		return nil
+	}
+	name, m := t, []string(nil)
+	if t.text[0] != '~' {
+		if m = subscript.FindStringSubmatch(t.text); m != nil {
+			name.text = m[1]
 		}
 	}
 	hosts := s.matches(name)
 	if m == nil || len(hosts) == 0 {
 		return hosts
 	}
-	return s.subscript(hosts, m, term)
+	return s.subscript(hosts, m, t)
 }
 
 // subscript picks some of a term's hosts.
-func (s *selector) subscript(hosts []*Host, m []string, term string) []*Host {
+func (s *selector) subscript(hosts []*Host, m []string, t term) []*Host {
 	if m[2] != "" {
 		i, err := strconv.Atoi(m[2])
 		if i < 0 {
 			i += len(hosts)
 		}
 		if err != nil || i < 0 || i >= len(hosts) {
-			s.problems.Add(s.at, fmt.Sprintf("%s has %d, counted from 0", m[1], len(hosts)), "no host is at %q", term)
+			s.problems.Add(t.at, fmt.Sprintf("%s has %d, counted from 0", m[1], len(hosts)), "no host is at %q", t.text)
 			return nil
 		}
 		return hosts[i : i+1]
@@ -194,43 +217,46 @@ func (s *selector) subscript(hosts []*Host, m []string, term string) []*Host {
 	return hosts[from : to+1]
 }
 
-// matches gives the hosts of the groups that a name, glob or regular expression matches, then the hosts
-// that it matches itself.
-func (s *selector) matches(name string) []*Host {
-	match, err := matcher(name)
+// matches gives the hosts of the groups that a name, glob or regular expression matches, then, when there is
+// no such group or the name could be a pattern or domain, the hosts that it matches itself.
+func (s *selector) matches(t term) []*Host {
+	match, err := matcher(t.text)
 	if err != nil {
-		s.problems.Add(s.at, "", "%q is no pattern: %v", name, err)
+		s.problems.Add(t.at, "regular expressions are those of Go (RE2): what they cannot say, & and ! can", "%q is no pattern: %s", t.text, strings.TrimPrefix(err.Error(), "error parsing regexp: "))
 		return nil
 	}
 	var hosts []*Host
-	found := false
-	if group, ok := s.inv.Group(name); ok && match == nil {
-		hosts, found = group, true
-	} else if match != nil {
-		for _, g := range s.inv.matchingGroups(match) {
-			found = true
-			group, _ := s.inv.Group(g)
-			hosts = append(hosts, group...)
-		}
+	groups := s.inv.matchingGroups(match)
+	for _, g := range groups {
+		group, _ := s.inv.Group(g)
+		hosts = append(hosts, group...)
 	}
-	if match != nil {
-		for _, h := range s.inv.Hosts() {
+	if len(groups) == 0 || t.text[0] == '~' || strings.ContainsAny(t.text, ".?*[") {
+		for _, h := range s.inv.met {
 			if match(h.Name) {
 				hosts = append(hosts, h)
 			}
 		}
 	}
-	if len(hosts) == 0 && isLocal(name) {
-		h, _ := s.inv.Host(name)
+	if len(hosts) == 0 && isLocal(t.text) {
+		h, _ := s.inv.Host(t.text)
 		return []*Host{h}
 	}
-	if len(hosts) == 0 && !found && name != all {
-		s.problems.Warn(s.at, diag.DidYouMean(name, s.candidates(name)), "no host or group is called %s", name)
+	if len(hosts) == 0 && len(groups) == 0 && t.text != all {
+		s.problems.Warn(t.at, s.meant(t.text), "no host or group is called %s", t.text)
 	}
 	return hosts
 }
 
-// matchingGroups are the groups whose names match, in order of definition.
+// meant is what to write instead of a name that nothing has.
+func (s *selector) meant(name string) string {
+	if address.MatchString(name) {
+		return "a pattern has no port; terms are separated by , or by : before a name"
+	}
+	return diag.DidYouMean(name, s.candidates(name))
+}
+
+// matchingGroups are the groups whose names match, in the order they were met.
 func (inv *Inventory) matchingGroups(match func(string) bool) []string {
 	var out []string
 	for _, name := range inv.names {
@@ -256,19 +282,19 @@ func (s *selector) candidates(name string) []string {
 	return names
 }
 
-// matcher is how a term is compared with names; nil when only equal ones match.
-func matcher(term string) (func(string) bool, error) {
-	if expr, ok := strings.CutPrefix(term, "~"); ok {
+// matcher is how a term is compared with names.
+func matcher(text string) (func(string) bool, error) {
+	if expr, ok := strings.CutPrefix(text, "~"); ok {
 		re, err := regexp.Compile(`^(?:` + expr + `)`)
 		if err != nil {
 			return nil, err
 		}
 		return re.MatchString, nil
 	}
-	if !strings.ContainsAny(term, "*?[") {
-		return nil, nil
+	if !strings.ContainsAny(text, "*?[") {
+		return func(name string) bool { return name == text }, nil
 	}
-	re, err := regexp.Compile(`^(?s:` + globExpr(term) + `)$`)
+	re, err := regexp.Compile(`^(?s:` + globExpr(text) + `)$`)
 	if err != nil {
 		return nil, err
 	}
@@ -278,28 +304,42 @@ func matcher(term string) (func(string) bool, error) {
 // globExpr is a shell glob as a regular expression: * ? [abc] [!abc].
 func globExpr(glob string) string {
 	var out strings.Builder
-	for i := 0; i < len(glob); i++ {
-		switch glob[i] {
+	for len(glob) > 0 {
+		switch glob[0] {
 		case '*':
 			out.WriteString(".*")
 		case '?':
 			out.WriteByte('.')
 		case '[':
-			end := strings.IndexByte(glob[i+1:], ']')
-			if end <= 0 {
-				out.WriteString(`\[`)
+			class, rest, ok := globClass(glob)
+			if ok {
+				out.WriteString(class)
+				glob = rest
 				continue
 			}
-			class := glob[i+1 : i+1+end]
-			class = strings.ReplaceAll(class, `\`, `\\`)
-			if rest, not := strings.CutPrefix(class, "!"); not {
-				class = "^" + rest
-			}
-			out.WriteString("[" + class + "]")
-			i += end + 1
+			out.WriteString(`\[`)
 		default:
-			out.WriteString(regexp.QuoteMeta(glob[i : i+1]))
+			out.WriteString(regexp.QuoteMeta(glob[:1]))
 		}
+		glob = glob[1:]
 	}
 	return out.String()
+}
+
+// globClass is the class that a glob begins with, and what is behind it. False: it is not closed. A ] that
+// comes first belongs to the class.
+func globClass(glob string) (class, rest string, ok bool) {
+	body, not := strings.CutPrefix(glob[1:], "!")
+	if body == "" {
+		return "", "", false
+	}
+	end := strings.IndexByte(body[1:], ']')
+	if end < 0 {
+		return "", "", false
+	}
+	class = strings.NewReplacer(`\`, `\\`, `[`, `\[`, `]`, `\]`, `^`, `\^`).Replace(body[:end+1])
+	if not {
+		class = "^" + class
+	}
+	return "[" + class + "]", body[end+2:], true
 }

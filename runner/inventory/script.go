@@ -2,6 +2,7 @@ package inventory
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -10,6 +11,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
+	"syscall"
 	"time"
 
 	"gopkg.in/yaml.v3"
@@ -24,18 +27,22 @@ const (
 	scriptLimit = 3 * time.Minute
 	// maxScriptOutput bounds what a script prints.
 	maxScriptOutput = 256 << 20
+	// scriptsAtOnce is how many run side by side when each host is asked for by its own.
+	scriptsAtOnce = 8
 )
 
 // readScript runs an inventory script with --list, and with --host for each host when the list does not
-// tell the variables of hosts.
-func (s *sources) readScript(path string) {
-	root := s.runScript(path, "--list")
-	if root == nil {
+// tell the variables of hosts. All of that must end within the limit.
+func (s *sources) readScript(ctx context.Context, path string) {
+	ctx, stop := context.WithTimeoutCause(ctx, s.limit, fmt.Errorf("took longer than %s", s.limit))
+	defer stop()
+	root, d := runScript(ctx, path, "--list")
+	if d != nil {
+		*s.problems = append(*s.problems, *d)
 		return
 	}
 	var names []string // of hosts, in the order they were met
 	met := map[string]bool{}
-	meta := value(value(root, "_meta"), "hostvars")
 	for _, e := range pairs(root) {
 		if e.key.Value == "_meta" {
 			continue
@@ -47,15 +54,70 @@ func (s *sources) readScript(path string) {
 			}
 		}
 	}
-	for _, name := range names {
-		n := value(meta, name)
-		if meta == nil {
-			n = s.runScript(path, "--host", name)
+	meta := value(value(root, "_meta"), "hostvars")
+	if meta == nil || isNull(meta) {
+		s.askForHosts(ctx, path, names)
+		return
+	}
+	for _, e := range pairs(meta) {
+		if !met[e.key.Value] {
+			s.problems.Warn(diag.Position{File: path}, "name it in the hosts of a group", "_meta has variables of %q, which is in no group", e.key.Value)
+			continue
 		}
-		if n != nil && len(n.Content) > 0 {
-			h := s.host(name)
-			h.vars = over(h.vars, vars.InventoryValues(n, path, s.problems))
+		s.scriptHost(path, e.key.Value, e.value)
+	}
+}
+
+// askForHosts runs the script once for each host. The first failure is the only one that is told: the others
+// are most likely the same.
+func (s *sources) askForHosts(ctx context.Context, path string, names []string) {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	answers, faults := make([]*yaml.Node, len(names)), make([]*diag.Diagnostic, len(names))
+	var wait sync.WaitGroup
+	slots := make(chan struct{}, scriptsAtOnce)
+	for i, name := range names {
+		slots <- struct{}{}
+		if ctx.Err() != nil {
+			break
 		}
+		wait.Go(func() {
+			defer func() { <-slots }()
+			if answers[i], faults[i] = runScript(ctx, path, "--host", name); faults[i] != nil {
+				stop()
+			}
+		})
+	}
+	wait.Wait()
+	if d := firstFault(faults); d != nil {
+		*s.problems = append(*s.problems, *d)
+		return
+	}
+	for i, name := range names {
+		s.scriptHost(path, name, answers[i])
+	}
+}
+
+// firstFault is the first that is no consequence of another.
+func firstFault(faults []*diag.Diagnostic) *diag.Diagnostic {
+	var first *diag.Diagnostic
+	for _, d := range faults {
+		if d != nil && (first == nil || strings.HasSuffix(first.Problem, context.Canceled.Error())) {
+			first = d
+		}
+	}
+	return first
+}
+
+// scriptHost takes the variables of a host.
+func (s *sources) scriptHost(path, name string, n *yaml.Node) {
+	switch {
+	case n == nil || isNull(n) || len(n.Content) == 0 && n.Kind == yaml.MappingNode:
+	case n.Kind != yaml.MappingNode:
+		s.problems.Add(diag.Position{File: path}, "the script prints an object of variables for each host", "the variables of %q must be an object", name)
+	default:
+		h := s.host(name)
+		h.vars = append(h.vars, vars.InventoryValues(n, path, s.problems))
 	}
 }
 
@@ -63,18 +125,18 @@ func (s *sources) readScript(path string) {
 // and children is a host with these variables.
 func (s *sources) scriptGroup(path string, e pair) []string {
 	at := diag.Position{File: path}
-	g := s.group(e.key.Value)
+	g := s.group(e.key.Value, at)
 	if e.value.Kind == yaml.SequenceNode {
 		return s.scriptHosts(g, e.value, at)
 	}
 	if e.value.Kind != yaml.MappingNode {
-		s.problems.Add(at, "", "the group %q must be a list of hosts or an object", g.name)
+		s.problems.Add(at, `write {"hosts": [...], "vars": {...}, "children": [...]}`, "the group %q must be a list of hosts or an object", g.name)
 		return nil
 	}
 	hosts, children, own := value(e.value, "hosts"), value(e.value, "children"), value(e.value, "vars")
 	if hosts == nil && children == nil && own == nil {
 		h := s.host(g.name)
-		h.vars = over(h.vars, vars.InventoryValues(e.value, path, s.problems))
+		s.scriptHost(path, h.name, e.value)
 		g.add(h)
 		return []string{h.name}
 	}
@@ -82,9 +144,7 @@ func (s *sources) scriptGroup(path string, e pair) []string {
 		yamlReader{sources: s, path: path}.groupVars(g, own)
 	}
 	for _, child := range texts(children) {
-		if !g.adopt(s.group(child)) {
-			s.problems.Add(at, "", "the group %q would be below itself", child)
-		}
+		s.below(g, s.group(child, at), at)
 	}
 	if hosts == nil {
 		return nil
@@ -117,52 +177,48 @@ func texts(list *yaml.Node) []string {
 	return out
 }
 
-// runScript runs a script and reads the object it prints; nil when that fails, which is reported.
-func (s *sources) runScript(path string, args ...string) *yaml.Node {
-	at := diag.Position{File: path}
+// runScript runs a script and reads the object it prints.
+func runScript(ctx context.Context, path string, args ...string) (*yaml.Node, *diag.Diagnostic) {
 	called := strings.Join(append([]string{filepath.Base(path)}, args...), " ")
-	out, err := scriptOutput(absolute(path), args)
+	out, err := scriptOutput(ctx, absolute(path), args)
 	if err != nil {
-		s.problems.Add(at, "", "%s: %v", called, err)
-		return nil
+		return nil, &diag.Diagnostic{Position: diag.Position{File: path}, Problem: fmt.Sprintf("%s: %v", called, err), Hint: "run it by hand to see what it says"}
+	}
+	if len(bytes.TrimSpace(out)) == 0 && args[0] == "--host" {
+		return nil, nil
 	}
 	n, err := fromJSON(out)
 	if err != nil || n.Kind != yaml.MappingNode {
 		if err == nil {
 			err = errors.New("no object")
 		}
-		s.problems.Add(at, "a script prints one JSON object", "%s printed no inventory: %v", called, err)
-		return nil
+		if errors.Is(err, io.EOF) {
+			err = errors.New("nothing")
+		}
+		return nil, &diag.Diagnostic{Position: diag.Position{File: path}, Problem: fmt.Sprintf("%s printed no inventory: %v", called, err), Hint: "a script prints one JSON object"}
 	}
-	return n
+	return n, nil
 }
 
-// scriptOutput runs a program to its end, within bounds of time and output.
-func scriptOutput(path string, args []string) ([]byte, error) {
-	cmd := exec.Command(path, args...)
+// scriptOutput runs a program to its end, within bounds of time and output. What it started is ended with it.
+func scriptOutput(ctx context.Context, path string, args []string) ([]byte, error) {
+	cmd := exec.CommandContext(ctx, path, args...)
 	var out, complaint bounded
 	cmd.Stdout, cmd.Stderr = &out, &complaint
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	cmd.WaitDelay = time.Second
-	if err := cmd.Start(); err != nil {
-		return nil, err
+	err := cmd.Run()
+	switch {
+	case ctx.Err() != nil:
+		err = context.Cause(ctx)
+	case err == nil:
+		return out.Bytes(), nil
 	}
-	stopped := make(chan struct{})
-	clock := time.AfterFunc(scriptLimit, func() {
-		close(stopped)
-		_ = cmd.Process.Kill() // it may just have ended by itself
-	})
-	err := cmd.Wait()
-	if !clock.Stop() {
-		<-stopped
-		return nil, fmt.Errorf("took longer than %s", scriptLimit)
+	if last := lastLines(complaint.String()); last != "" {
+		err = fmt.Errorf("%w: %s", err, last)
 	}
-	if err != nil {
-		if last := lastLine(complaint.String()); last != "" {
-			err = fmt.Errorf("%w: %s", err, last)
-		}
-		return nil, err
-	}
-	return out.Bytes(), nil
+	return nil, err
 }
 
 // bounded is a buffer that refuses to grow without end.
@@ -175,9 +231,15 @@ func (b *bounded) Write(p []byte) (int, error) {
 	return b.Buffer.Write(p)
 }
 
-func lastLine(text string) string {
-	text = strings.TrimSpace(text)
-	return text[strings.LastIndexByte(text, '\n')+1:]
+// lastLines are the last three lines of a complaint: a traceback ends in what is wrong.
+func lastLines(text string) string {
+	var last []string
+	for line := range strings.Lines(text) {
+		if line = strings.TrimSpace(line); line != "" {
+			last = append(last, line)
+		}
+	}
+	return strings.Join(last[max(0, len(last)-3):], " / ")
 }
 
 // fromJSON reads JSON into nodes, keeping the order of keys. The YAML parser would do for most JSON, but

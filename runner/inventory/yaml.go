@@ -1,6 +1,7 @@
 package inventory
 
 import (
+	"fmt"
 	"strconv"
 
 	"gopkg.in/yaml.v3"
@@ -17,6 +18,8 @@ func looksLikeYAML(text []byte) bool {
 	return root != nil && root.Kind == yaml.MappingNode
 }
 
+const emptyHint = "write all:, hosts: below it, and the names of hosts with a colon behind each"
+
 // readYAML reads an inventory in YAML or JSON: groups at the top.
 func (s *sources) readYAML(path string, text []byte) {
 	before := len(*s.problems)
@@ -24,7 +27,7 @@ func (s *sources) readYAML(path string, text []byte) {
 	y := yamlReader{sources: s, path: path}
 	switch {
 	case root == nil && len(*s.problems) == before:
-		s.problems.Warn(diag.Position{File: path}, "", "the inventory is empty")
+		s.problems.Add(diag.Position{File: path}, emptyHint, "the inventory is empty")
 	case root == nil:
 	case root.Kind != yaml.MappingNode:
 		s.problems.Add(y.at(root), "begin with all:, and hosts: and children: below it", "an inventory is a mapping of groups")
@@ -83,7 +86,7 @@ func (y yamlReader) group(key, body *yaml.Node, depth int) *group {
 		y.problems.Add(y.at(body), "write hosts:, vars: or children: below it", "the group %q must be a mapping", key.Value)
 		return nil
 	}
-	g := y.sources.group(key.Value)
+	g := y.sources.group(key.Value, y.at(key))
 	for _, e := range pairs(body) {
 		switch e.key.Value {
 		case "vars":
@@ -94,17 +97,33 @@ func (y yamlReader) group(key, body *yaml.Node, depth int) *group {
 			}
 		case "children":
 			for _, c := range y.members(e.value, "children") {
-				if child := y.group(c.key, c.value, depth+1); child != nil && !g.adopt(child) {
-					y.problems.Add(y.at(c.key), "", "the group %q would be below itself", child.name)
+				if child := y.group(c.key, c.value, depth+1); child != nil {
+					y.below(g, child, y.at(c.key))
 				}
 			}
 		default:
-			known := []string{"hosts", "vars", "children"}
-			hint := diag.DidYouMean(e.key.Value, known)
-			y.problems.Warn(y.at(e.key), hint, "%q in group %q is skipped", e.key.Value, g.name)
+			y.unknown(g, e.key, e.value)
 		}
 	}
 	return g
+}
+
+// unknown reports a key that a group has not. Ansible passes over it; what is nearly one of the three can only
+// be a mistake.
+func (y yamlReader) unknown(g *group, key, body *yaml.Node) {
+	known := []string{"hosts", "vars", "children"}
+	if near := diag.Nearest(key.Value, known); near != "" {
+		y.problems.Add(y.at(key), fmt.Sprintf("did you mean %q?", near), "a group has hosts, vars and children, not %q", key.Value)
+		return
+	}
+	hint := "a group has hosts, vars and children"
+	switch body.Kind {
+	case yaml.MappingNode:
+		hint = "put groups below children:, variables below vars:"
+	case yaml.ScalarNode:
+		hint = "put variables below vars:, hosts below hosts:"
+	}
+	y.problems.Warn(y.at(key), hint, "%q in group %q is passed over", key.Value, g.name)
 }
 
 // members are the entries of hosts or children. A single text is one of them, as in Ansible.
@@ -117,7 +136,11 @@ func (y yamlReader) members(n *yaml.Node, what string) []pair {
 	case n.Kind == yaml.ScalarNode:
 		return []pair{{n, &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!null"}}}
 	}
-	y.problems.Add(y.at(n), "write them as keys, with a colon behind each name", "%s must be a mapping, not a list", what)
+	example := "name:"
+	if len(n.Content) > 0 && n.Content[0].Kind == yaml.ScalarNode {
+		example = n.Content[0].Value + ":"
+	}
+	y.problems.Add(y.at(n), "write each name with a colon behind it and no dash before it: "+example, "%s must be a mapping, not a list", what)
 	return nil
 }
 
@@ -155,7 +178,9 @@ func (y yamlReader) groupVars(g *group, n *yaml.Node) {
 		}
 		rest.Content = append(rest.Content, e.key, e.value)
 	}
-	g.vars = over(g.vars, vars.InventoryValues(&rest, y.path, y.problems))
+	if len(rest.Content) > 0 {
+		g.vars = append(g.vars, vars.InventoryValues(&rest, y.path, y.problems))
+	}
 }
 
 func (s *sources) priority(g *group, text string, at diag.Position) {
