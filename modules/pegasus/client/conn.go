@@ -3,8 +3,11 @@ package client
 import (
 	"bufio"
 	"context"
+	"errors"
 	"net"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/pegbook/pegbook/modules/pegasus/wire"
 )
@@ -64,9 +67,22 @@ func (c *conn) dead() bool {
 	return c.err != nil
 }
 
-// call sends a frame and waits for its answer. When ctx ends first the connection is closed: deadlines
+// stuckWrite is how long a request may take to be sent whose caller has lost interest.
+const stuckWrite = time.Second
+
+// drop forgets who waits for an answer; the answer is thrown away when it comes.
+func (c *conn) drop(seq int32) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if ch := c.waiting[seq]; ch != nil {
+		delete(c.waiting, seq)
+		close(ch)
+	}
+}
+
+// call sends a frame and waits for its answer. When its time is up the connection is closed: deadlines
 // of connections through a tunnel are not to be had, and a connection that swallows a request is no
-// good for the next one either.
+// good for the next one either. A caller who only lost interest takes no other's answer away.
 func (c *conn) call(ctx context.Context, seq int32, frame []byte) (*wire.Answer, error) {
 	ch := make(chan *wire.Answer, 1)
 	c.mu.Lock()
@@ -76,7 +92,20 @@ func (c *conn) call(ctx context.Context, seq int32, frame []byte) (*wire.Answer,
 	}
 	c.waiting[seq] = ch
 	c.mu.Unlock()
-	stop := context.AfterFunc(ctx, func() { c.close(context.Cause(ctx)) })
+	var written atomic.Bool
+	stop := context.AfterFunc(ctx, func() {
+		cause := context.Cause(ctx)
+		if !errors.Is(ctx.Err(), context.Canceled) {
+			c.close(cause)
+			return
+		}
+		c.drop(seq)
+		time.AfterFunc(stuckWrite, func() {
+			if !written.Load() {
+				c.close(cause)
+			}
+		})
+	})
 	defer stop()
 	c.write.Lock()
 	_, err := c.raw.Write(frame)
@@ -84,10 +113,14 @@ func (c *conn) call(ctx context.Context, seq int32, frame []byte) (*wire.Answer,
 	if err != nil {
 		c.close(err)
 	}
+	written.Store(true)
 	if answer, ok := <-ch; ok {
 		return answer, nil
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.err == nil {
+		return nil, context.Cause(ctx)
+	}
 	return nil, c.err
 }

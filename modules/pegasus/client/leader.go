@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/pegbook/pegbook/modules/pegasus/wire"
@@ -93,7 +94,7 @@ func (c *Client) probe(ctx context.Context) (leader string, seen map[string]stri
 		return leader, seen
 	}
 	for _, addr := range c.metas {
-		if seen[addr] != "is a standby" {
+		if seen[addr] != standsBy {
 			continue
 		}
 		named := c.namedLeader(ctx, addr)
@@ -123,7 +124,51 @@ func (c *Client) probeAll(ctx context.Context, metas []string, seen map[string]s
 	return ""
 }
 
-const leads = "leads"
+// MetaState is what a meta server is at the moment.
+type MetaState struct {
+	Addr string `json:"address"`
+	// State is leader, standby, or down where it answers nothing that a meta server at work would.
+	State string `json:"state"`
+	// Said is the state in words.
+	Said string `json:"said"`
+}
+
+// MetaStates asks every meta server of the client's list what it is. A leader that is on no list but
+// that a standby names stands last.
+func (c *Client) MetaStates(ctx context.Context) []MetaState {
+	said := make([]string, len(c.metas))
+	var group sync.WaitGroup
+	for i, addr := range c.metas {
+		group.Go(func() { said[i] = c.role(ctx, addr) })
+	}
+	group.Wait()
+	var states []MetaState
+	for i, addr := range c.metas {
+		states = append(states, metaState(addr, said[i]))
+	}
+	if i := slices.Index(said, standsBy); i >= 0 && !slices.Contains(said, leads) {
+		if named := c.namedLeader(ctx, c.metas[i]); named != "" && !slices.Contains(c.metas, named) {
+			states = append(states, metaState(named, c.role(ctx, named)))
+		}
+	}
+	return states
+}
+
+func metaState(addr, said string) MetaState {
+	m := MetaState{Addr: addr, State: "down", Said: said}
+	switch said {
+	case leads:
+		m.State = "leader"
+	case standsBy:
+		m.State = "standby"
+	}
+	return m
+}
+
+const (
+	leads    = "leads"
+	standsBy = "is a standby"
+)
 
 // role says what a meta server is at the moment, in words that stand behind its address.
 func (c *Client) role(ctx context.Context, addr string) string {
@@ -136,7 +181,7 @@ func (c *Client) role(ctx context.Context, addr string) string {
 	case errors.As(err, &refused):
 		switch refused.Err {
 		case wire.ForwardToOthers:
-			return "is a standby"
+			return standsBy
 		case wire.ServiceNotActive, wire.HandlerNotFound:
 			return "is starting or no meta server (" + string(refused.Err) + ")"
 		}
