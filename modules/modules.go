@@ -25,6 +25,9 @@ type Module struct {
 	Doc string
 	// Args describes the arguments a task may give.
 	Args Schema
+	// Runs says that what Do does to the host is to run one command of the user's, with one Host.Run. Under
+	// async that command goes on by itself (see ErrStarted).
+	Runs bool
 	// Propose looks at the host and says what would change. It changes nothing. Arguments are a JSON
 	// object whose names are those of Args.
 	Propose func(ctx context.Context, call *Call, args json.RawMessage) (*Proposal, error)
@@ -72,6 +75,8 @@ type Call struct {
 	// Note tells whoever watches what the module is doing or waiting for. It may be called from any
 	// goroutine, never with a secret, and is cheap to call often.
 	Note func(format string, args ...any)
+	// Jobs are those of Host, of commands that go on by themselves.
+	Jobs Jobs
 	// Batch is every host of the running batch with the address its connection uses, the task's host
 	// included, in batch order.
 	Batch []string

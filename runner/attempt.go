@@ -136,6 +136,11 @@ func (st *step) attempt(ctx context.Context, s *vars.Scope, x *prepared, res *re
 		ctx, stop = context.WithTimeoutCause(ctx, x.timeout, fmt.Errorf("task %q took longer than its timeout of %s", st.name, x.timeout))
 		defer stop()
 	}
+	if x.async != nil {
+		var stop context.CancelFunc
+		ctx, stop = st.goesOn(ctx, x, res)
+		defer stop()
+	}
 	st.propose(ctx, s, x, res)
 	if res.failed() && ctx.Err() != nil {
 		res.status, res.msg = event.Failed, context.Cause(ctx).Error()
@@ -178,11 +183,11 @@ func (st *step) propose(ctx context.Context, s *vars.Scope, x *prepared, res *re
 		res.diff, res.changed, res.status = proposal.Diff, true, event.Changed
 	}
 	var gone *modules.UnreachableError
-	if !errors.As(err, &gone) { // else the output is of something that did not happen
+	if !errors.As(err, &gone) && x.job.told(res) { // else the output is of something that did not happen
 		st.absorb(x, proposal, res)
 	}
 	switch {
-	case err == nil:
+	case err == nil, errors.Is(err, modules.ErrStarted):
 	case x.check && proposal.Waits:
 		res.status, res.changed, res.opaque = event.Unknown, false, true
 		res.msg = firstOf(res.msg, "waits for what is not so yet")
@@ -196,13 +201,16 @@ func (st *step) propose(ctx context.Context, s *vars.Scope, x *prepared, res *re
 	}
 }
 
-// do carries a proposal out: on the host, or in check mode on the layer above it.
+// do carries a proposal out: on the host, there as a job under async, or in check mode on the layer above it.
 func (st *step) do(ctx context.Context, x *prepared, over *layeredHost, p *modules.Proposal) error {
 	switch {
 	case !x.check && p.Do == nil:
 		return nil
 	case !x.check:
 		defer st.r.acted(x.on)
+		if x.job != nil {
+			return p.Do(ctx, x.job)
+		}
 		return p.Do(ctx, x.host)
 	case p.Waits:
 		over.predict(p.Predicts)

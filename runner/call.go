@@ -45,6 +45,7 @@ func (st *step) call(s *vars.Scope, x *prepared, host modules.Host) *modules.Cal
 			text := maskText(fmt.Sprintf(format, args...), x.secrets)
 			st.r.stream.Emit(event.Noted{Play: st.lane.play.name, Batch: st.lane.batch, Task: st.name, Host: st.p.Name, Text: text})
 		},
+		Jobs:      x.host,
 		Batch:     st.lane.addresses,
 		Verbosity: st.r.opts.Verbosity,
 	}

@@ -19,6 +19,7 @@ func (c *compiler) check(r *row) {
 	switch r.kind {
 	case taskRow:
 		c.checkArgs(r)
+		c.checkAsync(r)
 	case includeRow:
 		c.checkContent(r)
 	case metaRow, flushRow:
@@ -29,6 +30,22 @@ func (c *compiler) check(r *row) {
 			c.problems.Add(r.task.At, "run the plays behind it as a playbook of their own", "the inventory cannot be read anew in this run")
 		}
 	case blockEndRow:
+	}
+}
+
+// checkAsync refuses work that is to go on by itself and cannot.
+func (c *compiler) checkAsync(r *row) {
+	t := r.task
+	if t.Async.IsZero() {
+		if !t.Poll.IsZero() {
+			c.problems.Warn(t.Poll.Position(), "add async: SECONDS, how long the task may take", "poll means nothing without async")
+		}
+		return
+	}
+	d, static := t.Poll.Static()
+	if n, err := d.Int(); static && !t.Poll.IsZero() && err == nil && n == 0 && !r.module.Runs {
+		c.problems.Add(t.Poll.Position(), "leave poll out: the task then runs for async seconds at most; what command, shell, script and raw start can go on by itself",
+			"module %s does not take poll: 0: %s", r.module.Name, cannotDetach)
 	}
 }
 

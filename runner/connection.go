@@ -220,7 +220,10 @@ type lazyHost struct {
 	host modules.Host
 }
 
-var _ modules.Host = (*lazyHost)(nil)
+var (
+	_ modules.Host = (*lazyHost)(nil)
+	_ modules.Jobs = (*lazyHost)(nil)
+)
 
 // Name is the host's name in the inventory.
 func (l *lazyHost) Name() string { return l.name }
@@ -263,12 +266,72 @@ func (l *lazyHost) Run(ctx context.Context, cmd modules.Command) (modules.Output
 	if err != nil {
 		return modules.Output{}, err
 	}
+	return h.Run(ctx, l.withEnvironment(cmd))
+}
+
+// withEnvironment is a command in the task's environment.
+func (l *lazyHost) withEnvironment(cmd modules.Command) modules.Command {
 	if len(l.env) > 0 {
 		env := maps.Clone(l.env)
 		maps.Copy(env, cmd.Env)
 		cmd.Env = env
 	}
-	return h.Run(ctx, cmd)
+	return cmd
+}
+
+// opened says whether the host has been reached, and not dropped.
+func (l *lazyHost) opened() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.host != nil
+}
+
+// drop lets the next use open the host anew.
+func (l *lazyHost) drop() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.host = nil
+}
+
+// jobs gives the host as one that keeps jobs.
+func (l *lazyHost) jobs(ctx context.Context) (modules.Jobs, error) {
+	h, err := l.get(ctx)
+	if err != nil {
+		return nil, err
+	}
+	jobs, ok := h.(modules.Jobs)
+	if !ok {
+		return nil, fmt.Errorf("%s cannot keep jobs", l.name)
+	}
+	return jobs, nil
+}
+
+// StartJob starts a job in the task's environment.
+func (l *lazyHost) StartJob(ctx context.Context, job modules.Job) (modules.JobState, error) {
+	jobs, err := l.jobs(ctx)
+	if err != nil {
+		return modules.JobState{}, err
+	}
+	job.Command = l.withEnvironment(job.Command)
+	return jobs.StartJob(ctx, job)
+}
+
+// Job gives a job's state.
+func (l *lazyHost) Job(ctx context.Context, id string) (modules.JobState, error) {
+	jobs, err := l.jobs(ctx)
+	if err != nil {
+		return modules.JobState{}, err
+	}
+	return jobs.Job(ctx, id)
+}
+
+// ForgetJob takes away what a job has left.
+func (l *lazyHost) ForgetJob(ctx context.Context, id string) (modules.JobState, error) {
+	jobs, err := l.jobs(ctx)
+	if err != nil {
+		return modules.JobState{}, err
+	}
+	return jobs.ForgetJob(ctx, id)
 }
 
 // Dial connects to an address as seen from the host.

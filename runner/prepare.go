@@ -22,6 +22,8 @@ type prepared struct {
 	check, diff   bool
 	delegateFacts bool
 	timeout       time.Duration
+	async         *async   // nil without
+	job           *jobHost // of the attempt under way; nil where no command goes on by itself
 	refuted       atomic.Pointer[vars.Expr] // the expression the module evaluated last, if it was false
 }
 
@@ -46,6 +48,9 @@ func (st *step) prepare(s *vars.Scope) (*prepared, error) {
 	}
 	env, err := environment(st.row.keys, s)
 	if err != nil {
+		return nil, err
+	}
+	if x.async, err = st.readAsync(s); err != nil {
 		return nil, err
 	}
 	address, become, err := st.r.plan.in.Defaults.address(x.on, there, st.row.keys)

@@ -55,6 +55,7 @@ type run struct {
 	moves   int                  // counts hosts that leave or come back
 	inside  map[*player]*rowRun  // where players of the running batches are
 	joined  []inventory.Addition // what the inventory got while running
+	jobs    jobNames
 
 	mu       sync.Mutex // guards the maps below
 	hosts    map[string]*host

@@ -11,7 +11,7 @@ import "github.com/pegbook/pegbook/modules"
 // All lists the modules, by name.
 func All() []*modules.Module {
 	return []*modules.Module{
-		AddHost(), Assert(), BlockInFile(), Command(), Copy(), Daemon(), Debug(), Fail(), File(), Find(), GroupBy(), IncludeVars(), InstallPkg(), LineInFile(), Pause(), Ping(),
+		AddHost(), Assert(), AsyncStatus(), BlockInFile(), Command(), Copy(), Daemon(), Debug(), Fail(), File(), Find(), GroupBy(), IncludeVars(), InstallPkg(), LineInFile(), Pause(), Ping(),
 		RenderConfig(), Replace(), Service(), SetFact(), Setup(), Shell(), Slurp(), Stat(), Systemd(), TempFile(), Template(), Unarchive(), WaitFor(),
 	}
 }

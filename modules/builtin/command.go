@@ -12,7 +12,7 @@ import (
 
 // Command runs a program.
 func Command() *modules.Module {
-	return modules.Define("command", `Run a program without a shell
+	return running(modules.Define("command", `Run a program without a shell
 
 The command line is split into words as a shell would, and nothing else: no variable, pattern, pipe or
 redirection means anything. Use shell for those. A program that ends with another code than 0 fails the
@@ -27,7 +27,13 @@ changed_when says otherwise.
     - name: arguments with spaces
       command:
         argv: [/opt/app/bin/say, "two words"]
-        chdir: /opt/app`, proposeCommand)
+        chdir: /opt/app`, proposeCommand))
+}
+
+// running marks a module that runs one command of the user's.
+func running(m *modules.Module) *modules.Module {
+	m.Runs = true
+	return m
 }
 
 type commandArgs struct {
@@ -197,14 +203,14 @@ func isPattern(p string) bool { return strings.ContainsAny(path.Base(p), "*?[") 
 
 // Shell runs a command line in a shell.
 func Shell() *modules.Module {
-	return modules.Define("shell", `Run a command line in a shell
+	return running(modules.Define("shell", `Run a command line in a shell
 
 Pipes, redirections, patterns and variables of the shell work. Quote what comes from variables with the
 function quote. Otherwise as command.
 
     - name: how many connections are there
       shell: ss -tn state established | wc -l
-      changed_when: false`, proposeShell)
+      changed_when: false`, proposeShell))
 }
 
 type shellArgs struct {

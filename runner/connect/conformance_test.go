@@ -62,7 +62,7 @@ func conformance(t *testing.T, s *subject) {
 		{"files", testFiles}, {"changes", testChanges}, {"tree", testTree}, {"missing", testMissing}, {"large file", testLargeFile}, {"no space", testNoSpace},
 		{"quoting", testQuoting}, {"stdin", testStdin}, {"environment", testEnvironment}, {"exit codes", testExit}, {"output is bounded", testBounded},
 		{"cancel ends the tree", testCancel}, {"left behind", testLeftBehind}, {"detach", testDetach}, {"side by side", testConcurrent},
-		{"dial", testDial}, {"round trips", testRoundTrips}, {"cancelled upload", testCancelUpload}, {"resume", testResume}, {"connection cut", testCut}, {"helper killed", testHelperKilled}, {"young command killed", testYoungKilled},
+		{"job", testJob}, {"job limit", testJobLimit}, {"job faults", testJobFaults}, {"dial", testDial}, {"round trips", testRoundTrips}, {"cancelled upload", testCancelUpload}, {"resume", testResume}, {"connection cut", testCut}, {"helper killed", testHelperKilled}, {"young command killed", testYoungKilled},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.test(t, s) })
 	}

@@ -34,9 +34,14 @@ type host struct {
 	name string
 	mux  *mux
 	dial func(ctx context.Context, network, addr string) (net.Conn, error)
+	// jobs is the helper that starts jobs; nil is mux.
+	jobs func(ctx context.Context) (*mux, error)
 }
 
-var _ modules.Host = (*host)(nil)
+var (
+	_ modules.Host = (*host)(nil)
+	_ modules.Jobs = (*host)(nil)
+)
 
 // Name implements modules.Host.
 func (h *host) Name() string { return h.name }
@@ -221,6 +226,11 @@ func (h *host) Run(ctx context.Context, cmd modules.Command) (modules.Output, er
 	if err != nil {
 		return modules.Output{}, h.broken(err)
 	}
+	return h.output(cmd.Argv, answer)
+}
+
+// output reads how a command ended.
+func (h *host) output(argv []string, answer []byte) (modules.Output, error) {
 	o, err := wire.ParseOutput(answer)
 	if err != nil {
 		return modules.Output{}, h.refused(err)
@@ -228,7 +238,7 @@ func (h *host) Run(ctx context.Context, cmd modules.Command) (modules.Output, er
 	out := modules.Output{ExitCode: o.ExitCode, Stdout: o.Stdout, Stderr: o.Stderr, Truncated: o.Truncated, PID: o.PID,
 		Started: time.Unix(0, o.Started), Ended: time.Unix(0, o.Ended)}
 	if out.ExitCode != 0 {
-		return out, &modules.ExitError{Argv: cmd.Argv, Output: out}
+		return out, &modules.ExitError{Argv: argv, Output: out}
 	}
 	return out, nil
 }

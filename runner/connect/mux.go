@@ -66,6 +66,18 @@ func newMux(r *bufio.Reader, w io.Writer, trips *atomic.Int64, stop func()) *mux
 	return m
 }
 
+// also has more done when the mux breaks, or at once where it has.
+func (m *mux) also(stop func()) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.broken != nil {
+		stop()
+		return
+	}
+	before := m.stop
+	m.stop = func() { before(); stop() }
+}
+
 // keepAlive pings the helper, and breaks the mux when three pings in a row found no answer.
 func (m *mux) keepAlive(every time.Duration) {
 	m.mu.Lock()
@@ -174,8 +186,9 @@ func (m *mux) fail(err error) {
 	if m.timer != nil {
 		m.timer.Stop()
 	}
+	stop := m.stop
 	m.mu.Unlock()
-	m.stop()
+	stop()
 }
 
 // alive says whether the mux still takes requests.

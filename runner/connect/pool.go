@@ -146,22 +146,44 @@ type line struct {
 
 // open gives the host through the helper of a user, starting what is not there.
 func (l *line) open(ctx context.Context, b Become) (modules.Host, error) {
+	m, err := l.helper(ctx, b.key(), func(ctx context.Context) (*mux, error) { return l.start(ctx, b) })
+	if err != nil {
+		return nil, err
+	}
+	out := &host{name: l.address.Name, mux: m, dial: localDial}
+	switch {
+	case !l.local():
+		out.dial = l.dial
+	case b.User == "":
+		out.jobs = l.jobs
+	}
+	return out, nil
+}
+
+// jobs gives the helper that starts jobs on the control node: a program of its own, since a job outlives
+// this process.
+func (l *line) jobs(ctx context.Context) (*mux, error) {
+	return l.helper(ctx, "jobs", func(ctx context.Context) (*mux, error) { return l.starter().start(ctx, localOpen, Become{}) })
+}
+
+// helper gives the helper of a key, made by start where there is none that lives.
+func (l *line) helper(ctx context.Context, key string, start func(context.Context) (*mux, error)) (*mux, error) {
 	m, err := join(ctx, &l.mu, func() *shared[*mux] {
-		h := l.helpers[b.key()]
+		h := l.helpers[key]
 		if h == nil || h.over((*mux).alive) {
-			h = share(ctx, func(ctx context.Context) (*mux, error) { return l.start(ctx, b) })
-			l.helpers[b.key()] = h
+			h = share(ctx, start)
+			l.helpers[key] = h
 		}
 		return h
 	})
 	if err != nil {
 		return nil, l.unreachable(err)
 	}
-	out := &host{name: l.address.Name, mux: m, dial: localDial}
-	if !l.local() {
-		out.dial = l.dial
-	}
-	return out, nil
+	return m, nil
+}
+
+func (l *line) starter() *starter {
+	return &starter{name: l.address.Name, folder: l.address.TempDir, binaries: l.pool.binaries, every: l.pool.keepAlive, trips: &l.trips}
 }
 
 func (l *line) local() bool { return l.address.Connection == "local" }
@@ -176,7 +198,7 @@ func (l *line) unreachable(err error) error {
 }
 
 func (l *line) start(ctx context.Context, b Become) (*mux, error) {
-	s := &starter{name: l.address.Name, folder: l.address.TempDir, binaries: l.pool.binaries, every: l.pool.keepAlive, trips: &l.trips}
+	s := l.starter()
 	if l.local() {
 		if b.User == "" {
 			return localMux(ctx, &l.trips), nil
@@ -194,8 +216,27 @@ func (l *line) start(ctx context.Context, b Become) (*mux, error) {
 	ctx, stop := l.timeout(ctx, "start the helper on")
 	defer stop()
 	m, err := s.start(ctx, conn.open, b)
+	if errors.Is(err, errSessions) {
+		m, err = l.startBeside(ctx, s, b)
+	}
 	l.pool.log.Debug("helper", "host", l.address.Name, "become", b.User, "took", time.Since(began), "error", err)
 	return m, err
+}
+
+// startBeside starts a helper on another connection to the host, since its sshd opens no more sessions on the
+// first. That connection is the helper's alone, and ends with it.
+func (l *line) startBeside(ctx context.Context, s *starter, b Become) (*mux, error) {
+	conn, err := l.connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	m, err := s.start(ctx, conn.open, b)
+	if err != nil {
+		conn.client.Close()
+		return nil, err
+	}
+	m.also(func() { conn.client.Close() })
+	return m, nil
 }
 
 func (l *line) timeout(ctx context.Context, what string) (context.Context, context.CancelFunc) {

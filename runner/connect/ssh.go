@@ -147,6 +147,9 @@ func parseJump(text string) (Address, error) {
 	return a, nil
 }
 
+// errSessions is an sshd that has opened as many sessions on a connection as it may.
+var errSessions = errors.New("its sshd opens no more sessions on the connection")
+
 // sshConn is one connection to a host, for as many channels as are needed.
 type sshConn struct {
 	client *ssh.Client
@@ -245,7 +248,7 @@ func (s *sshConn) open(ctx context.Context, line string) (stream, error) {
 		return nil, context.Cause(ctx)
 	}
 	if rejected := (*ssh.OpenChannelError)(nil); errors.As(r.err, &rejected) {
-		return nil, &hintError{errors.New("its sshd opens no more sessions on the connection"),
+		return nil, &hintError{errSessions,
 			"pegbook needs one for the login user and one for each user that tasks become; allow more with MaxSessions in sshd_config (10 by default)"}
 	}
 	if r.err != nil {

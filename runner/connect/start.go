@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/pegbook/pegbook/modules"
+	"github.com/pegbook/pegbook/runner/connect/helper/wire"
 )
 
 // stream is a command line running in a shell, on a host or here: Read is its output, Write its input.
@@ -101,6 +102,7 @@ type hintError struct {
 }
 
 func (e *hintError) Error() string { return e.problem.Error() }
+func (e *hintError) Unwrap() error { return e.problem }
 
 // hello answers the script until the helper is there.
 func (t *talk) hello() error {
@@ -113,8 +115,11 @@ func (t *talk) hello() error {
 		t.spoken = true
 		t.mu.Unlock()
 		switch {
-		case w.verb == "hello":
+		case w.verb == "hello" && w.rest == wire.Fingerprint():
 			return nil
+		case w.verb == "hello":
+			return &hintError{fmt.Errorf("the helper that is built into this pegbook speaks another wire (%s) than pegbook itself (%s)",
+				or(w.rest, "an older one"), wire.Fingerprint()), "run go generate ./runner/connect and build pegbook again"}
 		case w.verb == "need" && !sent:
 			if err := t.upload(w.rest); err != nil {
 				return err

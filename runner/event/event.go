@@ -91,6 +91,18 @@ type Noted struct {
 	Attempt int    `json:"attempt,omitempty"`
 }
 
+// JobStarted is a command that goes on by itself on a host, or on the one the task is delegated to, for so
+// many seconds at most. Job is its name there.
+type JobStarted struct {
+	Play        string  `json:"play"`
+	Batch       int     `json:"batch"`
+	Task        string  `json:"task"`
+	Host        string  `json:"host"`
+	DelegatedTo string  `json:"delegated_to,omitempty"`
+	Job         string  `json:"job"`
+	LimitS      float64 `json:"limit_s"`
+}
+
 // TaskDone is a task that ended on a host.
 type TaskDone struct {
 	Play    string `json:"play"`
@@ -222,6 +234,9 @@ func (TaskStarted) Kind() string { return "task_started" }
 
 // Kind is "noted".
 func (Noted) Kind() string { return "noted" }
+
+// Kind is "job_started".
+func (JobStarted) Kind() string { return "job_started" }
 
 // Kind is "task_done".
 func (TaskDone) Kind() string { return "task_done" }

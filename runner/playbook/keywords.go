@@ -147,6 +147,8 @@ func addTaskKeywords(k map[string]keyword) {
 	value("loop", onTasks|onDynamic, isList, func(t *Task) *vars.Value { return &t.Loop })
 	value("retries", onTasks, isWhole, func(t *Task) *vars.Value { return &t.Retries })
 	value("delay", onTasks, isNumber, func(t *Task) *vars.Value { return &t.Delay })
+	value("async", onTasks, isWhole, func(t *Task) *vars.Value { return &t.Async })
+	value("poll", onTasks, isWhole, func(t *Task) *vars.Value { return &t.Poll })
 	conditions("until", func(t *Task) *[]vars.Expr { return &t.Until })
 	conditions("changed_when", func(t *Task) *[]vars.Expr { return &t.ChangedWhen })
 	conditions("failed_when", func(t *Task) *[]vars.Expr { return &t.FailedWhen })
@@ -176,7 +178,7 @@ func addRefused(k map[string]keyword) {
 		}
 	}
 	later(onPlay, "vars_prompt", "guard", "lock")
-	later(onTasks, "async", "poll", "gate")
+	later(onTasks, "gate")
 	foreign := func(on levels, name, hint string) {
 		k[name] = keyword{on: on, refused: name + " is not part of pegbook's language", hint: hint}
 	}

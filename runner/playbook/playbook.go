@@ -155,6 +155,9 @@ type Task struct {
 	Until       []vars.Expr
 	Retries     vars.Value
 	Delay       vars.Value
+	// Async is how many seconds the task may take on its host by itself, Poll how often it is looked at: 0
+	// goes on with the next task at once.
+	Async, Poll vars.Value
 	ChangedWhen []vars.Expr
 	FailedWhen  []vars.Expr
 	// Listen is for handlers.

@@ -230,7 +230,7 @@ func (r *reader) meta(does entry, t *Task, p *place) {
 	for _, wrong := range []struct {
 		given bool
 		name  string
-	}{{!t.Loop.IsZero(), "loop"}, {len(t.Until) > 0, "until"}, {t.Register != "", "register"}} {
+	}{{!t.Loop.IsZero(), "loop"}, {len(t.Until) > 0, "until"}, {t.Register != "", "register"}, {!t.Async.IsZero(), "async"}} {
 		if wrong.given {
 			r.problems.Add(t.At, "", "meta does not take %s", wrong.name)
 		}

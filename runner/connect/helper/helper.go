@@ -1,7 +1,8 @@
 // Package helper is the program that pegbook keeps on a managed host while it works there: it reads
 // and changes files and runs commands as framed requests on its input ask for (package wire). It is not
 // a shell and not a daemon: it decides nothing, keeps no state between requests, and ends with its
-// input, taking every command that is still running with it. Only what a request detached stays.
+// input, taking every command that is still running with it. Only what a request detached stays, and jobs:
+// commands that are meant to go on without a connection, and to be found again.
 //
 // It imports the standard library alone, and of that little: its size is sent to every new host. It
 // runs on Linux.
@@ -211,6 +212,15 @@ func (s *server) do(ctx context.Context, r *request, payload []byte) []byte {
 		var output *wire.Output
 		if output, refusal = s.run(ctx, command, r.body); refusal == nil {
 			return wire.AppendOutput(wire.Begin(64+len(output.Stdout)+len(output.Stderr)), output)
+		}
+	case wire.Job:
+		job, err := wire.ParseJob(message)
+		if err != nil {
+			return wire.AppendError(wire.Begin(64), protocol(err.Error()))
+		}
+		var state *wire.JobState
+		if state, refusal = s.job(ctx, job); refusal == nil {
+			return wire.AppendJobState(wire.Begin(128+len(state.Result)), state)
 		}
 	default:
 		refusal = protocol("unknown operation")

@@ -308,6 +308,11 @@ func ParseDone(b []byte) error {
 // AppendRun appends a Run request to b, ParseRun reads it.
 func AppendRun(b []byte, c *Command) []byte {
 	e := encoder{append(b, byte(Run))}
+	e.command(c)
+	return e.b
+}
+
+func (e *encoder) command(c *Command) {
 	e.strings(c.Argv)
 	e.string(c.Dir)
 	e.strings(c.Env)
@@ -316,18 +321,22 @@ func AppendRun(b []byte, c *Command) []byte {
 	e.int(c.Stream)
 	e.string(c.Log)
 	e.int(int64(c.MaxOutput))
-	return e.b
 }
 
 // ParseRun reads what AppendRun wrote after the Op byte.
 func ParseRun(b []byte) (*Command, error) {
 	d := decoder{b: b}
+	c := d.command()
+	return c, d.end()
+}
+
+func (d *decoder) command() *Command {
 	c := &Command{Argv: d.strings(), Dir: d.string(), Env: d.strings(), Stdin: d.bytes()}
 	d.flags(&c.Streamed, &c.Detach)
 	c.Stream = d.int()
 	c.Log = d.string()
 	c.MaxOutput = int(d.int())
-	return c, d.end()
+	return c
 }
 
 // AppendOutput appends the answer to Run.

@@ -42,12 +42,13 @@ const (
 // Op is what a request asks for.
 type Op byte
 
-// Operations. Nothing answers at once.
+// Operations. Nothing answers at once. Job is about a command that goes on by itself.
 const (
 	Nothing Op = 1 + iota
 	Look
 	Apply
 	Run
+	Job
 )
 
 const (
