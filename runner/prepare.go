@@ -22,8 +22,8 @@ type prepared struct {
 	check, diff   bool
 	delegateFacts bool
 	timeout       time.Duration
-	async         *async   // nil without
-	job           *jobHost // of the attempt under way; nil where no command goes on by itself
+	async         *async                    // nil without
+	job           *jobHost                  // of the attempt under way; nil where no command goes on by itself
 	refuted       atomic.Pointer[vars.Expr] // the expression the module evaluated last, if it was false
 }
 

@@ -40,6 +40,8 @@ type Setup struct {
 	Batch []string
 	// Verbosity is Call.Verbosity.
 	Verbosity int
+	// Jobs is Call.Jobs.
+	Jobs modules.Jobs
 }
 
 // Result is what a task did.
@@ -111,6 +113,7 @@ func (s Setup) call(host modules.Host, r *recorder) *modules.Call {
 		Render:    s.render,
 		Eval:      s.eval,
 		Note:      r.note,
+		Jobs:      s.Jobs,
 		Batch:     s.Batch,
 		Verbosity: s.Verbosity,
 	}
