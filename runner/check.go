@@ -100,6 +100,9 @@ func (c *compiler) checkArgs(r *row) {
 		if at == (diag.Position{}) {
 			at = a.value.Position()
 		}
+		if !a.known && a.at == (diag.Position{}) {
+			continue // of module_defaults
+		}
 		if !a.known {
 			misspelt[diag.Nearest(a.name, r.module.Args.Names())] = true
 			c.problems.Add(at, diag.DidYouMean(a.name, r.module.Args.Names()), "module %s takes no argument %q", r.module.Name, a.name)

@@ -152,6 +152,7 @@ func (c *compiler) compilePlay(p *playbook.Play) *play {
 	}
 	c.require(p)
 	c.checkPlay(p, s)
+	c.checkDefaults(p)
 	for _, role := range slices.Concat(p.Imported, p.Roles) {
 		cp.layers = append(cp.layers, roleLayers(role)...)
 	}

@@ -29,6 +29,19 @@ func TestConnectionVariablesAreDocumented(t *testing.T) {
 			t.Errorf("docs/connections.md has %s, which nobody reads", name[1])
 		}
 	}
+	for _, v := range ConnectionVariables() {
+		if !read[v.Name] {
+			t.Errorf("ConnectionVariables has %s, which nobody reads", v.Name)
+		}
+		delete(read, v.Name)
+	}
+	for name := range read {
+		t.Errorf("%s is read, and not in ConnectionVariables", name)
+	}
+}
+
+func TestConnectionVariablesAreRead(t *testing.T) {
+	read := ConnectionVariables()
 	if len(read) < 25 {
 		t.Errorf("only %d variables were found in connection.go", len(read))
 	}

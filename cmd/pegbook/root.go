@@ -74,6 +74,7 @@ func newRootCmd(a *app) *cobra.Command {
 		newModulesCmd(a),
 		newFunctionsCmd(a),
 		newKeywordsCmd(a),
+		newSchemaCmd(a),
 		newLabCmd(a),
 	)
 	friendly(root)

@@ -114,6 +114,7 @@ type Keywords struct {
 
 // ModuleDefaults are arguments for a module's tasks.
 type ModuleDefaults struct {
+	At     diag.Position
 	Module string
 	Args   vars.Value
 }

@@ -238,7 +238,7 @@ func (r *reader) moduleDefaults(e entry, p *place) []ModuleDefaults {
 			continue
 		}
 		if r.plainText(e.value, p) {
-			out = append(out, ModuleDefaults{Module: moduleName(e.name()), Args: vars.FromNode(e.value, p.file, r.problems)})
+			out = append(out, ModuleDefaults{At: p.at(e.key), Module: moduleName(e.name()), Args: vars.FromNode(e.value, p.file, r.problems)})
 		}
 	}
 	return out
