@@ -170,6 +170,9 @@ type Command struct {
 	// Output.PID; it outlives the connection. Its output goes to the file Log (appended; empty: lost).
 	Detach bool
 	Log    string
+	// Bare hands Argv, one command line, to the login shell of the user and needs nothing of pegbook's on
+	// the host. Dir, Env, Stdin and Detach are not for it.
+	Bare bool
 	// MaxOutput bounds what is kept of each of stdout and stderr, in bytes; 0 means 1 MiB. Of a longer
 	// output the first and the last half are kept and Output.Truncated is set.
 	MaxOutput int

@@ -77,6 +77,12 @@ type Call struct {
 	Note func(format string, args ...any)
 	// Jobs are those of Host, of commands that go on by themselves.
 	Jobs Jobs
+	// Hostname is the inventory's name of the host that the task is for, also where it is delegated to
+	// another, which Host then is.
+	Hostname string
+	// Dir is the playbook's folder, absolute: what a module writes on the control node by a relative name
+	// goes there.
+	Dir string
 	// Batch is every host of the running batch with the address its connection uses, the task's host
 	// included, in batch order.
 	Batch []string

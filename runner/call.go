@@ -46,6 +46,8 @@ func (st *step) call(s *vars.Scope, x *prepared, host modules.Host) *modules.Cal
 			st.r.stream.Emit(event.Noted{Play: st.lane.play.name, Batch: st.lane.batch, Task: st.name, Host: st.p.Name, Text: text})
 		},
 		Jobs:      x.host,
+		Hostname:  st.p.Name,
+		Dir:       absolutePath(st.lane.play.Dir),
 		Batch:     st.lane.addresses,
 		Verbosity: st.r.opts.Verbosity,
 	}

@@ -24,6 +24,11 @@ type Connector interface {
 	Open(ctx context.Context, a connect.Address, b connect.Become) (modules.Host, error)
 }
 
+// barer is a connector that runs a command line without a helper on the host (modules.Command.Bare).
+type barer interface {
+	Bare(ctx context.Context, a connect.Address, b connect.Become, cmd modules.Command) (modules.Output, error)
+}
+
 // resetter is a connector that can be told to dial anew (meta: reset_connection).
 type resetter interface {
 	Reset(a connect.Address)
@@ -215,6 +220,8 @@ type lazyHost struct {
 	name string
 	env  map[string]string
 	open func(ctx context.Context) (modules.Host, error)
+	// bare runs a command without a helper; nil where the connector has no such way.
+	bare func(ctx context.Context, cmd modules.Command) (modules.Output, error)
 
 	mu   sync.Mutex // guards host, while it is being opened as well
 	host modules.Host
@@ -260,8 +267,15 @@ func (l *lazyHost) Apply(ctx context.Context, changes ...modules.Change) error {
 	return h.Apply(ctx, changes...)
 }
 
-// Run runs a command in the task's environment.
+// Run runs a command in the task's environment; a bare one without it.
 func (l *lazyHost) Run(ctx context.Context, cmd modules.Command) (modules.Output, error) {
+	if cmd.Bare && l.bare != nil {
+		out, err := l.bare(ctx, cmd)
+		if err == nil && out.ExitCode != 0 {
+			err = &modules.ExitError{Argv: cmd.Argv, Output: out}
+		}
+		return out, err
+	}
 	h, err := l.get(ctx)
 	if err != nil {
 		return modules.Output{}, err

@@ -65,6 +65,11 @@ func (st *step) prepare(s *vars.Scope) (*prepared, error) {
 	x.host = &lazyHost{name: x.on.Name, env: env, open: func(ctx context.Context) (modules.Host, error) {
 		return st.r.opts.Connect.Open(ctx, address, become)
 	}}
+	if b, ok := st.r.opts.Connect.(barer); ok {
+		x.host.bare = func(ctx context.Context, cmd modules.Command) (modules.Output, error) {
+			return b.Bare(ctx, address, become, cmd)
+		}
+	}
 	return x, nil
 }
 

@@ -11,7 +11,19 @@ import "github.com/pegbook/pegbook/modules"
 // All lists the modules, by name.
 func All() []*modules.Module {
 	return []*modules.Module{
-		AddHost(), Assert(), AsyncStatus(), BlockInFile(), Command(), Copy(), Daemon(), Debug(), Fail(), File(), Find(), GroupBy(), IncludeVars(), InstallPkg(), LineInFile(), Pause(), Ping(),
-		RenderConfig(), Replace(), Service(), SetFact(), Setup(), Shell(), Slurp(), Stat(), Systemd(), TempFile(), Template(), Unarchive(), WaitFor(),
+		AddHost(), Assert(), AsyncStatus(),
+		BlockInFile(),
+		Command(), Copy(),
+		Daemon(), Debug(),
+		Fail(), Fetch(), File(), Find(),
+		GetURL(), GroupBy(),
+		IncludeVars(), InstallPkg(),
+		LineInFile(),
+		Pause(), Ping(),
+		Raw(), RenderConfig(), Replace(),
+		Script(), Service(), SetFact(), Setup(), Shell(), Slurp(), Stat(), Systemd(),
+		TempFile(), Template(),
+		Unarchive(), URI(),
+		WaitFor(),
 	}
 }

@@ -107,16 +107,20 @@ func (a runningArgs) propose(ctx context.Context, call *modules.Call, argv []str
 		Diff:   []modules.Diff{{Subject: shown, Note: "runs"}},
 		Output: out,
 		Do: func(ctx context.Context, host modules.Host) error {
-			result, err := host.Run(ctx, cmd)
-			// A failed command's output is registered as well: failed_when may think otherwise of it.
-			var exit *modules.ExitError
-			if errors.As(err, &exit) {
-				result = exit.Output
-			}
-			out.fill(result, a.Strip)
-			return err
+			return out.run(ctx, host, cmd, a.Strip)
 		},
 	}, nil
+}
+
+// run runs a command and keeps what it left. Of one that failed, too: failed_when may think otherwise of it.
+func (r *ran) run(ctx context.Context, host modules.Host, cmd modules.Command, strip bool) error {
+	result, err := host.Run(ctx, cmd)
+	var exit *modules.ExitError
+	if errors.As(err, &exit) {
+		result = exit.Output
+	}
+	r.fill(result, strip)
+	return err
 }
 
 func (r *ran) fill(o modules.Output, strip bool) {

@@ -360,7 +360,7 @@ func (in *install) send(ctx context.Context, call *modules.Call) ([]modules.Chan
 	source := in.source
 	if source == nil {
 		var err error
-		if source, err = fetch(ctx, in.Src, in.sum, in.Timeout, call.Note); err != nil {
+		if source, err = fetchPackage(ctx, in.Src, in.sum, in.Timeout, call.Note); err != nil {
 			return nil, err
 		}
 	}

@@ -38,6 +38,8 @@ type Setup struct {
 	ActTrips int
 	// Batch is Call.Batch.
 	Batch []string
+	// Dir is Call.Dir.
+	Dir string
 	// Verbosity is Call.Verbosity.
 	Verbosity int
 	// Jobs is Call.Jobs.
@@ -114,6 +116,8 @@ func (s Setup) call(host modules.Host, r *recorder) *modules.Call {
 		Eval:      s.eval,
 		Note:      r.note,
 		Jobs:      s.Jobs,
+		Hostname:  host.Name(),
+		Dir:       s.Dir,
 		Batch:     s.Batch,
 		Verbosity: s.Verbosity,
 	}

@@ -212,6 +212,9 @@ func (h *host) Run(ctx context.Context, cmd modules.Command) (modules.Output, er
 	if err != nil {
 		return modules.Output{}, err
 	}
+	if cmd.Bare {
+		cmd.Argv = []string{"/bin/sh", "-c", strings.Join(cmd.Argv, " ")}
+	}
 	c := &wire.Command{Argv: cmd.Argv, Dir: cmd.Dir, Env: env, Stdin: cmd.Stdin, Detach: cmd.Detach, Log: cmd.Log, MaxOutput: cmd.MaxOutput}
 	var body []upload
 	if len(cmd.Stdin) > wire.InlineLen {
