@@ -54,8 +54,8 @@ func (c *Cluster) leader(in *wire.Incoming) []byte {
 		if c.Freezed {
 			level = "freezed"
 		}
-		return in.Reply(wire.OK, &wire.ClusterInfoResponse{Err: wire.OK, Keys: []string{"meta_servers", "primary_meta_server", "meta_function_level"},
-			Values: []string{strings.Join(c.Metas, ","), c.Leader, level}})
+		return in.Reply(wire.OK, &wire.ClusterInfoResponse{Err: wire.OK, Keys: []string{"meta_servers", "primary_meta_server", "zookeeper_root", "meta_function_level", "balance_operation_count"},
+			Values: []string{strings.Join(c.Metas, ","), c.Leader, "/pegasus/fake", level, c.Operations()}})
 	case *wire.ListNodesRequest:
 		return in.Reply(wire.OK, c.listNodes())
 	case *wire.ListAppsRequest:

@@ -33,6 +33,8 @@ type Cluster struct {
 	NoHTTP bool
 	// Stuck refuses every proposal until the level is set.
 	Stuck bool
+	// Balances makes the leader spread replicas evenly while the level is lively.
+	Balances bool
 	// Freezed makes the effective level freezed.
 	Freezed bool
 
@@ -116,7 +118,8 @@ func (c *Cluster) reset() {
 	c.Level = wire.LevelSteady
 	clear(c.queue)
 	c.Settings = map[string]string{"meta.lb.assign_delay_ms": "600000", "meta.lb.add_secondary_max_count_for_one_node": "20",
-		"meta.lb.add_secondary_enable_flow_control": "true", "meta.lb.assign_secondary_black_list": ""}
+		"meta.lb.add_secondary_enable_flow_control": "true", "meta.lb.assign_secondary_black_list": "",
+		onlyMovePrimary: "false"}
 }
 
 // Failover makes another meta server lead.
@@ -204,6 +207,9 @@ func (c *Cluster) round() {
 				}
 			}
 		}
+	}
+	if c.Balances && c.Level == wire.LevelLively {
+		c.balance()
 	}
 	for _, n := range c.Nodes {
 		n.Closing = max(0, n.Closing-2)
