@@ -237,6 +237,8 @@ func (c *Cluster) command(addr string, node *Node, req *wire.CommandRequest) str
 		return c.setting(req)
 	case node == nil:
 		return unknown
+	case strings.HasPrefix(req.Command, "nfs."):
+		return c.rate(node, req)
 	case req.Command == "flush-log":
 		return "Flush done."
 	case req.Command == "replica.kill_partition" && len(req.Arguments) == 2:
@@ -260,6 +262,19 @@ func (c *Cluster) command(addr string, node *Node, req *wire.CommandRequest) str
 			time.Now().Unix(), len(node.Replicas), node.Closing)
 	}
 	return unknown
+}
+
+// rate answers for the limits of copying, by their names since 2.4.
+func (c *Cluster) rate(node *Node, req *wire.CommandRequest) string {
+	now, ok := node.Rates[req.Command]
+	switch {
+	case !ok:
+		return "unknown command '" + req.Command + "'"
+	case len(req.Arguments) == 0:
+		return now
+	}
+	node.Rates[req.Command] = req.Arguments[0]
+	return "OK"
 }
 
 func (c *Cluster) setting(req *wire.CommandRequest) string {

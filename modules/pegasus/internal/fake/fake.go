@@ -62,6 +62,8 @@ type Node struct {
 	// Replicas are those in its memory; Closing are on their way out.
 	Replicas map[wire.GPID]wire.ReplicaStatus
 	Closing  int
+	// Rates are its limits of copying, by their commands.
+	Rates map[string]string
 }
 
 // Table is a table.
@@ -88,7 +90,8 @@ func New(t testing.TB, metas, replicas int, round time.Duration) *Cluster {
 		if err != nil {
 			t.Fatal(err)
 		}
-		c.Nodes = append(c.Nodes, &Node{Addr: addr, Alive: true, Started: "2026-01-01 10:00:00", Version: "2.5.0", Replicas: map[wire.GPID]wire.ReplicaStatus{}})
+		c.Nodes = append(c.Nodes, &Node{Addr: addr, Alive: true, Started: "2026-01-01 10:00:00", Version: "2.5.0", Replicas: map[wire.GPID]wire.ReplicaStatus{},
+			Rates: map[string]string{"nfs.max_copy_rate_megabytes_per_disk": "500", "nfs.max_send_rate_megabytes_per_disk": "500"}})
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
