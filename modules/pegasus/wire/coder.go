@@ -305,9 +305,20 @@ func optional[T any](c *coder, id int16, typ byte, p **T, value func(*T)) {
 
 // list is a list of values of one type. Decoding leaves an empty list that is not nil.
 func list[T any](c *coder, id int16, elem byte, p *[]T, value func(*T)) {
-	if !c.field(id, tList) {
-		return
+	if c.field(id, tList) {
+		elements(c, elem, p, value)
 	}
+}
+
+// i32Set is a set of numbers, which looks like a list but for its type.
+func i32Set(c *coder, id int16, p *[]int32) {
+	if c.field(id, tSet) {
+		elements(c, tI32, p, c.i32)
+	}
+}
+
+// elements is what a list or set holds.
+func elements[T any](c *coder, elem byte, p *[]T, value func(*T)) {
 	if !c.decoding {
 		c.out = append(c.out, elem)
 		c.out = binary.BigEndian.AppendUint32(c.out, uint32(len(*p)))

@@ -29,6 +29,22 @@ func newRequest(code Code) Request {
 		return &DiagnoseRequest{}
 	case CodeMaxReplicaCount:
 		return &MaxReplicaCountRequest{}
+	case CodeAddBackupPolicy:
+		return &AddBackupPolicyRequest{}
+	case CodeModifyBackupPolicy:
+		return &ModifyBackupPolicyRequest{}
+	case CodeQueryBackupPolicy:
+		return &QueryBackupPolicyRequest{}
+	case CodeStartBackup:
+		return &StartBackupRequest{}
+	case CodeQueryBackup:
+		return &QueryBackupRequest{}
+	case CodeRestore:
+		return &RestoreRequest{}
+	case CodeQueryRestore:
+		return &QueryRestoreRequest{}
+	case CodeRecovery:
+		return &RecoveryRequest{}
 	case CodeQueryReplica:
 		return &QueryReplicaRequest{}
 	case CodeQueryApp:
@@ -207,3 +223,68 @@ func (*TTLResponse) Result() ErrorCode { return OK }
 
 // Result is OK; the store's own error is in the Error field.
 func (*UpdateResponse) Result() ErrorCode { return OK }
+
+// Code is CodeAddBackupPolicy.
+func (*AddBackupPolicyRequest) Code() Code                      { return CodeAddBackupPolicy }
+func (*AddBackupPolicyRequest) admin() *AddBackupPolicyResponse { return &AddBackupPolicyResponse{} }
+func (m *AddBackupPolicyRequest) newReply() Reply               { return m.admin() }
+
+// Code is CodeModifyBackupPolicy.
+func (*ModifyBackupPolicyRequest) Code() Code { return CodeModifyBackupPolicy }
+func (*ModifyBackupPolicyRequest) admin() *ModifyBackupPolicyResponse {
+	return &ModifyBackupPolicyResponse{}
+}
+func (m *ModifyBackupPolicyRequest) newReply() Reply { return m.admin() }
+
+// Code is CodeQueryBackupPolicy.
+func (*QueryBackupPolicyRequest) Code() Code { return CodeQueryBackupPolicy }
+func (*QueryBackupPolicyRequest) admin() *QueryBackupPolicyResponse {
+	return &QueryBackupPolicyResponse{}
+}
+func (m *QueryBackupPolicyRequest) newReply() Reply { return m.admin() }
+
+// Code is CodeStartBackup.
+func (*StartBackupRequest) Code() Code                  { return CodeStartBackup }
+func (*StartBackupRequest) admin() *StartBackupResponse { return &StartBackupResponse{} }
+func (m *StartBackupRequest) newReply() Reply           { return m.admin() }
+
+// Code is CodeQueryBackup.
+func (*QueryBackupRequest) Code() Code                  { return CodeQueryBackup }
+func (*QueryBackupRequest) admin() *QueryBackupResponse { return &QueryBackupResponse{} }
+func (m *QueryBackupRequest) newReply() Reply           { return m.admin() }
+
+// Code is CodeRestore.
+func (*RestoreRequest) Code() Code                { return CodeRestore }
+func (*RestoreRequest) admin() *CreateAppResponse { return &CreateAppResponse{} }
+func (m *RestoreRequest) newReply() Reply         { return m.admin() }
+
+// Code is CodeQueryRestore.
+func (*QueryRestoreRequest) Code() Code                   { return CodeQueryRestore }
+func (*QueryRestoreRequest) admin() *QueryRestoreResponse { return &QueryRestoreResponse{} }
+func (m *QueryRestoreRequest) newReply() Reply            { return m.admin() }
+
+// Code is CodeRecovery.
+func (*RecoveryRequest) Code() Code               { return CodeRecovery }
+func (*RecoveryRequest) admin() *RecoveryResponse { return &RecoveryResponse{} }
+func (m *RecoveryRequest) newReply() Reply        { return m.admin() }
+
+// Result is the error in the answer.
+func (m *AddBackupPolicyResponse) Result() ErrorCode { return m.Err }
+
+// Result is the error in the answer.
+func (m *ModifyBackupPolicyResponse) Result() ErrorCode { return m.Err }
+
+// Result is the error in the answer.
+func (m *QueryBackupPolicyResponse) Result() ErrorCode { return m.Err }
+
+// Result is the error in the answer.
+func (m *StartBackupResponse) Result() ErrorCode { return m.Err }
+
+// Result is the error in the answer.
+func (m *QueryBackupResponse) Result() ErrorCode { return m.Err }
+
+// Result is the error in the answer.
+func (m *QueryRestoreResponse) Result() ErrorCode { return m.Err }
+
+// Result is the error in the answer.
+func (m *RecoveryResponse) Result() ErrorCode { return m.Err }
