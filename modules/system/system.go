@@ -19,6 +19,6 @@ import "github.com/pegbook/pegbook/modules"
 // All lists the modules, by name.
 func All() []*modules.Module {
 	return []*modules.Module{
-		Group(), User(),
+		AuthorizedKey(), Cron(), Group(), Hostname(), Mount(), PamLimits(), Sysctl(), User(),
 	}
 }
