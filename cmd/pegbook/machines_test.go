@@ -9,6 +9,7 @@ func TestMachines(t *testing.T) {
 	s := startSite(t, 4)
 	t.Run("pegasus", s.testPegasus)
 	t.Run("modules", s.testModules)
+	t.Run("files", s.testFiles)
 	t.Run("logins", s.testLogins)
 	t.Run("faults", s.testFaults)
 }

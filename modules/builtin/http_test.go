@@ -212,6 +212,11 @@ func TestURIWritesAnAnswer(t *testing.T) {
 	equal(t, "content", r.Get("content"), `"content\n"`)
 	r = once(t, URI(), `{"url": "http://web/named", "dest": "/srv"}`, host, setup)
 	equal(t, "path", r.Get("path"), `"/srv/given.txt"`)
+	host.Write("/srv/newer", "newer than the server's")
+	r = once(t, URI(), `{"url": "http://web/file", "dest": "/srv/newer"}`, host, setup)
+	equal(t, "status where nothing is new", r.Get("status")+host.Content("/srv/newer"), "304newer than the server's")
+	once(t, URI(), `{"url": "http://web/file", "dest": "/srv/newer", "force": true}`, host, setup)
+	equal(t, "file", host.Content("/srv/newer"), "content\n")
 	setup.Repeats, setup.ActTrips = true, 6
 	r = once(t, URI(), `{"url": "http://web/json", "method": "POST", "dest": "/srv/p"}`, host, setup)
 	equal(t, "unknown in check mode", r.Unknown, true)

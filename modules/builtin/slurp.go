@@ -26,7 +26,7 @@ more than 16 MiB are refused; fetch takes those.
 
     - name: show it
       debug:
-        msg: "{{ .id.content | b64decode | trim }}"`, proposeSlurp)
+        msg: "{{ .id.content | b64dec | trim }}"`, proposeSlurp)
 }
 
 type slurpArgs struct {

@@ -84,7 +84,7 @@ func TestErrorsOfModulesThatNeedNoHost(t *testing.T) {
 		{Name: "nothing", Args: `{}`, Want: "no variable was given"}, {Name: "bad name", Args: `{"a-b": 1}`, Want: "cannot be a variable's name"}})
 	modtest.Errors(t, IncludeVars(), []modtest.ErrorCase{{Name: "no file", Args: `{"file": "none.yml"}`, Want: "no file none.yml in vars"}})
 	modtest.Errors(t, Pause(), []modtest.ErrorCase{
-		{Name: "no time", Args: `{"prompt": "sure?"}`, Want: "gate waits for a person"}, {Name: "negative", Args: `{"seconds": -1}`, Want: "negative"},
+		{Name: "no time", Args: `{"prompt": "sure?"}`, Want: "gate waits for a person"}, {Name: "negative", Args: `{"seconds": -1}`, Want: "at least 0"},
 		{Name: "twice", Args: `{"seconds": 1, "minutes": 1}`, Want: "twice"}})
 	modtest.Errors(t, Ping(), []modtest.ErrorCase{{Name: "crash", Args: `{"data": "crash"}`, Want: "crash"}})
 }

@@ -62,6 +62,7 @@ type uriArgs struct {
 	StatusCode      []int           `arg:"status_code" default:"200" doc:"the answers that are no failure"`
 	ReturnContent   bool            `arg:"return_content" doc:"whether to register the answer's text (content); at most 16 MiB"`
 	Dest            string          `arg:"dest,path" doc:"a file on the host for the answer; in a folder it keeps the name that the server gives it"`
+	Force           bool            `arg:"force" doc:"whether to ask for the answer even when nothing is newer than dest"`
 	Creates         string          `arg:"creates,path" doc:"nothing is done when this path is there"`
 	Removes         string          `arg:"removes,path" doc:"nothing is done unless this path is there"`
 	FollowRedirects string          `arg:"follow_redirects" default:"safe" choices:"all,yes,safe,none,no,urllib2" doc:"which redirections are followed; safe: of GET and HEAD"`
@@ -254,7 +255,7 @@ func (q *asking) ask(ctx context.Context, host modules.Host) (*modules.Proposal,
 		if err != nil {
 			return nil, err
 		}
-		if dest = files[0]; dest.Kind == modules.Regular && q.args.Method == http.MethodGet {
+		if dest = files[0]; dest.Kind == modules.Regular && q.args.Method == http.MethodGet && !q.args.Force {
 			q.send.Set("If-Modified-Since", dest.Modified.UTC().Format(http.TimeFormat))
 		}
 	}
@@ -267,8 +268,10 @@ func (q *asking) ask(ctx context.Context, host modules.Host) (*modules.Proposal,
 	defer a.Close()
 	q.keep(a)
 	var source *spooled
-	right := slices.Contains(q.args.StatusCode, a.StatusCode)
-	if q.args.Dest != "" && right {
+	// That nothing is new is no failure where that was the question.
+	unchanged := a.StatusCode == http.StatusNotModified && q.send.Get("If-Modified-Since") != ""
+	right := slices.Contains(q.args.StatusCode, a.StatusCode) || unchanged
+	if q.args.Dest != "" && right && !unchanged {
 		if source, err = spool(q.out.URL, a.Body); err != nil {
 			return nil, err
 		}
@@ -282,10 +285,20 @@ func (q *asking) ask(ctx context.Context, host modules.Host) (*modules.Proposal,
 	case !right:
 		q.out.Msg = fmt.Sprintf("Status code was %d and not %s: %s", a.StatusCode, codes(q.args.StatusCode), q.out.Msg)
 		return nil, fmt.Errorf("%s: %s", q.out.URL, q.out.Msg)
-	case source == nil || a.StatusCode == http.StatusNotModified:
-		return nil, nil
+	case source == nil:
+		q.out.Path = dest.Path
+		return q.stays(dest)
 	}
 	return q.write(ctx, host, a, dest, source)
+}
+
+// stays is a file that the server says is still right; nil where there is none.
+func (q *asking) stays(dest modules.File) (*modules.Proposal, error) {
+	attributes, diffs := q.args.differ(dest)
+	if dest.Kind != modules.Regular || len(diffs) == 0 {
+		return nil, nil
+	}
+	return &modules.Proposal{Diff: diffs, Do: apply(modules.Change{Kind: modules.SetAttributes, Path: dest.Path, Attributes: attributes})}, nil
 }
 
 // unanswered is a request that got no answer: status -1, so that until can wait for the service.
