@@ -151,7 +151,7 @@ func (c *compiler) argumentProblem(r *row, at diag.Position, err error) {
 func (c *compiler) checkPlay(p *playbook.Play, s *vars.Scope) {
 	if !p.Serial.IsZero() {
 		if _, err := batchSizes(p.Serial, max(1, len(c.play.hosts)), s); err != nil {
-			c.problems.Append(diagnosed(err, p.Serial.Position()))
+			c.blame(err, p.Serial.Position())
 		}
 	}
 	for _, f := range p.VarsFiles {

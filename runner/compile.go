@@ -42,6 +42,9 @@ type Inputs struct {
 	// in what could be read, so that a user sees it all at once. It makes no plan, and does not complain
 	// of what may be missing because it could not be read.
 	Incomplete bool
+
+	answers map[*playbook.Play]*vars.Values // to vars_prompt; nil before they were asked
+	private []string                        // answers that must not be shown
 }
 
 // Plan is a compiled run. It is immutable and may be run several times.
@@ -65,6 +68,7 @@ type play struct {
 	name     string
 	keys     *keys
 	layers   []layered // of the roles that the whole play sees
+	answers  *vars.Values
 	rows     strand
 	handlers handlers
 	hosts    []*inventory.Host // as the inventory stands at the start
@@ -142,7 +146,7 @@ func (c *compiler) limit() {
 }
 
 func (c *compiler) compilePlay(p *playbook.Play) *play {
-	cp := &play{Play: p, keys: &keys{Keywords: &p.Keywords, play: true}}
+	cp := &play{Play: p, keys: &keys{Keywords: &p.Keywords, play: true}, answers: c.plan.in.answersTo(p)}
 	c.play, c.open = cp, c.plan.in.Incomplete
 	s := c.plan.playScope(p)
 	cp.name = displayName(p.Name, s)

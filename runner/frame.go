@@ -155,7 +155,7 @@ func (c *compiler) selected(r *row) bool {
 	}
 	tags, err := tagsOf(r.keys, c.plan.playScope(r.frame.play.Play))
 	if err != nil {
-		c.problems.Append(diagnosed(err, r.task.At))
+		c.blame(err, r.task.At)
 		return false
 	}
 	return c.plan.tags.selects(tags)

@@ -1,6 +1,7 @@
 package runner
 
 import (
+	"errors"
 	"fmt"
 	"math/rand"
 	"slices"
@@ -20,6 +21,7 @@ func (p *Plan) playScope(pl *playbook.Play) *vars.Scope {
 	if pl.Vars.Len() > 0 {
 		s = s.With(vars.PlayVars, pl.Vars)
 	}
+	s = s.With(vars.PlayVars, p.in.answersTo(pl))
 	for _, f := range pl.VarsFiles {
 		if f.Values != nil {
 			s = s.With(vars.PlayVarsFiles, f.Values)
@@ -72,6 +74,9 @@ func patternsOf(pl *playbook.Play, s *vars.Scope) []string {
 // selectHosts gives a play's hosts, within the limit and in the play's order.
 func (p *Plan) selectHosts(pl *playbook.Play, inv *inventory.Inventory, s *vars.Scope) ([]*inventory.Host, diag.List) {
 	patterns, err := texts(pl.Hosts, s)
+	if errors.Is(err, vars.ErrUnknown) {
+		return nil, nil // an answer to vars_prompt decides
+	}
 	if err != nil {
 		return nil, diagnosed(err, pl.Hosts.Position())
 	}
@@ -144,6 +149,9 @@ func batches(hosts []*inventory.Host, serial vars.Value, s *vars.Scope) ([][]*in
 
 func batchSizes(serial vars.Value, hosts int, s *vars.Scope) ([]int, error) {
 	d, err := serial.Resolve(s)
+	if err == nil && d.IsUnknown() {
+		err = vars.ErrUnknown
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -140,6 +140,7 @@ func (pr *playRun) confirmScope(r *run) *vars.Scope {
 	r.stateOf(pr.all[0]).own(&b, r)
 	push(&b, pr.layers...)
 	b.Push(vars.PlayVars, pr.Vars)
+	b.Push(vars.PlayVars, pr.answers)
 	r.varsFiles(pr.play, &b, w)
 	b.Push(vars.Magic, pr.magic)
 	return b.Scope(w)

@@ -60,6 +60,7 @@ func (c *compiler) checkNames() {
 
 func (n *names) play(p *play) {
 	n.add(p.Vars.Names()...)
+	n.add(p.answers.Names()...)
 	for _, l := range p.layers {
 		n.add(l.vars.Names()...)
 	}

@@ -146,6 +146,7 @@ func (rr *rowRun) scope(h *host) *vars.Scope {
 	h.own(&b, rr.r)
 	push(&b, rr.lane.play.layers...)
 	b.Push(vars.PlayVars, rr.row.frame.play.Vars)
+	b.Push(vars.PlayVars, rr.row.frame.play.answers)
 	rr.r.varsFiles(rr.row.frame.play, &b, rr.world)
 	push(&b, rr.public...)
 	push(&b, rr.row.layers...)

@@ -96,6 +96,9 @@ func texts(v vars.Value, s *vars.Scope) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
+	if d.IsUnknown() {
+		return nil, vars.ErrUnknown
+	}
 	list, ok := d.List()
 	if !ok {
 		if d.Kind() == "null" {

@@ -237,6 +237,9 @@ func (a *app) runPlaybooks(ctx context.Context, o runOptions, paths []string) er
 	if o.list != "" {
 		return a.list(plan, o.list)
 	}
+	if plan, err = a.answer(plan); err != nil {
+		return a.jsonProblem(o.asJSON, err)
+	}
 	view := a.view(o)
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)

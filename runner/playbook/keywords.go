@@ -177,7 +177,7 @@ func addRefused(k map[string]keyword) {
 			k[name] = keyword{on: on, refused: name + " is not available in this version"}
 		}
 	}
-	later(onPlay, "vars_prompt", "guard", "lock")
+	later(onPlay, "guard", "lock")
 	later(onTasks, "gate")
 	foreign := func(on levels, name, hint string) {
 		k[name] = keyword{on: on, refused: name + " is not part of pegbook's language", hint: hint}

@@ -39,6 +39,8 @@ type Play struct {
 	// GatherSubset is what is asked of setup when facts are gathered.
 	GatherSubset vars.Value
 	VarsFiles    []VarsFile
+	// Prompts are the questions of vars_prompt.
+	Prompts []*Prompt
 	// MaxFailPercentage, where set, is a number or "49%".
 	MaxFailPercentage vars.Value
 	ForceHandlers     bool

@@ -1,0 +1,106 @@
+package main
+
+import (
+	"bufio"
+	"fmt"
+	"strings"
+
+	"golang.org/x/term"
+
+	"github.com/pegbook/pegbook/runner"
+	"github.com/pegbook/pegbook/runner/diag"
+)
+
+// answer asks all questions of vars_prompt and gives the plan with the answers. Without a terminal the
+// defaults are the answers; questions that have none keep the run from starting.
+func (a *app) answer(plan *runner.Plan) (*runner.Plan, error) {
+	questions := plan.Questions()
+	if len(questions) == 0 {
+		return plan, nil
+	}
+	answers := make([]string, len(questions))
+	if err := a.answers(questions, answers); err != nil {
+		return nil, err
+	}
+	answered, problems := plan.Answered(answers)
+	if problems.Failed() {
+		return nil, problems.Err()
+	}
+	return answered, nil
+}
+
+func (a *app) answers(questions []runner.Question, answers []string) error {
+	file, ok := terminal(a.in)
+	if !ok {
+		return a.withoutTerminal(questions)
+	}
+	in := bufio.NewReader(a.in)
+	read := func(private bool) (string, error) {
+		if !private {
+			line, err := in.ReadString('\n')
+			return strings.TrimRight(line, "\r\n"), err
+		}
+		typed, err := term.ReadPassword(int(file.Fd()))
+		fmt.Fprintln(a.err)
+		return string(typed), err
+	}
+	for i, q := range questions {
+		var err error
+		if answers[i], err = a.askQuestion(q, read); err != nil {
+			return fmt.Errorf("%s: %w; nothing was done", q.Text, err)
+		}
+	}
+	return nil
+}
+
+// askQuestion asks until there is an answer, and until it was typed alike twice where that is wanted.
+func (a *app) askQuestion(q runner.Question, read func(private bool) (string, error)) (string, error) {
+	for {
+		suffix := ""
+		switch {
+		case q.HasDefault && q.Private:
+			suffix = " [********]"
+		case q.HasDefault:
+			suffix = " [" + q.Default + "]"
+		}
+		fmt.Fprint(a.err, q.Text+suffix+": ")
+		answer, err := read(q.Private)
+		if err != nil {
+			return "", err
+		}
+		if answer == "" && !q.HasDefault {
+			continue
+		}
+		if !q.Confirm || answer == "" {
+			return answer, nil
+		}
+		fmt.Fprint(a.err, "once more, "+q.Text+": ")
+		again, err := read(q.Private)
+		if err != nil || again == answer {
+			return answer, err
+		}
+		fmt.Fprintln(a.err, "the two differ")
+	}
+}
+
+// withoutTerminal says which questions nobody can answer, and which are answered by their defaults.
+func (a *app) withoutTerminal(questions []runner.Question) error {
+	var open diag.List
+	for _, q := range questions {
+		if !q.HasDefault {
+			open.Add(q.At, fmt.Sprintf("give the answer with -e %s=…", q.Name), "vars_prompt asks for %q, and there is no terminal to ask on", q.Name)
+		}
+	}
+	if open.Failed() {
+		return open.Err()
+	}
+	for _, q := range questions {
+		shown := q.Default
+		if q.Private {
+			shown = "its default"
+		}
+		fmt.Fprintf(a.err, "pegbook: there is no terminal to ask on: %s is %s\n", q.Name, shown)
+	}
+	return nil
+}
+
