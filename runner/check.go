@@ -22,6 +22,8 @@ func (c *compiler) check(r *row) {
 		c.checkAsync(r)
 	case includeRow:
 		c.checkContent(r)
+	case specRow:
+		c.checkSpec(r)
 	case metaRow, flushRow:
 		if !slices.Contains(metaWords(), r.task.Meta) {
 			c.problems.Add(r.task.At, diag.DidYouMean(r.task.Meta, metaWords()), "meta has no word %q", r.task.Meta)

@@ -123,6 +123,8 @@ func (c *compiler) taskRow(f *frame, t *playbook.Task) *row {
 		r.kind = metaRow
 	case t.Include != nil:
 		r.kind = includeRow
+	case t.Spec != nil:
+		r.kind = specRow
 	case t.Module == "" && c.plan.in.Incomplete:
 		return nil // told when it was read
 	default:

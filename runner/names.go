@@ -98,6 +98,9 @@ func (n *names) row(r *row) {
 
 // checkRefs looks at what a row uses.
 func (c *compiler) checkRefs(r *row, n *names) {
+	if r.kind == specRow {
+		c.checkRequired(r, n)
+	}
 	asked := map[string]bool{}
 	var refs []vars.Ref
 	for _, e := range r.when {

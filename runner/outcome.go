@@ -112,7 +112,7 @@ func countRows(rows strand) int {
 		for _, side := range e.parallel {
 			n += countRows(side)
 		}
-		if e.row != nil && (e.row.kind == taskRow || e.row.kind == includeRow) {
+		if e.row != nil && (e.row.kind == taskRow || e.row.kind == includeRow || e.row.kind == specRow) {
 			n++
 		}
 	}

@@ -29,6 +29,7 @@ const (
 	taskRow    rowKind = iota
 	includeRow         // include_tasks, include_role
 	metaRow
+	specRow     // what checks a role's arguments
 	flushRow    // handlers that were notified
 	blockEndRow // the end of a block, where a failure passes on outwards
 )

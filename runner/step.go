@@ -169,6 +169,10 @@ func (st *step) try(ctx context.Context, s *vars.Scope, res *result) {
 		st.skip(not, s, res)
 		return
 	}
+	if st.row.kind == specRow {
+		st.validate(s, res)
+		return
+	}
 	if st.row.kind == includeRow {
 		st.include(s, res)
 		return

@@ -70,6 +70,8 @@ func (r *reader) roleArgs(e entry, inc *Include, dynamic bool, p *place) {
 		case e.name() == "name":
 		case e.name() == "allow_duplicates":
 			r.boolean(e, p) // roles brought in by a task always run, as often as they are asked for
+		case e.name() == "rolespec_validate":
+			inc.Unchecked = !r.boolean(e, p)
 		case e.name() == "public" && dynamic:
 			inc.Public = r.boolean(e, p)
 		case e.name() == "apply" && dynamic:
@@ -101,7 +103,7 @@ func (r *reader) includeRole(does entry, t *Task, p *place) {
 	}
 	use := inc.use(d.Text(), t)
 	path, _ := r.findRole(use.name, p)
-	key := contentKey{path: path, role: p.role, from: [4]string{use.tasks, use.vars, use.defaults, use.handlers}}
+	key := contentKey{path: path, role: p.role, unchecked: use.unchecked, from: [4]string{use.tasks, use.vars, use.defaults, use.handlers}}
 	if path != "" && p.within(path) {
 		return // read in the run: a role that includes itself
 	}
@@ -111,7 +113,7 @@ func (r *reader) includeRole(does entry, t *Task, p *place) {
 // use is the role that an include brings in.
 func (inc *Include) use(name string, t *Task) roleUse {
 	return roleUse{name: name, at: t.At, tasks: inc.TasksFrom, vars: inc.VarsFrom, defaults: inc.DefaultsFrom,
-		handlers: inc.HandlersFrom, public: inc.Public}
+		handlers: inc.HandlersFrom, public: inc.Public, unchecked: inc.Unchecked}
 }
 
 // within says whether a text stands in a role, or in one that such a role brought in.

@@ -43,6 +43,7 @@ func structureDocs() map[string]KeywordDoc {
 		{Name: "defaults_from", Takes: TakesText, Fixed: true, Doc: "the file of defaults, in place of main"},
 		{Name: "handlers_from", Takes: TakesText, Fixed: true, Doc: "the file of handlers, in place of main"},
 		{Name: "allow_duplicates", Takes: TakesBoolean, Fixed: true, Doc: "without meaning: a role brought in by a task always runs"},
+		{Name: "rolespec_validate", Takes: TakesBoolean, Fixed: true, Doc: "whether the role's argument specification is checked; true unless said otherwise"},
 	}
 	apply := KeyDoc{Name: "apply", Takes: TakesKeywords, Doc: "keywords for what is brought in"}
 	public := KeyDoc{Name: "public", Takes: TakesBoolean, Fixed: true, Doc: "whether the role's variables stay after it"}

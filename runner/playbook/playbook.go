@@ -166,6 +166,8 @@ type Task struct {
 	// Listen is for handlers.
 	Listen []string
 
+	// Spec is what the task checks, which stands at the beginning of a role that specifies its arguments.
+	Spec *ArgumentSpec
 	// Meta is a meta task's word; Include is set for include_tasks and include_role.
 	Meta    string
 	Include *Include
@@ -194,6 +196,8 @@ type Include struct {
 	// TasksFrom and the like pick other files of a role; "" is main.
 	TasksFrom, VarsFrom, DefaultsFrom, HandlersFrom string
 	Public                                          bool
+	// Unchecked passes over the role's argument specification (rolespec_validate: false).
+	Unchecked bool
 	// Apply is what apply: gives to the content.
 	Apply Keywords
 	// Content is what a name without templates brings. It is nil when the name is a template, when there is

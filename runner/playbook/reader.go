@@ -41,8 +41,7 @@ func ParseInclude(from *Task, name string, o Options) (*Content, diag.List) {
 // ParseRole finds and reads a role for an include whose name was not known before the run.
 func ParseRole(from *Task, name string, inc *Include, o Options) (*Content, diag.List) {
 	r := newReader(o)
-	use := roleUse{name: name, at: from.At, tasks: inc.TasksFrom, vars: inc.VarsFrom, defaults: inc.DefaultsFrom,
-		handlers: inc.HandlersFrom, public: inc.Public}
+	use := inc.use(name, from)
 	return r.roleContent(use, from.place), r.sorted()
 }
 
@@ -63,6 +62,8 @@ type contentKey struct {
 	path string
 	role *Role
 	from [4]string
+
+	unchecked bool
 }
 
 func newReader(o Options) *reader {

@@ -19,6 +19,7 @@ type roleUse struct {
 	tasks, vars, defaults, handlers string
 	params                          *vars.Values
 	public                          bool
+	unchecked                       bool // rolespec_validate: false
 	// entry is the entry as written: equal ones run once a host and play. "" is an import or include, which
 	// always runs.
 	entry string
@@ -153,6 +154,9 @@ func (r *reader) role(use roleUse, p *place, outer Keywords) (*Role, []*Block) {
 	q := *p
 	q.role, q.file, q.dir, q.above, q.dynamic = role, path, path, p, false
 	body := r.dependencies(meta, &q, outer)
+	if check := r.validation(role, use, meta, &q); check != nil {
+		body = append(body, check)
+	}
 	body = append(body, r.roleTasks(role, use, &q)...)
 	if p.found.meets(role) {
 		p.found.roles = append(p.found.roles, role)
@@ -188,15 +192,10 @@ type roleMeta struct {
 	dependencies *yaml.Node
 	at           *place
 	duplicates   bool
+	specs        entry // argument_specs
 }
 
 func (r *reader) roleMeta(role *Role) roleMeta {
-	for _, name := range []string{"argument_specs.yml", "argument_specs.yaml"} {
-		path := filepath.Join(role.Path, "meta", name)
-		if _, err := r.files.ReadFile(path); err == nil {
-			r.problems.Warn(diag.Position{File: path}, "", "argument specifications are not checked in this version")
-		}
-	}
 	path, text := r.part(role, "meta", "")
 	if text == nil {
 		return roleMeta{}
@@ -214,7 +213,7 @@ func (r *reader) roleMeta(role *Role) roleMeta {
 		case "allow_duplicates":
 			m.duplicates = r.boolean(e, p)
 		case "argument_specs":
-			r.problems.Warn(p.at(e.key), "", "argument specifications are not checked in this version")
+			m.specs = e
 		case "galaxy_info", "collections":
 		default:
 			r.unknownKey(e, p, "a role's meta file", []string{"dependencies", "allow_duplicates", "argument_specs", "galaxy_info"})
