@@ -103,4 +103,3 @@ func (a *app) withoutTerminal(questions []runner.Question) error {
 	}
 	return nil
 }
-
