@@ -266,10 +266,11 @@ func (r *reader) value(e entry, p *place, check checker) vars.Value {
 	if isNull(e.value) {
 		return vars.Value{}
 	}
-	if !r.plainText(e.value, p) {
+	before := len(*r.problems)
+	v := vars.FromNode(e.value, p.file, r.problems)
+	if len(*r.problems) > before {
 		return vars.Value{}
 	}
-	v := vars.FromNode(e.value, p.file, r.problems)
 	if want := wrongType(v, check); want != "" {
 		if yes, ok := booleanWord(e.value); ok && check(vars.Of(yes)) == "" { // in quotes, which Ansible takes as well
 			return vars.Literal(vars.Of(yes))

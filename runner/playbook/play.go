@@ -228,9 +228,6 @@ func (r *reader) valuesOf(text []byte, path string) *vars.Values {
 		r.problems.Add(p.at(root), "write name: value lines", "a file of variables is a mapping, not %s", describe(root))
 		return nil
 	}
-	if !r.plainText(root, p) {
-		return nil
-	}
 	return vars.ValuesFromNode(root, path, r.problems)
 }
 

@@ -82,7 +82,7 @@ func (r *reader) roleKeywords(n *yaml.Node, b *Block, p *place) *vars.Values {
 		params.Content = append(params.Content, e.key, e.value)
 		return true
 	})
-	if len(params.Content) == 0 || !r.plainText(params, p) {
+	if len(params.Content) == 0 {
 		return nil
 	}
 	return vars.ValuesFromNode(params, p.file, r.problems)

@@ -143,9 +143,7 @@ func (r *reader) arguments(does entry, args *yaml.Node, t *Task, p *place) {
 		}
 		value = underneath(value, args, FreeForm)
 	}
-	if r.plainText(value, p) {
-		t.Args = vars.FromNode(value, p.file, r.problems)
-	}
+	t.Args = vars.FromNode(value, p.file, r.problems)
 }
 
 // withArgs gives an include with args: beneath its own value; free is what a plain text is.

@@ -9,6 +9,7 @@ import (
 	"gopkg.in/yaml.v3"
 
 	"github.com/pegbook/pegbook/runner/diag"
+	"github.com/pegbook/pegbook/runner/internal/jinja"
 	"github.com/pegbook/pegbook/runner/vars"
 )
 
@@ -18,25 +19,6 @@ func isNull(n *yaml.Node) bool {
 
 func isTemplate(n *yaml.Node) bool {
 	return n.Kind == yaml.ScalarNode && strings.Contains(n.Value, "{{")
-}
-
-// jinja is a statement of Jinja. Other text between {% and %} is left alone: it may be part of a command.
-var jinja = regexp.MustCompile(`\{%-?\s*(if|for|set|else|elif|endif|endfor|raw|macro|include|block)\b`)
-
-// plainText reports Jinja statements anywhere in a value, which a Go template would print as they are.
-func (r *reader) plainText(n *yaml.Node, p *place) bool {
-	if n.Kind == yaml.ScalarNode {
-		if jinja.MatchString(n.Value) {
-			r.problems.Add(p.at(n), "templates are Go templates: {{ if .x }}yes{{ else }}no{{ end }}", "a Jinja statement in %s", describe(n))
-			return false
-		}
-		return true
-	}
-	good := true
-	for _, child := range n.Content {
-		good = r.plainText(child, p) && good
-	}
-	return good
 }
 
 // entries are a mapping's; anything else is reported.
@@ -126,8 +108,8 @@ func (r *reader) conditions(e entry, p *place) []vars.Expr {
 	return out
 }
 
-// infix is an operator that Jinja writes between its operands, outside quotes.
-var infix = regexp.MustCompile(`^("[^"]*"|'[^']*'|[^"'` + "`" + `]*)\s(==|!=|<=|>=|<|>|is|in|and|or)\s`)
+// action is an action of a template in a condition, with quotes that belong to it.
+var action = regexp.MustCompile(`["']?\{\{\s*(.*?)\s*\}\}["']?`)
 
 func (r *reader) condition(e entry, p *place) (vars.Expr, bool) {
 	n := e.value
@@ -143,54 +125,20 @@ func (r *reader) condition(e entry, p *place) (vars.Expr, bool) {
 		return vars.Expr{}, false // Ansible takes an empty condition as true
 	case strings.HasPrefix(text, "{{") && strings.HasSuffix(text, "}}") && strings.Count(text, "{{") == 1:
 		bare := strings.TrimSpace(strings.TrimSuffix(strings.TrimPrefix(text, "{{"), "}}"))
+		if here, ok := jinja.Expression(bare); ok {
+			bare = here
+		}
 		r.problems.Add(p.at(n), "write "+e.name()+": "+bare, "%s takes an expression without braces", e.name())
 		return vars.Expr{}, false
 	case strings.Contains(text, "{{") || strings.Contains(text, "{%"):
-		r.problems.Add(p.at(n), `name variables with a dot: eq .role "meta"`, "%s takes an expression without braces", e.name())
-		return vars.Expr{}, false
-	case infix.MatchString(text) || strings.HasPrefix(text, "not "):
-		if hint := translate(text); hint != "" {
-			r.problems.Add(p.at(n), hint, "%s is not an expression of pegbook", describe(n))
-			return vars.Expr{}, false
+		hint := `name variables with a dot: eq .role "meta"`
+		if here, ok := jinja.Expression(action.ReplaceAllString(text, "($1)")); ok {
+			hint = "write " + e.name() + ": " + here
 		}
+		r.problems.Add(p.at(n), hint, "%s takes an expression without braces", e.name())
+		return vars.Expr{}, false
 	}
 	return vars.ParseExpr(text, p.at(n), r.problems), true
-}
-
-// translation is a form of Jinja and what it is here.
-type translation struct{ jinja, pegbook string }
-
-const (
-	jinjaName    = `(\w[\w.]*)`
-	jinjaLiteral = `("[^"]*"|'[^']*'|-?\d[\d.]*|true|false)`
-)
-
-// translate is a hint for an expression written for Jinja; "" when it is none.
-func translate(text string) string {
-	forms := []translation{
-		{"not " + jinjaName, "not .$1"},
-		{jinjaName + " is not defined", `not (defined "$1")`},
-		{jinjaName + " is defined", `defined "$1"`},
-		{jinjaName + " is (failed|changed|skipped|succeeded|unreachable)", "$2 .$1"},
-		{jinjaName + " is not (failed|changed|skipped|succeeded|unreachable)", "not ($2 .$1)"},
-		{jinjaName + " in " + jinjaName, "has .$1 .$2"},
-		{jinjaLiteral + " in " + jinjaName, "has $1 .$2"},
-		{jinjaName + " not in " + jinjaName, "not (has .$1 .$2)"},
-	}
-	for _, op := range [][2]string{{"==", "eq"}, {"!=", "ne"}, {"<", "lt"}, {">", "gt"}, {"<=", "le"}, {">=", "ge"}} {
-		forms = append(forms,
-			translation{jinjaName + " " + op[0] + " " + jinjaLiteral, op[1] + " .$1 $2"},
-			translation{jinjaName + " " + op[0] + " " + jinjaName, op[1] + " .$1 .$2"})
-	}
-	for _, t := range forms {
-		if form := regexp.MustCompile("^" + t.jinja + "$"); form.MatchString(text) {
-			return "write " + strings.ReplaceAll(form.ReplaceAllString(text, t.pegbook), "'", `"`)
-		}
-	}
-	if infix.MatchString(text) {
-		return `functions stand before their arguments: and (eq .a 1) (ne .b "x")`
-	}
-	return ""
 }
 
 // variables reads vars.
@@ -200,9 +148,6 @@ func (r *reader) variables(e entry, p *place) *vars.Values {
 	}
 	if e.value.Kind != yaml.MappingNode {
 		r.problems.Add(p.at(e.value), "write name: value lines", "%s takes a mapping, not %s", e.name(), describe(e.value))
-		return nil
-	}
-	if !r.plainText(e.value, p) {
 		return nil
 	}
 	return vars.ValuesFromNode(e.value, p.file, r.problems)
@@ -237,9 +182,7 @@ func (r *reader) moduleDefaults(e entry, p *place) []ModuleDefaults {
 			r.problems.Add(p.at(e.value), "", "the defaults of a module are a mapping, not %s", describe(e.value))
 			continue
 		}
-		if r.plainText(e.value, p) {
-			out = append(out, ModuleDefaults{At: p.at(e.key), Module: moduleName(e.name()), Args: vars.FromNode(e.value, p.file, r.problems)})
-		}
+		out = append(out, ModuleDefaults{At: p.at(e.key), Module: moduleName(e.name()), Args: vars.FromNode(e.value, p.file, r.problems)})
 	}
 	return out
 }

@@ -141,6 +141,8 @@ func (c *compiler) unknownFunction(off int, name string, called bool) {
 	hint := "a variable is written ." + name
 	if instead, ok := refusedFunctions()[name]; ok {
 		hint = instead
+	} else if here := c.prog.src.rewritten(off, c.prog.delims); here != "" {
+		hint = here
 	} else if near := diag.Nearest(name, slices.Sorted(maps.Keys(c.lib))); called && near != "" {
 		hint += "; the nearest function is " + near
 	}

@@ -373,6 +373,9 @@ func syntaxProblem(src *source, delims [2]string, err error) (at diag.Position, 
 	} else {
 		hint = syntaxHint(problem)
 	}
+	if here := src.rewritten(off, delims); here != "" {
+		hint = here
+	}
 	return src.position(off), problem + " in " + fmt.Sprintf("%q", src.expression(off, delims)), hint
 }
 

@@ -60,6 +60,9 @@ func parseExpr(text string, at diag.Position, how form, problems *diag.List) Exp
 		problems.Add(at, "write one pipeline without {{ }}", "%q is not one expression", shorten(text))
 	}
 	if len(*problems) > found {
+		if d, ok := notGo(text, at); ok {
+			*problems = append((*problems)[:found], d)
+		}
 		n.prog, n.static = nil, true
 	}
 	return Expr{Value{n}}

@@ -291,7 +291,7 @@ func TestExtraProblems(t *testing.T) {
 		{`[1]`, `-e:1:1: variables must be a mapping, not a list (write name: value lines)`},
 		{`{a: `, `-e:1:1: a quote or bracket that opens here is not closed`},
 		{`@no-such-file`, `-e: no-such-file cannot be read: no such file or directory (give @ and the name of a YAML or JSON file)`},
-		{`x=1 a={{ nofunc }}`, `-e:1:10: no function is called "nofunc" (a variable is written .nofunc)`},
+		{`x=1 a={{ nofunc }}`, `-e:1:10: no function is called "nofunc" (write {{ .nofunc }})`},
 	} {
 		_, problems := ParseExtra(c.arg)
 		require.Len(t, problems, 1, c.arg)

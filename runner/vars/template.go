@@ -22,6 +22,9 @@ func parseTemplate(lib map[string]*function, file, text string, delims [2]string
 		}
 	}
 	src := &source{text: text, at: diag.Position{File: file, Line: 1, Column: 1}}
+	if delims == plainDelims() && refuseStatements(src, &problems) {
+		return nil, problems
+	}
 	p := compileWith(lib, src, delims, &problems)
 	if p == nil {
 		return nil, problems

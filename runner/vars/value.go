@@ -63,8 +63,9 @@ func FromText(text string, at diag.Position, problems *diag.List) Value {
 
 func textValue(text string, at diag.Position, how form, problems *diag.List) Value {
 	n := &node{at: at, raw: text, size: 1}
-	if strings.Contains(text, "{{") {
-		n.prog = compile(&source{text: text, at: at, form: how}, plainDelims(), problems)
+	src := &source{text: text, at: at, form: how}
+	if !refuseStatements(src, problems) && strings.Contains(text, "{{") {
+		n.prog = compile(src, plainDelims(), problems)
 	}
 	if n.prog == nil {
 		n.static, n.data = true, text

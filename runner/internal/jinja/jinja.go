@@ -10,16 +10,18 @@ import (
 )
 
 // Expression translates a Jinja expression: x == 'a' and y is defined becomes
-// and (eq .x "a") (defined "y"). False when it is not one, or has a part without a counterpart.
+// and (eq .x "a") (defined "y"). Dots that are there already stay. False when it is not one, has a part without
+// a counterpart, or is the same here.
 func Expression(text string) (string, bool) {
 	t, ok := parse(text)
 	if !ok {
 		return "", false
 	}
+	out := t.text
 	if t.piped != "" {
-		return t.piped, true
+		out = t.piped
 	}
-	return t.text, true
+	return out, out != strings.TrimSpace(text)
 }
 
 // Text translates the expressions between {{ and }} in a text, and leaves the rest. False when one has no
@@ -44,7 +46,7 @@ func Text(text string) (string, bool) {
 			right, inner = "-", strings.TrimSuffix(inner, "-")
 		}
 		expr, ok := Expression(inner)
-		if !ok {
+		if !ok && expr == "" {
 			return "", false
 		}
 		b.WriteString("{{" + left + " " + expr + " " + right + "}}")
@@ -78,7 +80,7 @@ func Statement(text string) (string, bool) {
 	switch word {
 	case "if", "elif":
 		expr, ok := Expression(rest)
-		return map[string]string{"if": "if ", "elif": "else if "}[word] + expr, ok
+		return map[string]string{"if": "if ", "elif": "else if "}[word] + expr, ok || expr != ""
 	case "else":
 		return "else", true
 	case "endif", "endfor":
@@ -90,11 +92,11 @@ func Statement(text string) (string, bool) {
 		for name := range strings.SplitSeq(names, ",") {
 			vars = append(vars, "$"+strings.TrimSpace(name))
 		}
-		return "range " + strings.Join(vars, ", ") + " := " + expr, ok && names != "" && len(vars) < 3
+		return "range " + strings.Join(vars, ", ") + " := " + expr, (ok || expr != "") && names != "" && len(vars) < 3
 	case "set":
 		name, value, found := strings.Cut(rest, "=")
 		expr, ok := Expression(value)
-		return "$" + strings.TrimSpace(name) + " := " + expr, ok && found
+		return "$" + strings.TrimSpace(name) + " := " + expr, (ok || expr != "") && found
 	}
 	return "", false
 }

@@ -70,6 +70,7 @@ func TestExpression(t *testing.T) {
 		{`x == "it's"`, `eq .x "it's"`},
 		{`x is search('\d+')`, "search `\\d+` .x"},
 		{"True", "true"},
+		{".x == 1 and .y.z in list", "and (eq .x 1) (has .y.z .list)"},
 	} {
 		got, ok := Expression(c[0])
 		assert.True(t, ok, c[0])
@@ -79,7 +80,7 @@ func TestExpression(t *testing.T) {
 
 func TestWhatHasNoCounterpartIsNotTranslated(t *testing.T) {
 	for _, text := range []string{
-		"", "eq .x 1", ".x", "a b", "x |", "x ==", "x | selectattr('a') | list", "x | map(attribute='a')", "x[1:3]", "f(x)", "a < b < c",
+		"", "eq .x 1", ".x", "true", "a b", "eq .x 1 and .y", "x |", "x ==", "x | selectattr('a') | list", "x | map(attribute='a')", "x[1:3]", "f(x)", "a < b < c",
 		"x is foo", "none", "x == None", "'unclosed", "(x", "x | default(value='a')", "{{ x }}", "x.y(", "{% if x %}", "defined \"x\"", "-", "x ** 2",
 	} {
 		got, ok := Expression(text)

@@ -98,6 +98,11 @@ func (p *parser) primary() term {
 			return calling("list", p.list("]")...)
 		case "{":
 			return p.mapping()
+		case ".": // half of the way is gone already
+			if name := p.peek(); name.kind == tokenWord {
+				p.at++
+				return term{text: "." + name.text, atom: true, path: name.text}
+			}
 		}
 	case tokenEnd:
 	}
@@ -109,7 +114,7 @@ func (p *parser) word(name string) term {
 	switch name {
 	case "true", "True", "false", "False":
 		return term{text: strings.ToLower(name), atom: true}
-	case "none", "None", "and", "or", "in", "is", "if", "else", "not":
+	case "none", "None", "and", "or", "in", "is", "if", "else", "not", "end", "with", "define", "template", "block", "nil":
 		p.fail()
 	}
 	if p.peek().text == "(" && p.peek().kind == tokenSign {
