@@ -31,6 +31,10 @@ type Module struct {
 	// Propose looks at the host and says what would change. It changes nothing. Arguments are a JSON
 	// object whose names are those of Args.
 	Propose func(ctx context.Context, call *Call, args json.RawMessage) (*Proposal, error)
+	// Gathers says that Propose learns of its host by Look alone, so that the items of a loop can propose side
+	// by side: the runner sends what they ask in one request, and so their Changes. Which item sees what another
+	// one changed is the runner's care.
+	Gathers bool
 }
 
 // Define makes a module from a function over a struct of arguments. The struct's tags are the
@@ -103,6 +107,8 @@ type Proposal struct {
 	// nothing. In check mode it runs against an overlay of the host, where writes stay in memory and
 	// what cannot be predicted is ErrUnpredicted.
 	Do func(ctx context.Context, host Host) error
+	// Changes are all that Do does, where it does nothing but Apply them; see Change.
+	Changes []Change
 	// Predicts is state, other than files, that Do leaves behind. Where it is not nil, even if empty,
 	// check mode remembers it instead of running Do; Host.Predicted answers from it. Keys are the
 	// module's own ("systemd/zookeeper.service/active"); those that start with "cluster/" are shared by
@@ -130,6 +136,12 @@ type Proposal struct {
 	Joins []Join
 	// Message is one line for people; empty for none.
 	Message string
+}
+
+// Change makes Do apply changes of files, in one round trip, and lets the runner know that this is all.
+func (p *Proposal) Change(changes ...Change) {
+	p.Changes = changes
+	p.Do = func(ctx context.Context, host Host) error { return host.Apply(ctx, changes...) }
 }
 
 // FactRank is where a task's facts stand in the order of precedence.

@@ -130,7 +130,7 @@ func pause(ctx context.Context, d time.Duration) error {
 
 // attempt does the task once and judges the outcome.
 func (st *step) attempt(ctx context.Context, s *vars.Scope, x *prepared, res *result) {
-	*res = result{status: event.OK, noLog: res.noLog, looped: res.looped, item: res.item, delegatedTo: x.delegatedTo, secrets: x.secrets, sides: x.diff, attempts: res.attempts}
+	res.renew(x)
 	if x.timeout > 0 {
 		var stop context.CancelFunc
 		ctx, stop = context.WithTimeoutCause(ctx, x.timeout, fmt.Errorf("task %q took longer than its timeout of %s", st.name, x.timeout))
@@ -141,7 +141,14 @@ func (st *step) attempt(ctx context.Context, s *vars.Scope, x *prepared, res *re
 		ctx, stop = st.goesOn(ctx, x, res)
 		defer stop()
 	}
-	st.propose(ctx, s, x, res)
+	over := st.layer(x)
+	host := modules.Host(x.host)
+	if over != nil {
+		host = over.look()
+	}
+	if p := st.propose(ctx, s, x, host, res); p != nil {
+		st.conclude(x, p, st.do(ctx, x, over, p), res)
+	}
 	if res.failed() && ctx.Err() != nil {
 		res.status, res.msg = event.Failed, context.Cause(ctx).Error()
 		delete(res.fields, "unreachable")
@@ -150,13 +157,21 @@ func (st *step) attempt(ctx context.Context, s *vars.Scope, x *prepared, res *re
 	st.judge(s, res)
 }
 
-func (st *step) propose(ctx context.Context, s *vars.Scope, x *prepared, res *result) {
-	host := modules.Host(x.host)
-	var over *layeredHost
-	if x.check {
-		over = st.r.overlayOf(x.on, x.host)
-		host = over.look()
+// renew makes the result that of a new attempt.
+func (r *result) renew(x *prepared) {
+	*r = result{status: event.OK, noLog: r.noLog, looped: r.looped, item: r.item, label: r.label, delegatedTo: x.delegatedTo, secrets: x.secrets, sides: x.diff, attempts: r.attempts}
+}
+
+// layer is check mode's layer above the task's host; nil where the task is not in check mode.
+func (st *step) layer(x *prepared) *layeredHost {
+	if !x.check {
+		return nil
 	}
+	return st.r.overlayOf(x.on, x.host)
+}
+
+// propose asks the module what there is to do. nil: nothing, and the result says why.
+func (st *step) propose(ctx context.Context, s *vars.Scope, x *prepared, host modules.Host, res *result) *modules.Proposal {
 	x.refuted.Store(nil)
 	proposal, err := st.row.module.Propose(ctx, st.call(s, x, host), x.json)
 	if err != nil {
@@ -164,21 +179,25 @@ func (st *step) propose(ctx context.Context, s *vars.Scope, x *prepared, res *re
 		if e := x.refuted.Load(); e != nil {
 			res.because(st.row.module.Name, s, *e)
 		}
-		return
+		return nil
 	}
 	if proposal == nil {
-		return
+		return nil
 	}
 	res.msg, res.diff, res.changed = proposal.Message, proposal.Diff, len(proposal.Diff) > 0
 	if proposal.Skip {
 		res.status = event.Skipped
 		res.set("skip_reason", vars.Of(proposal.Message))
-		return
+		return nil
 	}
 	if res.changed {
 		res.status = event.Changed
 	}
-	err = st.do(ctx, x, over, proposal)
+	return proposal
+}
+
+// conclude takes in how carrying a proposal out ended.
+func (st *step) conclude(x *prepared, proposal *modules.Proposal, err error, res *result) {
 	if len(proposal.Diff) > len(res.diff) { // what showed itself on the way
 		res.diff, res.changed, res.status = proposal.Diff, true, event.Changed
 	}

@@ -24,7 +24,8 @@ func (st *step) loop(ctx context.Context) *result {
 	if failed != nil {
 		return failed
 	}
-	for i, value := range items {
+	for i := st.together(ctx, items, sum); i < len(items); i++ {
+		value := items[i]
 		if i > 0 && pause(ctx, st.row.task.LoopControl.Pause) != nil {
 			break
 		}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/pegbook/pegbook/modules"
+	"github.com/pegbook/pegbook/runner/connect"
 	"github.com/pegbook/pegbook/runner/inventory"
 	"github.com/pegbook/pegbook/runner/playbook"
 	"github.com/pegbook/pegbook/runner/vars"
@@ -22,8 +23,10 @@ type prepared struct {
 	check, diff   bool
 	delegateFacts bool
 	timeout       time.Duration
-	async         *async                    // nil without
-	job           *jobHost                  // of the attempt under way; nil where no command goes on by itself
+	async         *async   // nil without
+	job           *jobHost // of the attempt under way; nil where no command goes on by itself
+	address       connect.Address
+	become        connect.Become
 	refuted       atomic.Pointer[vars.Expr] // the expression the module evaluated last, if it was false
 }
 
@@ -53,21 +56,20 @@ func (st *step) prepare(s *vars.Scope) (*prepared, error) {
 	if x.async, err = st.readAsync(s); err != nil {
 		return nil, err
 	}
-	address, become, err := st.r.plan.in.Defaults.address(x.on, there, st.row.keys)
-	if err != nil {
+	if x.address, x.become, err = st.r.plan.in.Defaults.address(x.on, there, st.row.keys); err != nil {
 		return nil, err
 	}
-	for _, secret := range []string{address.Password, become.Password} {
+	for _, secret := range []string{x.address.Password, x.become.Password} {
 		if secret != "" {
 			x.secrets = append(x.secrets, secret)
 		}
 	}
 	x.host = &lazyHost{name: x.on.Name, env: env, open: func(ctx context.Context) (modules.Host, error) {
-		return st.r.opts.Connect.Open(ctx, address, become)
+		return st.r.opts.Connect.Open(ctx, x.address, x.become)
 	}}
 	if b, ok := st.r.opts.Connect.(barer); ok {
 		x.host.bare = func(ctx context.Context, cmd modules.Command) (modules.Output, error) {
-			return b.Bare(ctx, address, become, cmd)
+			return b.Bare(ctx, x.address, x.become, cmd)
 		}
 	}
 	return x, nil

@@ -124,6 +124,13 @@ func (st *step) once(ctx context.Context, s *vars.Scope, it *item) *result {
 		res.looped, res.item = true, it.value
 	}
 	st.try(ctx, s, res)
+	st.seal(s, res, it)
+	res.took = time.Since(start)
+	return res
+}
+
+// seal ends the result of an item, or of the task.
+func (st *step) seal(s *vars.Scope, res *result, it *item) {
 	if res.status == event.Unknown && st.row.kind == taskRow {
 		st.obscure(res)
 	}
@@ -131,8 +138,6 @@ func (st *step) once(ctx context.Context, s *vars.Scope, it *item) *result {
 	if it != nil {
 		st.itemFields(res, it)
 	}
-	res.took = time.Since(start)
-	return res
 }
 
 // obscure makes the variables that a task would set unknown, where check mode cannot tell whether it
@@ -154,28 +159,33 @@ func (st *step) obscure(res *result) {
 }
 
 func (st *step) try(ctx context.Context, s *vars.Scope, res *result) {
+	switch {
+	case !st.wanted(s, res):
+	case st.row.kind == specRow:
+		st.validate(s, res)
+	case st.row.kind == includeRow:
+		st.include(s, res)
+	default:
+		st.attempts(ctx, s, res)
+	}
+}
+
+// wanted says whether there is anything to do; where not, the result says why.
+func (st *step) wanted(s *vars.Scope, res *result) bool {
 	var err error
 	if res.noLog, err = flag(st.row.keys, s, "no_log", func(k *playbook.Keywords) vars.Value { return k.NoLog }); err != nil {
 		res.noLog = true
 		res.fail(err)
-		return
+		return false
 	}
 	not, err := firstFalse(st.row.when, s)
 	if err != nil {
 		res.fail(err)
-		return
+		return false
 	}
 	if !not.IsZero() {
 		st.skip(not, s, res)
-		return
+		return false
 	}
-	if st.row.kind == specRow {
-		st.validate(s, res)
-		return
-	}
-	if st.row.kind == includeRow {
-		st.include(s, res)
-		return
-	}
-	st.attempts(ctx, s, res)
+	return true
 }

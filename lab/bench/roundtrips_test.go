@@ -66,6 +66,27 @@ func TestRoundTrips(t *testing.T) {
 	}
 }
 
+// TestLoopRoundTrips counts what a loop costs: its items ask together, and change together.
+func TestLoopRoundTrips(t *testing.T) {
+	s := testSite(t)
+	c := &counting{Pool: connect.NewPool(connect.Options{})}
+	defer c.Close()
+	s.carryOut(t, c, "file: {path: WORK, state: directory}")
+	for _, task := range []string{
+		"file: {path: 'WORK/d{{ .item }}', state: directory, mode: '0750'}",
+		"copy: {content: '{{ .item }}', dest: 'WORK/f{{ .item }}'}",
+		"stat: {path: 'WORK/f{{ .item }}'}",
+	} {
+		t.Run(task, func(t *testing.T) {
+			looped := task + "\n      loop: '{{ untilStep 0 1000 1 }}'"
+			assert.LessOrEqual(t, c.count(func() { s.carryOut(t, c, looped) }), 2, "round trips of the first run")
+			var status event.Status
+			assert.Equal(t, 1, c.count(func() { status = s.carryOut(t, c, looped) }), "round trips of the second run")
+			assert.Equal(t, event.OK, status)
+		})
+	}
+}
+
 // testSite is a site of the test's own.
 func testSite(t *testing.T) *site {
 	t.Helper()

@@ -6,11 +6,15 @@
 // needs more says why.
 package builtin
 
-import "github.com/pegbook/pegbook/modules"
+import (
+	"slices"
+
+	"github.com/pegbook/pegbook/modules"
+)
 
 // All lists the modules, by name.
 func All() []*modules.Module {
-	return []*modules.Module{
+	all := []*modules.Module{
 		AddHost(), Assert(), AsyncStatus(),
 		BlockInFile(),
 		Command(), Copy(),
@@ -26,4 +30,13 @@ func All() []*modules.Module {
 		Unarchive(), URI(),
 		WaitFor(),
 	}
+	for _, m := range all {
+		m.Gathers = slices.Contains(gathering(), m.Name)
+	}
+	return all
+}
+
+// gathering are the modules whose Propose learns of the host by Look alone.
+func gathering() []string {
+	return []string{"blockinfile", "copy", "file", "find", "lineinfile", "render_config", "replace", "slurp", "stat", "template"}
 }

@@ -77,7 +77,7 @@ func (w writing) over(f modules.File, inFolder bool, out *written) (*modules.Pro
 	if f.Kind == modules.Regular && f.Sum == sum {
 		p.Diff = diffs
 		if len(diffs) > 0 {
-			p.Do = apply(modules.Change{Kind: modules.SetAttributes, Path: f.Path, Attributes: attributes})
+			p.Change(modules.Change{Kind: modules.SetAttributes, Path: f.Path, Attributes: attributes})
 		}
 		return p, nil
 	}
@@ -92,10 +92,11 @@ func (w writing) over(f modules.File, inFolder bool, out *written) (*modules.Pro
 		folder = append(folder, modules.Change{Kind: modules.MakeDirectory, Path: path.Dir(f.Path)})
 	}
 	changes := append(w.kept(f, out), write)
-	p.Do = apply(append(folder, changes...)...)
 	if w.validate != "" {
 		p.Do = w.validated(folder, changes)
+		return p, nil
 	}
+	p.Change(append(folder, changes...)...)
 	return p, nil
 }
 

@@ -127,9 +127,9 @@ func proposeRemoteCopy(ctx context.Context, call *modules.Call, args copyArgs) (
 	switch {
 	case f.Kind != modules.Regular || f.Sum != src.Sum:
 		p.Diff = append([]modules.Diff{{Subject: f.Path, Note: "is copied from " + args.Src}}, diffs...)
-		p.Do = apply(modules.Change{Kind: modules.CopyFile, Path: args.Src, Target: f.Path, Backup: args.Backup, Attributes: attributes})
+		p.Change(modules.Change{Kind: modules.CopyFile, Path: args.Src, Target: f.Path, Backup: args.Backup, Attributes: attributes})
 	case len(diffs) > 0:
-		p.Do = apply(modules.Change{Kind: modules.SetAttributes, Path: f.Path, Attributes: attributes})
+		p.Change(modules.Change{Kind: modules.SetAttributes, Path: f.Path, Attributes: attributes})
 	}
 	return p, nil
 }
@@ -174,7 +174,7 @@ func proposeCopyFolder(ctx context.Context, call *modules.Call, args copyArgs) (
 	}
 	out.Written = c.written
 	if len(p.Diff) > 0 {
-		p.Do = apply(c.changes...)
+		p.Change(c.changes...)
 	}
 	return p, nil
 }

@@ -70,7 +70,7 @@ func (e editing) propose(ctx context.Context, call *modules.Call, p string, miss
 		attributes, diffs := e.differ(f)
 		proposal := &modules.Proposal{Diff: diffs, Output: out, Message: out.Msg}
 		if len(diffs) > 0 {
-			proposal.Do = apply(modules.Change{Kind: modules.SetAttributes, Path: f.Path, Attributes: attributes})
+			proposal.Change(modules.Change{Kind: modules.SetAttributes, Path: f.Path, Attributes: attributes})
 		}
 		return proposal, nil
 	}

@@ -106,7 +106,7 @@ func proposeAbsent(p *modules.Proposal, f modules.File) {
 		note = "directory is removed with everything below it"
 	}
 	p.Diff = []modules.Diff{{Subject: f.Path, Note: note}}
-	p.Do = apply(modules.Change{Kind: modules.Remove, Path: f.Path})
+	p.Change(modules.Change{Kind: modules.Remove, Path: f.Path})
 }
 
 func (a fileArgs) proposeLink(p *modules.Proposal, f modules.File) error {
@@ -125,7 +125,7 @@ func (a fileArgs) proposeLink(p *modules.Proposal, f modules.File) error {
 	}
 	p.Diff = []modules.Diff{{Subject: a.Path, Before: f.Target, After: a.Src, Note: "link to " + a.Src}}
 	attributes := modules.Attributes{Owner: a.Owner, Group: a.Group}
-	p.Do = apply(modules.Change{Kind: modules.MakeLink, Path: a.Path, Target: a.Src, Attributes: attributes})
+	p.Change(modules.Change{Kind: modules.MakeLink, Path: a.Path, Target: a.Src, Attributes: attributes})
 	return nil
 }
 
@@ -133,11 +133,11 @@ func (a fileArgs) proposeTouch(p *modules.Proposal, f modules.File) error {
 	switch f.Kind {
 	case modules.Missing:
 		p.Diff = []modules.Diff{{Subject: a.Path, Note: "empty file is made"}}
-		p.Do = apply(modules.Change{Kind: modules.Touch, Path: a.Path, Attributes: a.fresh(false)})
+		p.Change(modules.Change{Kind: modules.Touch, Path: a.Path, Attributes: a.fresh(false)})
 	case modules.Regular, modules.Directory:
 		attributes, diffs := a.differ(f)
 		p.Diff = append([]modules.Diff{{Subject: a.Path, Note: "time is set to now"}}, diffs...)
-		p.Do = apply(modules.Change{Kind: modules.Touch, Path: a.Path, Attributes: attributes})
+		p.Change(modules.Change{Kind: modules.Touch, Path: a.Path, Attributes: attributes})
 	default:
 		return fmt.Errorf("%s is a %s and cannot be touched", a.Path, f.Kind)
 	}
@@ -148,7 +148,7 @@ func (a fileArgs) proposeAttributes(p *modules.Proposal, f modules.File) {
 	attributes, diffs := a.differ(f)
 	p.Diff = diffs
 	if len(diffs) > 0 {
-		p.Do = apply(modules.Change{Kind: modules.SetAttributes, Path: a.Path, Attributes: attributes})
+		p.Change(modules.Change{Kind: modules.SetAttributes, Path: a.Path, Attributes: attributes})
 	}
 }
 
@@ -156,7 +156,7 @@ func (a fileArgs) proposeDirectory(ctx context.Context, call *modules.Call, p *m
 	switch {
 	case f.Kind == modules.Missing:
 		p.Diff = []modules.Diff{{Subject: a.Path, Note: "directory is made"}}
-		p.Do = apply(modules.Change{Kind: modules.MakeDirectory, Path: a.Path, Attributes: a.fresh(true)})
+		p.Change(modules.Change{Kind: modules.MakeDirectory, Path: a.Path, Attributes: a.fresh(true)})
 		return nil
 	case f.Kind != modules.Directory:
 		return fmt.Errorf("%s is a %s where a directory must go; remove it with state: absent first", a.Path, f.Kind)
@@ -179,7 +179,7 @@ func (a fileArgs) proposeDirectory(ctx context.Context, call *modules.Call, p *m
 		}
 	}
 	if len(changes) > 0 {
-		p.Do = apply(changes...)
+		p.Change(changes...)
 	}
 	return nil
 }

@@ -188,7 +188,7 @@ func proposeRemoteUnarchive(ctx context.Context, call *modules.Call, args unarch
 		}
 	}
 	p.Diff = []modules.Diff{{Subject: args.Dest, Note: note}}
-	p.Do = apply(args.unpack(args.Src)...)
+	p.Change(args.unpack(args.Src)...)
 	return p, nil
 }
 

@@ -77,6 +77,7 @@ func hostvar(c *call, args []any) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	c.frame.scope.uses("hostvars")
 	w, err := c.world()
 	if err != nil {
 		return nil, err

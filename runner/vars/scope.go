@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/pegbook/pegbook/runner/diag"
 )
@@ -54,6 +55,7 @@ type World interface {
 type Scope struct {
 	world  World
 	layers []layered // highest first
+	watch  *watch
 
 	mu       sync.Mutex
 	resolved map[string]any // guarded by mu; values of templates only
@@ -80,7 +82,26 @@ func (s *Scope) With(layer Layer, vs *Values) *Scope {
 	layers = append(layers, s.layers[:at]...)
 	layers = append(layers, layered{layer, vs})
 	layers = append(layers, s.layers[at:]...)
-	return &Scope{world: s.world, layers: layers}
+	return &Scope{world: s.world, layers: layers, watch: s.watch}
+}
+
+// watch is a variable that somebody wants to know the use of.
+type watch struct {
+	name string
+	seen *atomic.Bool
+}
+
+// Watch gives a scope that sets seen when the variable is used in it, or in those made of it: by its name, or
+// maybe through .hostvars or hostvar.
+func (s *Scope) Watch(name string, seen *atomic.Bool) *Scope {
+	return &Scope{world: s.world, layers: s.layers, watch: &watch{name, seen}}
+}
+
+// uses tells the watch of a variable that is looked up.
+func (s *Scope) uses(name string) {
+	if s.watch != nil && (name == s.watch.name || name == "hostvars") {
+		s.watch.seen.Store(true)
+	}
 }
 
 // Stack is a scope in the making. The zero Stack is empty. It is not for use by several goroutines.
@@ -215,6 +236,7 @@ func (t *trail) abroad() *trail {
 const maxTrail = 100
 
 func (s *Scope) lookup(name string, t *trail) (any, bool, error) {
+	s.uses(name)
 	v, ok := s.value(name)
 	if !ok {
 		return s.builtin(name)
