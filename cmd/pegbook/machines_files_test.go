@@ -41,6 +41,8 @@ bash -c "until exec 3<>/dev/tcp/127.0.0.1/4280; do sleep 0.1; done" 2>/dev/null`
 	require.Equal(t, "first\n# BEGIN ANSIBLE MANAGED BLOCK\na\nb\n# END ANSIBLE MANAGED BLOCK", s.on(t, m, "cat /srv/files/new/f"))
 	require.Equal(t, "600 daemon", s.on(t, m, "stat -c '%a %U' /srv/files/new/f"))
 	require.Equal(t, "served\nserved\n640", s.on(t, m, "cd /srv/files; cat served.txt tree/served.txt; stat -c %a served.txt"))
+	require.Equal(t, "a.log\nb.log\nsub/\nsub/c.log", s.on(t, m, "tar tzf /srv/files/logs.tar.gz"))
+	require.Equal(t, "once gone", s.on(t, m, "xz -dc /srv/files/new/once.xz; test -e /srv/files/new/once || echo ' gone'"))
 	require.Equal(t, "1", s.on(t, m, "ls /srv/files/app.ini.*~ | wc -l"))
 	require.Equal(t, "app.ini", s.on(t, m, "readlink /srv/files/link"))
 	require.Equal(t, "", s.on(t, m, "ls -d /root/.cache/pegbook/script-* /srv/files/*.d /srv/files/new/.*candidate 2>/dev/null || true"))

@@ -15,7 +15,7 @@ import (
 // All lists the modules, by name.
 func All() []*modules.Module {
 	all := []*modules.Module{
-		AddHost(), Assert(), AsyncStatus(),
+		AddHost(), Archive(), Assert(), AsyncStatus(),
 		BlockInFile(),
 		Command(), Copy(),
 		Daemon(), Debug(),
