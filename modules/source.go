@@ -38,6 +38,21 @@ func (s *memorySource) Open() (io.ReadCloser, error) {
 	return io.NopCloser(bytes.NewReader(s.content)), nil
 }
 
+// AsIs is a source as it lies on the control node: Call.Open decrypts what ansible-vault encrypted, and this is
+// the file before that. Of any other source it is the source itself.
+func AsIs(s Source) Source {
+	if decrypted, ok := s.(interface{ AsIs() Source }); ok {
+		return decrypted.AsIs()
+	}
+	return s
+}
+
+// Encrypted says whether a source is the decrypted content of an encrypted file, which must not be shown.
+func Encrypted(s Source) bool {
+	_, decrypted := s.(interface{ AsIs() Source })
+	return decrypted
+}
+
 // LocalFile is a regular file of the control node. Its size is taken now, its content when it is read.
 // A file that is not there is fs.ErrNotExist.
 func LocalFile(path string) (Source, error) {

@@ -9,6 +9,7 @@ import (
 	"github.com/pegbook/pegbook/runner/diag"
 	"github.com/pegbook/pegbook/runner/event"
 	"github.com/pegbook/pegbook/runner/playbook"
+	"github.com/pegbook/pegbook/runner/secret"
 	"github.com/pegbook/pegbook/runner/vars"
 )
 
@@ -76,12 +77,12 @@ func (r *row) ownArgs() ([]vars.Field, error) {
 
 // rendered are arguments ready for a module.
 type rendered struct {
-	json    json.RawMessage
-	secrets []string // texts that must not be shown
+	json json.RawMessage
 }
 
-// render resolves the arguments for a host. An argument that is omit is left out.
-func (r *row) render(s *vars.Scope) (rendered, error) {
+// render resolves the arguments for a host; those that must not be shown become secrets. An argument that is
+// omit is left out.
+func (r *row) render(s *vars.Scope, secrets *secret.Set) (rendered, error) {
 	args, err := r.arguments()
 	if err != nil {
 		return rendered{}, err
@@ -107,7 +108,7 @@ func (r *row) render(s *vars.Scope) (rendered, error) {
 		}
 		values[a.name] = d.JSON()
 		if a.known && a.arg.Secret {
-			out.secrets = append(out.secrets, secretsOf(d)...)
+			secrets.Add(secretsOf(d)...)
 		}
 	}
 	out.json, err = json.Marshal(values)

@@ -18,7 +18,7 @@ func (st *step) attempts(ctx context.Context, s *vars.Scope, res *result) {
 		res.fail(err)
 		return
 	}
-	res.delegatedTo, res.secrets = x.delegatedTo, x.secrets
+	res.delegatedTo, x.noLog = x.delegatedTo, res.noLog
 	again, err := st.retrying(s)
 	if err != nil {
 		res.fail(err)
@@ -159,7 +159,7 @@ func (st *step) attempt(ctx context.Context, s *vars.Scope, x *prepared, res *re
 
 // renew makes the result that of a new attempt.
 func (r *result) renew(x *prepared) {
-	*r = result{status: event.OK, noLog: r.noLog, looped: r.looped, item: r.item, label: r.label, delegatedTo: x.delegatedTo, secrets: x.secrets, sides: x.diff, attempts: r.attempts}
+	*r = result{status: event.OK, noLog: r.noLog, looped: r.looped, item: r.item, label: r.label, delegatedTo: x.delegatedTo, sides: x.diff, attempts: r.attempts}
 }
 
 // layer is check mode's layer above the task's host; nil where the task is not in check mode.

@@ -24,14 +24,14 @@ func (st *step) call(s *vars.Scope, x *prepared, host modules.Host) *modules.Cal
 			if err != nil {
 				return nil, err
 			}
-			return modules.LocalFile(path)
+			return st.r.source(path)
 		},
 		OpenDir: func(kind, name string) ([]modules.TreeEntry, error) {
 			path, err := st.row.find(kind, name)
 			if err != nil {
 				return nil, err
 			}
-			return modules.LocalTree(path)
+			return st.r.tree(path)
 		},
 		Render: func(name, text string, delims [2]string) (string, error) {
 			t, err := st.templates.parse(name, text, delims)
@@ -42,7 +42,10 @@ func (st *step) call(s *vars.Scope, x *prepared, host modules.Host) *modules.Cal
 		},
 		Eval: func(expr modules.Expr) (json.RawMessage, error) { return st.eval(expr, s, x) },
 		Note: func(format string, args ...any) {
-			text := maskText(fmt.Sprintf(format, args...), x.secrets)
+			text := fmt.Sprintf(format, args...)
+			if x.noLog {
+				text = hidden
+			}
 			st.r.stream.Emit(event.Noted{Play: st.lane.play.name, Batch: st.lane.batch, Task: st.name, Host: st.p.Name, Text: text})
 		},
 		Jobs:      x.host,
@@ -160,7 +163,7 @@ func (st *step) absorb(x *prepared, p *modules.Proposal, res *result) {
 		}
 	}
 	for _, f := range p.VarFiles {
-		vs, err := readVarFile(f)
+		vs, err := st.r.readVarFile(f)
 		if err != nil {
 			res.fail(err)
 			return
@@ -180,9 +183,9 @@ func withoutConnection(facts map[string]vars.Data) *vars.Values {
 	return vars.ValuesOf(facts)
 }
 
-func readVarFile(f modules.VarFile) (*vars.Values, error) {
+func (r *run) readVarFile(f modules.VarFile) (*vars.Values, error) {
 	var problems diag.List
-	vs, err := vars.ReadFile(f.Source.Name(), &problems)
+	vs, err := vars.ReadFile(f.Source.Name(), r.keys(), &problems)
 	if err == nil {
 		err = problems.Err()
 	}

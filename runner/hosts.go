@@ -12,12 +12,13 @@ import (
 	"github.com/pegbook/pegbook/runner/inventory"
 	"github.com/pegbook/pegbook/runner/playbook"
 	"github.com/pegbook/pegbook/runner/vars"
+	"github.com/pegbook/pegbook/runner/vault"
 )
 
 // playScope is the scope in which a play's own keywords are read: extra, play and magic variables, no
 // host's.
 func (p *Plan) playScope(pl *playbook.Play) *vars.Scope {
-	s := vars.NewScope(noWorld{p.in.Inventory})
+	s := vars.NewScope(noWorld{p.in.Inventory, p.in.Files.Vault})
 	if pl.Vars.Len() > 0 {
 		s = s.With(vars.PlayVars, pl.Vars)
 	}
@@ -35,10 +36,14 @@ func (p *Plan) playScope(pl *playbook.Play) *vars.Scope {
 }
 
 // noWorld is what templates reach where no host's variables count.
-type noWorld struct{ *inventory.Inventory }
+type noWorld struct {
+	*inventory.Inventory
+	keys *vault.Keyring
+}
 
 func (noWorld) HostScope(string) (*vars.Scope, bool) { return nil, false }
 func (noWorld) HostNames() []string                  { return nil }
+func (w noWorld) Keyring() *vault.Keyring            { return w.keys }
 func (w noWorld) Select(pattern string) ([]string, error) {
 	return selectNames(w.Inventory, pattern)
 }

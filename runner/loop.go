@@ -140,7 +140,6 @@ func (st *step) sum(sum *result) {
 		count[item.status]++
 		sum.changed = sum.changed || item.changed
 		sum.noLog = sum.noLog || item.noLog
-		sum.secrets = append(sum.secrets, item.secrets...)
 		if item.failed() {
 			ignored = ignored && item.ignored
 			sum.fatal = sum.fatal || item.fatal

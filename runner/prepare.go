@@ -23,6 +23,7 @@ type prepared struct {
 	check, diff   bool
 	delegateFacts bool
 	timeout       time.Duration
+	noLog         bool
 	async         *async   // nil without
 	job           *jobHost // of the attempt under way; nil where no command goes on by itself
 	address       connect.Address
@@ -33,7 +34,7 @@ type prepared struct {
 func (st *step) prepare(s *vars.Scope) (*prepared, error) {
 	x := &prepared{on: st.p.Host}
 	var err error
-	if x.rendered, err = st.row.render(s); err != nil {
+	if x.rendered, err = st.row.render(s, st.r.secrets); err != nil {
 		return nil, err
 	}
 	there := s
@@ -59,11 +60,7 @@ func (st *step) prepare(s *vars.Scope) (*prepared, error) {
 	if x.address, x.become, err = st.r.plan.in.Defaults.address(x.on, there, st.row.keys); err != nil {
 		return nil, err
 	}
-	for _, secret := range []string{x.address.Password, x.become.Password} {
-		if secret != "" {
-			x.secrets = append(x.secrets, secret)
-		}
-	}
+	st.r.secrets.Add(x.address.Password, x.become.Password)
 	x.host = &lazyHost{name: x.on.Name, env: env, open: func(ctx context.Context) (modules.Host, error) {
 		return st.r.opts.Connect.Open(ctx, x.address, x.become)
 	}}

@@ -55,7 +55,7 @@ func (r *result) read(v vars.Reading) event.Value {
 		shown.From = v.Layer.String()
 	}
 	if v.Known {
-		shown.Value = cutJSON(mask(v.Value.JSON(), r.secrets), shownValue)
+		shown.Value = cutJSON(v.Value.JSON(), shownValue)
 	}
 	return shown
 }

@@ -33,7 +33,6 @@ type result struct {
 	label       string
 	items       []*result // of a loop; not nil, if empty, when there was one
 	delegatedTo string
-	secrets     []string
 	took        time.Duration
 	learned     []learned // variables that the task set
 	notify      []string  // handlers to run, as named
@@ -59,7 +58,7 @@ func (r *result) json() json.RawMessage {
 	if r.passed && len(r.fields) == 0 && r.items == nil {
 		return json.RawMessage(skippedJSON)
 	}
-	return mask(r.data().JSON(), r.secrets)
+	return r.data().JSON()
 }
 
 // learned are variables for a host.
@@ -203,7 +202,7 @@ func (r *result) anyOpaque() bool {
 }
 
 // shownDiff is a diff as events carry it: both sides only where the user asked for them.
-func shownDiff(diffs []modules.Diff, sides bool, secrets []string) []modules.Diff {
+func shownDiff(diffs []modules.Diff, sides bool) []modules.Diff {
 	if len(diffs) == 0 {
 		return nil
 	}
@@ -212,7 +211,6 @@ func shownDiff(diffs []modules.Diff, sides bool, secrets []string) []modules.Dif
 		if d.Secret || !sides {
 			d.Before, d.After = "", ""
 		}
-		d.Before, d.After, d.Note = maskText(d.Before, secrets), maskText(d.After, secrets), maskText(d.Note, secrets)
 		shown[i] = d
 	}
 	return shown

@@ -14,6 +14,7 @@ import (
 	"github.com/pegbook/pegbook/runner/internal/graph"
 	"github.com/pegbook/pegbook/runner/inventory"
 	"github.com/pegbook/pegbook/runner/playbook"
+	"github.com/pegbook/pegbook/runner/secret"
 	"github.com/pegbook/pegbook/runner/vars"
 )
 
@@ -46,6 +47,7 @@ type run struct {
 	plan    *Plan
 	opts    Options
 	stream  *event.Stream
+	secrets *secret.Set // what is masked in the stream
 	shared  *overlay.Shared
 	world   atomic.Pointer[inventoryNow]
 	over    bool                 // nothing more is started, for a reason of the playbook's
@@ -75,7 +77,12 @@ func (p *Plan) Run(ctx context.Context, o Options) (Outcome, error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	r := &run{plan: p, opts: o, stream: event.NewStream(o.Events, o.Now), shared: &overlay.Shared{},
+	secrets := p.in.Files.Vault.Secrets()
+	if secrets == nil {
+		secrets = &secret.Set{}
+	}
+	secrets.Add(p.in.Defaults.Password, p.in.Defaults.BecomePassword)
+	r := &run{plan: p, opts: o, stream: event.NewStream(o.Events, o.Now, secrets), secrets: secrets, shared: &overlay.Shared{},
 		hosts: map[string]*host{}, varFiles: map[string]*vars.Values{}, contents: map[included]*playbook.Content{}, inside: map[*player]*rowRun{}}
 	r.setInventory(p.in.Inventory)
 	return r.all(ctx), nil
@@ -96,6 +103,7 @@ func (r *run) all(ctx context.Context) Outcome {
 	if out.Interrupted && out.Message == "" {
 		out.Message = "interrupted" + r.whereabouts()
 	}
+	out.Message = r.secrets.Text(out.Message)
 	out.Took = r.opts.Now().Sub(start)
 	r.stream.Emit(event.RunDone{Recap: out.Recap, ExitCode: out.ExitCode(), Message: out.Message, TookMS: milliseconds(out.Took)})
 	return out

@@ -13,6 +13,7 @@ import (
 	"github.com/pegbook/pegbook/runner/inventory"
 	"github.com/pegbook/pegbook/runner/playbook"
 	"github.com/pegbook/pegbook/runner/vars"
+	"github.com/pegbook/pegbook/runner/vault"
 )
 
 // world is what the templates of one row can reach: the run's hosts, and files from where the row
@@ -59,14 +60,17 @@ func (w *world) Select(pattern string) ([]string, error) {
 // ReadFile reads a file of the control node.
 func (w *world) ReadFile(name string) ([]byte, error) {
 	if w.row == nil {
-		return os.ReadFile(name)
+		return w.r.readFile(name)
 	}
 	path, err := w.row.find("files", name)
 	if err != nil {
 		return nil, err
 	}
-	return os.ReadFile(path)
+	return w.r.readFile(path)
 }
+
+// Keyring is the passwords that open encrypted values.
+func (w *world) Keyring() *vault.Keyring { return w.r.keys() }
 
 // find looks for a file of the control node as a task names it: in the folders of its role and the
 // role's callers, where the task's file stands, and beside the playbook; in the folder called kind first.
@@ -194,7 +198,7 @@ func (r *run) readVars(path string) (*vars.Values, bool) {
 	vs, ok := r.varFiles[path]
 	if !ok {
 		var problems diag.List
-		read, err := vars.ReadFile(path, &problems)
+		read, err := vars.ReadFile(path, r.keys(), &problems)
 		for _, d := range problems {
 			r.stream.Emit(eventProblem(d))
 		}

@@ -319,11 +319,11 @@ func (st *step) shownItem(res *result, noLog bool) event.Item {
 		res.noLog = true
 	}
 	it := st.shown(res)
-	it.Item = mask(shortItem(res.item).JSON(), res.secrets)
+	it.Item = shortItem(res.item).JSON()
 	if res.noLog {
 		it.Item = []byte(`"` + hidden + `"`)
 	} else {
-		it.Label = maskText(res.label, res.secrets)
+		it.Label = res.label
 	}
 	it.Status, it.Ignored, it.Attempts = res.status, res.failed() && res.ignored, res.attempts
 	if it.Status == event.Unreachable {
@@ -347,18 +347,23 @@ func shortItem(d vars.Data) vars.Data {
 	return vars.Of(map[string]vars.Data{"result_of": of})
 }
 
+const (
+	hidden   = "hidden by no_log"
+	censored = `{"censored":"hidden by no_log"}`
+)
+
 // shown is what may be shown of a result.
 func (st *step) shown(res *result) event.Item {
 	if res.noLog {
 		return event.Item{Msg: hidden, Result: []byte(censored)}
 	}
-	it := event.Item{Msg: maskText(res.msg, res.secrets), Diff: shownDiff(res.diff, res.sides, res.secrets), Wrong: res.wrong, Why: res.why}
+	it := event.Item{Msg: res.msg, Diff: shownDiff(res.diff, res.sides), Wrong: res.wrong, Why: res.why}
 	if res.items == nil {
 		it.Result = res.json()
 	} else {
 		sum := *res
 		sum.items = nil
-		it.Result = mask(sum.data().JSON(), res.secrets)
+		it.Result = sum.data().JSON()
 	}
 	return it
 }

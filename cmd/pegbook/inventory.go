@@ -20,15 +20,26 @@ func addInventoryFlag(cmd *cobra.Command, sources *[]string) {
 	cmd.Flags().StringArrayVarP(sources, "inventory", "i", nil, "inventory file, directory, script, or \"host1,host2,\"; may be repeated (default $PEGBOOK_INVENTORY)")
 }
 
+// inventoryOptions are the flags of verbs that read an inventory.
+type inventoryOptions struct {
+	sources []string
+	vault   vaultOptions
+}
+
 // loadInventory reads the sources and shows warnings.
-func (a *app) loadInventory(ctx context.Context, sources []string, playbookDir string) (*inventory.Inventory, error) {
+func (a *app) loadInventory(ctx context.Context, o inventoryOptions, playbookDir string) (*inventory.Inventory, error) {
+	keys, err := a.keyring(ctx, o.vault)
+	if err != nil {
+		return nil, err
+	}
+	sources := o.sources
 	if len(sources) == 0 {
 		if env := os.Getenv("PEGBOOK_INVENTORY"); env != "" {
 			sources = strings.Split(env, ",")
 		}
 	}
-	inv, problems := inventory.Load(ctx, inventory.Options{Sources: sources, PlaybookDir: playbookDir})
-	return inv, a.warned(problems)
+	inv, problems := inventory.Load(ctx, inventory.Options{Sources: sources, PlaybookDir: playbookDir, Vault: keys})
+	return inv, a.warned(oneVaultProblem(problems))
 }
 
 // warned shows what are only warnings and gives the rest as an error.
@@ -37,13 +48,13 @@ func (a *app) warned(problems diag.List) error {
 		return problems
 	}
 	if len(problems) > 0 {
-		render.Diagnostics(a.err, problems, color(a.err))
+		render.Diagnostics(a.err, problems, a.look())
 	}
 	return nil
 }
 
 func newInventoryCmd(a *app) *cobra.Command {
-	var sources []string
+	var o inventoryOptions
 	cmd := &cobra.Command{
 		Use:   "inventory",
 		Short: "Show the inventory: list [PATTERN], graph, host NAME",
@@ -53,7 +64,7 @@ func newInventoryCmd(a *app) *cobra.Command {
 		Short: "List hosts with their groups",
 		Args:  cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			inv, err := a.loadInventory(cmd.Context(), sources, "")
+			inv, err := a.loadInventory(cmd.Context(), o, "")
 			if err != nil {
 				return err
 			}
@@ -76,7 +87,7 @@ func newInventoryCmd(a *app) *cobra.Command {
 		Short: "Show groups and hosts as a tree",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			inv, err := a.loadInventory(cmd.Context(), sources, "")
+			inv, err := a.loadInventory(cmd.Context(), o, "")
 			if err != nil {
 				return err
 			}
@@ -89,15 +100,16 @@ func newInventoryCmd(a *app) *cobra.Command {
 		Short: "Show a host's variables with their places",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			inv, err := a.loadInventory(cmd.Context(), sources, "")
+			inv, err := a.loadInventory(cmd.Context(), o, "")
 			if err != nil {
 				return err
 			}
-			return showHost(a.out, inv, args[0])
+			return a.showHost(a.out, inv, args[0])
 		},
 	}
 	for _, sub := range []*cobra.Command{list, graph, host} {
-		addInventoryFlag(sub, &sources)
+		addInventoryFlag(sub, &o.sources)
+		o.vault.flags(sub)
 		cmd.AddCommand(sub)
 	}
 	return cmd
@@ -127,7 +139,7 @@ func writeGroup(w io.Writer, inv *inventory.Inventory, group string, depth int, 
 	}
 }
 
-func showHost(w io.Writer, inv *inventory.Inventory, name string) error {
+func (a *app) showHost(w io.Writer, inv *inventory.Inventory, name string) error {
 	h, ok := inv.Host(name)
 	if !ok {
 		var names []string
@@ -147,7 +159,7 @@ func showHost(w io.Writer, inv *inventory.Inventory, name string) error {
 				text = string(data.JSON())
 			}
 		}
-		if secretName(name) {
+		if value.Sealed() || a.secrets.Text(text) != text || secretName(name) {
 			text = "(not shown)"
 		}
 		fmt.Fprintf(w, "  %s: %s    # %s\n", name, render.Clean(text, false), value.Position())

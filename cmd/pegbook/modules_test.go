@@ -24,7 +24,7 @@ func TestExamplesCompile(t *testing.T) {
 	set := moduleSet()
 	inv, problems := inventory.Load(t.Context(), inventory.Options{Sources: []string{"h1,"}})
 	require.NoError(t, problems.Err())
-	extra, problems := vars.ParseExtra(exampleVars)
+	extra, problems := vars.ParseExtra(exampleVars, nil)
 	require.NoError(t, problems.Err())
 	for _, m := range set.All() {
 		t.Run(m.Name, func(t *testing.T) {

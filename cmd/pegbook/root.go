@@ -12,6 +12,7 @@ import (
 
 	"github.com/pegbook/pegbook/runner/diag"
 	"github.com/pegbook/pegbook/runner/render"
+	"github.com/pegbook/pegbook/runner/secret"
 )
 
 // version is set by the linker (make build).
@@ -40,11 +41,16 @@ func color(stream any) bool {
 type app struct {
 	streams
 	interrupts <-chan os.Signal
+	// secrets are masked in whatever the program shows.
+	secrets *secret.Set
 }
+
+// look is how problems are shown.
+func (a *app) look() render.Options { return render.Options{Color: color(a.err), Secrets: a.secrets} }
 
 // run is the whole program but for the process: tests and scripts call it.
 func run(ctx context.Context, args []string, s streams, interrupts <-chan os.Signal) int {
-	a := &app{streams: s, interrupts: interrupts}
+	a := &app{streams: s, interrupts: interrupts, secrets: &secret.Set{}}
 	root := newRootCmd(a)
 	root.SetArgs(args)
 	root.SetIn(s.in)
@@ -71,6 +77,7 @@ func newRootCmd(a *app) *cobra.Command {
 		newValidateCmd(a),
 		newGraphCmd(a),
 		newInventoryCmd(a),
+		newVaultCmd(a),
 		newModulesCmd(a),
 		newFunctionsCmd(a),
 		newKeywordsCmd(a),
@@ -96,9 +103,9 @@ func (a *app) outcome(err error) int {
 	case errors.As(err, &exit):
 		return int(exit)
 	case errors.As(err, &problems):
-		render.Diagnostics(a.err, problems, color(a.err))
+		render.Diagnostics(a.err, problems, a.look())
 	default:
-		fmt.Fprintf(a.err, "pegbook: %v\n", err)
+		fmt.Fprintf(a.err, "pegbook: %s\n", a.secrets.Text(err.Error()))
 	}
 	return 1
 }

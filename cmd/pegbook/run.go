@@ -22,6 +22,7 @@ import (
 	"github.com/pegbook/pegbook/runner/playbook"
 	"github.com/pegbook/pegbook/runner/render"
 	"github.com/pegbook/pegbook/runner/vars"
+	"github.com/pegbook/pegbook/runner/vault"
 )
 
 // selectOptions are the flags that decide what a plan holds; run and graph share them.
@@ -33,6 +34,8 @@ type selectOptions struct {
 	skipTags  []string
 	startAt   string
 	rolesPath []string
+	vault     vaultOptions
+	keys      *vault.Keyring // what vault gives
 
 	defaults               runner.ConnectionDefaults
 	askPass, askBecomePass bool
@@ -42,6 +45,7 @@ type selectOptions struct {
 func (o *selectOptions) flags(cmd *cobra.Command) {
 	f := cmd.Flags()
 	addInventoryFlag(cmd, &o.inventory)
+	o.vault.flags(cmd)
 	f.StringArrayVarP(&o.limit, "limit", "l", nil, "only hosts that this pattern selects; @file reads patterns from a file")
 	f.StringArrayVarP(&o.extra, "extra-vars", "e", nil, "variables above all others: k=v, a YAML or JSON mapping, or @file")
 	f.StringSliceVarP(&o.tags, "tags", "t", nil, "only tasks with one of these tags")
@@ -135,6 +139,10 @@ func (o *runOptions) validate() error {
 
 // compile reads playbooks and inventory and makes a plan. Nothing is contacted.
 func (a *app) compile(ctx context.Context, o selectOptions, paths []string) (*runner.Plan, error) {
+	var err error
+	if o.keys, err = a.keyring(ctx, o.vault); err != nil {
+		return nil, err
+	}
 	plan, problems, err := o.check(ctx, paths)
 	if err != nil {
 		return nil, err
@@ -155,13 +163,13 @@ func (o *selectOptions) check(ctx context.Context, paths []string) (*runner.Plan
 	if err != nil {
 		return nil, nil, err
 	}
-	inv, problems := loadFor(ctx, o.inventory, paths[0])
+	inv, problems := o.load(ctx, paths[0])
 	noInventory := problems.Failed()
 	rolesPath := o.rolesPath
 	if env := os.Getenv("PEGBOOK_ROLES_PATH"); env != "" && len(rolesPath) == 0 {
 		rolesPath = filepath.SplitList(env)
 	}
-	files := playbook.Options{RolesPath: rolesPath, Extra: extra}
+	files := playbook.Options{RolesPath: rolesPath, Extra: extra, Vault: o.keys}
 	var books []*playbook.Playbook
 	for _, path := range paths {
 		book, found := playbook.Parse(path, files)
@@ -170,18 +178,19 @@ func (o *selectOptions) check(ctx context.Context, paths []string) (*runner.Plan
 	}
 	if noInventory {
 		problems.Sort()
-		return nil, problems, nil
+		return nil, oneVaultProblem(problems), nil
 	}
 	plan, found := runner.Compile(runner.Inputs{
 		Playbooks: books, Inventory: inv, Sources: o.inventory, Modules: moduleSet(),
 		Limit: o.limit, Tags: o.tags, SkipTags: o.skipTags, StartAt: o.startAt, Extra: extra, Files: files,
 		Defaults: o.defaults, ForceHandlers: o.forceHandlers, Incomplete: problems.Failed(),
 		Reload: func(ctx context.Context) (*inventory.Inventory, diag.List) {
-			return loadFor(ctx, o.inventory, paths[0])
+			return o.load(ctx, paths[0])
 		},
 	})
 	problems.Append(besides(found, problems))
 	problems.Sort()
+	problems = oneVaultProblem(problems)
 	return plan, problems, nil
 }
 
@@ -208,18 +217,20 @@ func besides(found, others diag.List) diag.List {
 	return rest
 }
 
-func loadFor(ctx context.Context, sources []string, playbookPath string) (*inventory.Inventory, diag.List) {
+// load reads the inventory for a playbook.
+func (o *selectOptions) load(ctx context.Context, playbookPath string) (*inventory.Inventory, diag.List) {
+	sources := o.inventory
 	if env := os.Getenv("PEGBOOK_INVENTORY"); env != "" && len(sources) == 0 {
 		sources = strings.Split(env, ",")
 	}
-	return inventory.Load(ctx, inventory.Options{Sources: sources, PlaybookDir: filepath.Dir(playbookPath)})
+	return inventory.Load(ctx, inventory.Options{Sources: sources, PlaybookDir: filepath.Dir(playbookPath), Vault: o.keys})
 }
 
 func (o *selectOptions) extraVars() (*vars.Values, error) {
 	var all *vars.Values
 	var problems diag.List
 	for _, arg := range o.extra {
-		values, found := vars.ParseExtra(arg)
+		values, found := vars.ParseExtra(arg, o.keys)
 		problems.Append(found)
 		all = all.Over(values)
 	}
@@ -277,8 +288,8 @@ func (a *app) jsonProblem(asJSON bool, err error) error {
 
 // problemEvents prints diagnostics as events with their source lines.
 func (a *app) problemEvents(problems diag.List) {
-	stream := event.NewStream(event.NewLines(a.out), time.Now)
-	source := render.NewSource()
+	stream := event.NewStream(event.NewLines(a.out), time.Now, a.secrets)
+	source := render.NewSource(a.secrets)
 	for _, d := range problems {
 		p := event.NewProblem(d)
 		p.Source, p.EndColumn = source.Line(d.Position)
@@ -297,7 +308,7 @@ type view struct {
 // view is JSON lines, the live view on a terminal, or plain lines elsewhere.
 func (a *app) view(o runOptions) view {
 	v := view{aside: func(f func()) { f() }, close: func() error { return nil }}
-	look := render.Options{Verbosity: o.verbosity, Diff: o.diff, Color: color(a.out)}
+	look := render.Options{Verbosity: o.verbosity, Diff: o.diff, Color: color(a.out), Secrets: a.secrets}
 	file, onTerminal := terminal(a.out)
 	switch {
 	case o.asJSON:

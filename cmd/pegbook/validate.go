@@ -28,7 +28,12 @@ only warn of. Exit code 1 when there is an error, 0 with warnings only.`,
 		Example: `  pegbook validate playbooks/deploy.yml -i prod.yml
   pegbook validate playbooks/*.yml -i prod.yml --strict`,
 		Args: needPlaybook,
-		RunE: func(cmd *cobra.Command, args []string) error { return a.validate(cmd.Context(), o, args) },
+		RunE: func(cmd *cobra.Command, args []string) (err error) {
+			if o.keys, err = a.keyring(cmd.Context(), o.vault); err != nil {
+				return err
+			}
+			return a.validate(cmd.Context(), o, args)
+		},
 	}
 	o.flags(cmd)
 	cmd.Flags().BoolVar(&o.asJSON, "json", false, "print each problem as a JSON object on a line, then a summary")
@@ -68,7 +73,7 @@ func (a *app) validate(ctx context.Context, o validateOptions, paths []string) e
 
 // validated shows what was found to people.
 func (a *app) validated(problems diag.List, size runner.Size) {
-	render.Diagnostics(a.err, problems, color(a.err))
+	render.Diagnostics(a.err, problems, a.look())
 	if problems.Failed() {
 		return
 	}

@@ -26,6 +26,8 @@ type writing struct {
 	base string
 	// backup keeps what is replaced with a time in its name, previous as dest.previous.
 	backup, previous bool
+	// secret keeps the content out of what is shown.
+	secret bool
 	// once leaves a file that is there as it is.
 	once bool
 	// validate is a command with %s for the new file, which must succeed before the file is replaced.
@@ -85,6 +87,7 @@ func (w writing) over(f modules.File, inFolder bool, out *written) (*modules.Pro
 	if err != nil {
 		return nil, err
 	}
+	diff.Secret = diff.Secret || w.secret
 	p.Diff = append([]modules.Diff{diff}, diffs...)
 	write := modules.Change{Kind: modules.WriteFile, Path: f.Path, Content: w.source, Attributes: attributes}
 	var folder []modules.Change
@@ -196,7 +199,7 @@ func apply(changes ...modules.Change) func(context.Context, modules.Host) error 
 // contentDiff shows both sides of a file where they are short texts, and says how they differ where
 // they are not.
 func contentDiff(f modules.File, source modules.Source) (modules.Diff, error) {
-	d := modules.Diff{Subject: f.Path}
+	d := modules.Diff{Subject: f.Path, Secret: modules.Encrypted(source)}
 	after, shown, err := textOf(source)
 	if err != nil {
 		return d, err

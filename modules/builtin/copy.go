@@ -41,6 +41,7 @@ type copyArgs struct {
 	Backup        bool         `arg:"backup" doc:"whether a file that is replaced is kept beside it, with the time in its name"`
 	RemoteSrc     bool         `arg:"remote_src" doc:"whether src is a file of the managed host"`
 	Force         bool         `arg:"force" default:"true" doc:"whether a file that is there is replaced when it differs"`
+	Decrypt       bool         `arg:"decrypt" default:"true" doc:"whether a file that ansible-vault encrypted is decrypted on the way"`
 	Validate      string       `arg:"validate" doc:"a command with %s for the new file; it must succeed before the file is replaced"`
 }
 
@@ -73,7 +74,15 @@ func proposeCopy(ctx context.Context, call *modules.Call, args copyArgs) (*modul
 		}
 		return nil, err
 	}
-	return args.writing(source, path.Base(args.Src)).propose(ctx, call)
+	return args.writing(args.content(source), path.Base(args.Src)).propose(ctx, call)
+}
+
+// content is what is written of a source.
+func (a copyArgs) content(source modules.Source) modules.Source {
+	if source != nil && !a.Decrypt {
+		return modules.AsIs(source)
+	}
+	return source
 }
 
 func (a copyArgs) writing(source modules.Source, base string) writing {
@@ -224,6 +233,7 @@ func (c *folderCopy) folder(f modules.File) error {
 }
 
 func (c *folderCopy) file(e modules.TreeEntry, f modules.File) error {
+	e.Source = c.args.content(e.Source)
 	sum, err := e.Source.SHA256()
 	if err != nil {
 		return err

@@ -40,7 +40,7 @@ func proposeTemplate(ctx context.Context, call *modules.Call, args templateArgs)
 	if err != nil {
 		return nil, err
 	}
-	text, name, err := render(call, args.Src, delims)
+	text, source, err := render(call, args.Src, delims)
 	if err != nil {
 		return nil, err
 	}
@@ -48,7 +48,7 @@ func proposeTemplate(ctx context.Context, call *modules.Call, args templateArgs)
 	for _, suffix := range []string{".tmpl", ".j2"} {
 		base = strings.TrimSuffix(base, suffix)
 	}
-	w := writing{dest: args.Dest, source: modules.Bytes(name, []byte(text)), ownership: args.ownership, base: base,
+	w := writing{dest: args.Dest, source: modules.Bytes(source.Name(), []byte(text)), ownership: args.ownership, base: base, secret: modules.Encrypted(source),
 		backup: args.Backup, once: !args.Force, validate: args.Validate}
 	return w.propose(ctx, call)
 }
@@ -64,16 +64,15 @@ func (a templateArgs) delims() ([2]string, error) {
 	return [2]string{a.Delims[0], a.Delims[1]}, nil
 }
 
-// render reads a template of the control node and evaluates it; name is where it was found.
-func render(call *modules.Call, src string, delims [2]string) (text, name string, err error) {
-	source, err := call.Open("templates", src)
-	if err != nil {
-		return "", "", err
+// render reads a template of the control node and evaluates it; source is where it was found.
+func render(call *modules.Call, src string, delims [2]string) (text string, source modules.Source, err error) {
+	if source, err = call.Open("templates", src); err != nil {
+		return "", nil, err
 	}
 	raw, err := readSource(source)
 	if err != nil {
-		return "", "", err
+		return "", nil, err
 	}
 	text, err = call.Render(source.Name(), string(raw), delims)
-	return text, source.Name(), err
+	return text, source, err
 }

@@ -59,7 +59,7 @@ type RunStarted struct {
 // PlayStarted is a play whose turn has come. Hosts are those of all its batches.
 type PlayStarted struct {
 	Play  string   `json:"play"`
-	Hosts []string `json:"hosts"`
+	Hosts []string `json:"hosts" secrets:"shown"`
 	// Batches is how many batches the play has.
 	Batches int `json:"batches"`
 }
@@ -69,7 +69,7 @@ type BatchStarted struct {
 	Play    string   `json:"play"`
 	Batch   int      `json:"batch"`
 	Batches int      `json:"batches"`
-	Hosts   []string `json:"hosts"`
+	Hosts   []string `json:"hosts" secrets:"shown"`
 }
 
 // TaskStarted is a task that began on a host.
@@ -77,7 +77,7 @@ type TaskStarted struct {
 	Play    string `json:"play"`
 	Batch   int    `json:"batch"`
 	Task    string `json:"task"`
-	Host    string `json:"host"`
+	Host    string `json:"host" secrets:"shown"`
 	Handler bool   `json:"handler,omitempty"`
 }
 
@@ -86,7 +86,7 @@ type Noted struct {
 	Play    string `json:"play"`
 	Batch   int    `json:"batch"`
 	Task    string `json:"task"`
-	Host    string `json:"host"`
+	Host    string `json:"host" secrets:"shown"`
 	Text    string `json:"text"`
 	Attempt int    `json:"attempt,omitempty"`
 }
@@ -109,7 +109,7 @@ type TaskDone struct {
 	Batch   int    `json:"batch"`
 	Task    string `json:"task"`
 	Module  string `json:"module,omitempty"`
-	Host    string `json:"host"`
+	Host    string `json:"host" secrets:"shown"`
 	Status  Status `json:"status"`
 	Handler bool   `json:"handler"`
 	// Ignored is a failure that ignore_errors or ignore_unreachable covers; Rescued one that a rescue
@@ -175,7 +175,7 @@ type Item struct {
 // Included is a dynamic include that brought a file to hosts.
 type Included struct {
 	File  string   `json:"file"`
-	Hosts []string `json:"hosts"`
+	Hosts []string `json:"hosts" secrets:"shown"`
 }
 
 // Problem is a diagnostic, before a run starts or in a run.

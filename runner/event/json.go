@@ -7,6 +7,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/pegbook/pegbook/runner/secret"
 )
 
 // MarshalJSON gives one object: seq, time (RFC 3339, UTC), event, and the event's own fields.
@@ -88,13 +90,19 @@ type Stream struct {
 	seq  int64
 	sink Sink
 	now  func() time.Time
+	// secrets are masked in every event: this is the one way by which anything leaves a run.
+	secrets *secret.Set
 }
 
-// NewStream makes a stream into a sink; nil drops everything. now is the clock.
-func NewStream(sink Sink, now func() time.Time) *Stream { return &Stream{sink: sink, now: now} }
+// NewStream makes a stream into a sink; nil drops everything. now is the clock. What secrets holds, or comes to
+// hold, is masked in every event; nil masks nothing.
+func NewStream(sink Sink, now func() time.Time, secrets *secret.Set) *Stream {
+	return &Stream{sink: sink, now: now, secrets: secrets}
+}
 
-// Emit numbers the event and passes it on before it returns.
+// Emit numbers the event and passes it on, secrets masked, before it returns.
 func (s *Stream) Emit(e Event) {
+	e = Masked(e, s.secrets)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.seq++

@@ -38,7 +38,7 @@ func TestRecordIsOneObject(t *testing.T) {
 
 func TestStreamNumbersWithoutGaps(t *testing.T) {
 	var first, second bytes.Buffer
-	s := NewStream(Tee{NewLines(&first), NewLines(&second)}, func() time.Time { return time.Unix(0, 0) })
+	s := NewStream(Tee{NewLines(&first), NewLines(&second)}, func() time.Time { return time.Unix(0, 0) }, nil)
 	s.Emit(Included{File: "<a>", Hosts: []string{"h"}})
 	s.Emit(Included{File: "b", Hosts: []string{"h"}})
 	want := `{"seq":1,"time":"1970-01-01T00:00:00Z","event":"included","file":"<a>","hosts":["h"]}

@@ -49,7 +49,7 @@ func (s *sources) readINI(path, text string) {
 	}
 	for _, g := range s.order {
 		if n := r.vars[g]; n != nil {
-			g.vars = append(g.vars, vars.InventoryValues(lastWins(n), path, s.problems))
+			g.vars = append(g.vars, s.values(lastWins(n), path))
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(r.promised)) {
@@ -166,7 +166,7 @@ func (r *iniReader) host(line string, column int) {
 	}
 	var v *vars.Values
 	if len(n.Content) > 0 {
-		v = vars.InventoryValues(lastWins(n), r.path, r.problems)
+		v = r.values(lastWins(n), r.path)
 	}
 	name := words[0].text
 	switch {

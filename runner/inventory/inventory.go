@@ -14,6 +14,7 @@ import (
 
 	"github.com/pegbook/pegbook/runner/diag"
 	"github.com/pegbook/pegbook/runner/vars"
+	"github.com/pegbook/pegbook/runner/vault"
 )
 
 // Inventory is what all sources together say. It is safe for concurrent reading.
@@ -58,6 +59,8 @@ type Options struct {
 	// PlaybookDir is where group_vars and host_vars are looked for besides the sources' own folders; ""
 	// for nowhere.
 	PlaybookDir string
+	// Vault opens files and values that are encrypted; nil opens none.
+	Vault *vault.Keyring
 	// ScriptLimit is how long a script may take; 0 means three minutes.
 	ScriptLimit time.Duration
 }
@@ -67,6 +70,7 @@ type Options struct {
 func Load(ctx context.Context, o Options) (*Inventory, diag.List) {
 	var problems diag.List
 	s := newSources(&problems)
+	s.keys = o.Vault
 	s.limit = cmp.Or(o.ScriptLimit, scriptLimit)
 	for _, source := range o.Sources {
 		s.read(ctx, source)

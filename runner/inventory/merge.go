@@ -11,8 +11,8 @@ import (
 	"sync"
 
 	"github.com/pegbook/pegbook/runner/diag"
-	"github.com/pegbook/pegbook/runner/internal/document"
 	"github.com/pegbook/pegbook/runner/vars"
+	"github.com/pegbook/pegbook/runner/vault"
 )
 
 // merger puts the variables of hosts together.
@@ -116,6 +116,7 @@ func (s *sources) beside(o Options) {
 		s.hostFiles.playbook = s.openFolder(filepath.Join(o.PlaybookDir, "host_vars"))
 	}
 	for _, f := range slices.Concat(s.groupFiles.sources, s.groupFiles.playbook, s.hostFiles.sources, s.hostFiles.playbook) {
+		f.keys = o.Vault
 		f.readAll(s.problems)
 	}
 }
@@ -125,7 +126,8 @@ func (s *sources) beside(o Options) {
 type varFolder struct {
 	path  string
 	names map[string]bool // true for a folder
-	mu    sync.Mutex      // guards read, which With may add to
+	keys  *vault.Keyring
+	mu    sync.Mutex // guards read, which With may add to
 	read  map[string][]*vars.Values
 }
 
@@ -171,9 +173,9 @@ func (f *varFolder) of(name string, problems *diag.List) []*vars.Values {
 	path := filepath.Join(f.path, file)
 	var v []*vars.Values
 	if f.names[file] {
-		v = readFolder(path, problems)
+		v = readFolder(path, f.keys, problems)
 	} else {
-		v = readVars(path, problems)
+		v = readVars(path, f.keys, problems)
 	}
 	f.read[name] = v
 	return v
@@ -203,32 +205,20 @@ func (f *varFolder) readAll(problems *diag.List) {
 	}
 }
 
-func readVars(path string, problems *diag.List) []*vars.Values {
+func readVars(path string, keys *vault.Keyring, problems *diag.List) []*vars.Values {
 	text, err := os.ReadFile(path)
 	if err != nil {
 		problems.Add(diag.Position{File: path}, "", "the file cannot be read: %v", reason(err))
 		return nil
 	}
-	if v := variables(path, text, problems); v.Len() > 0 {
+	if v := vars.ParseFile(path, text, keys, problems); v.Len() > 0 {
 		return []*vars.Values{v}
 	}
 	return nil
 }
 
-// variables reads the text of a file of variables.
-func variables(path string, text []byte, problems *diag.List) *vars.Values {
-	if strings.HasPrefix(string(text), "$ANSIBLE_VAULT;") {
-		return vars.ParseFile(path, text, problems)
-	}
-	root := document.Parse(text, path, problems)
-	if root == nil {
-		return nil
-	}
-	return vars.InventoryValues(root, path, problems)
-}
-
 // readFolder reads a folder of files in name order; later files win.
-func readFolder(dir string, problems *diag.List) []*vars.Values {
+func readFolder(dir string, keys *vault.Keyring, problems *diag.List) []*vars.Values {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		problems.Add(diag.Position{File: dir}, "", "the folder cannot be read: %v", reason(err))
@@ -243,10 +233,10 @@ func readFolder(dir string, problems *diag.List) []*vars.Values {
 		case strings.HasPrefix(name, ".") || strings.HasSuffix(name, "~"):
 		case isDir(path, e):
 			if ext == "" {
-				out = append(out, readFolder(path, problems)...)
+				out = append(out, readFolder(path, keys, problems)...)
 			}
 		case ext == "" || ext == ".yml" || ext == ".yaml" || ext == ".json":
-			out = append(out, readVars(path, problems)...)
+			out = append(out, readVars(path, keys, problems)...)
 		}
 	}
 	return out

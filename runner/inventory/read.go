@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/pegbook/pegbook/runner/diag"
+	"github.com/pegbook/pegbook/runner/vars"
 )
 
 // read reads one source by its kind.
@@ -99,6 +100,11 @@ func (s *sources) readFile(ctx context.Context, path string, info os.FileInfo) {
 		s.problems.Add(diag.Position{File: path}, "", "the file cannot be read: %v", reason(err))
 		return
 	}
+	text, encrypted, ok := vars.OpenFile(path, text, s.keys, s.problems)
+	if !ok {
+		return
+	}
+	s.encrypted[path] = encrypted
 	text = bytes.TrimPrefix(text, []byte("\xef\xbb\xbf")) // of editors that mark UTF-8
 	ext := strings.ToLower(filepath.Ext(path))
 	executable := info.Mode()&0o111 != 0

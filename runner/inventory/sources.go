@@ -5,8 +5,11 @@ import (
 	"strings"
 	"time"
 
+	"gopkg.in/yaml.v3"
+
 	"github.com/pegbook/pegbook/runner/diag"
 	"github.com/pegbook/pegbook/runner/vars"
+	"github.com/pegbook/pegbook/runner/vault"
 )
 
 const (
@@ -17,10 +20,13 @@ const (
 // sources is what the sources say, while they are read and merged.
 type sources struct {
 	problems *diag.List
-	hosts    map[string]*host
-	names    []*host // in the order they were met
-	groups   map[string]*group
-	order    []*group // in the order they were met
+	keys     *vault.Keyring
+	// encrypted holds the sources that were: the variables in them are secrets.
+	encrypted map[string]bool
+	hosts     map[string]*host
+	names     []*host // in the order they were met
+	groups    map[string]*group
+	order     []*group // in the order they were met
 	// file and dir are those of the source being read; dirs are the folders of all sources, in order.
 	file, dir             string
 	dirs                  []string
@@ -53,10 +59,19 @@ type group struct {
 }
 
 func newSources(problems *diag.List) *sources {
-	s := &sources{problems: problems, hosts: map[string]*host{}, groups: map[string]*group{}, limit: scriptLimit}
+	s := &sources{problems: problems, hosts: map[string]*host{}, groups: map[string]*group{}, encrypted: map[string]bool{}, limit: scriptLimit}
 	nowhere := diag.Position{}
 	s.group(all, nowhere).adopt(s.group(ungrouped, nowhere))
 	return s
+}
+
+// values are variables in a source.
+func (s *sources) values(n *yaml.Node, path string) *vars.Values {
+	vs := vars.InventoryValues(n, path, s.problems)
+	if s.encrypted[path] {
+		return vs.Secret(s.keys)
+	}
+	return vs
 }
 
 // host gives the host of a name, new or known.

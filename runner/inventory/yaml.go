@@ -155,7 +155,7 @@ func (y yamlReader) host(g *group, e pair) {
 	}
 	var v *vars.Values
 	if !isNull(e.value) {
-		v = vars.InventoryValues(e.value, y.path, y.problems)
+		v = y.values(e.value, y.path)
 	}
 	y.addHosts(g, e.key.Value, v, y.at(e.key))
 }
@@ -179,7 +179,7 @@ func (y yamlReader) groupVars(g *group, n *yaml.Node) {
 		rest.Content = append(rest.Content, e.key, e.value)
 	}
 	if len(rest.Content) > 0 {
-		g.vars = append(g.vars, vars.InventoryValues(&rest, y.path, y.problems))
+		g.vars = append(g.vars, y.values(&rest, y.path))
 	}
 }
 

@@ -9,7 +9,9 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/pegbook/pegbook/runner/diag"
 	"github.com/pegbook/pegbook/runner/vars"
+	"github.com/pegbook/pegbook/runner/vault"
 )
 
 // Files reads what a playbook is made of, so that tests need no disk.
@@ -88,6 +90,38 @@ type Options struct {
 	RolesPath []string
 	// Extra are the -e variables: import paths may use them.
 	Extra *vars.Values
+	// Vault opens files that are encrypted; nil opens none.
+	Vault *vault.Keyring
 }
 
 func (o Options) files() Files { return cmp.Or[Files](o.Files, disk{}) }
+
+// opened is files of which those that are encrypted have been opened.
+type opened struct {
+	Files
+	keys      *vault.Keyring
+	problems  *diag.List
+	encrypted map[string]bool
+}
+
+// ReadFile gives a file's content. One that no password opens is a problem, and then empty.
+func (o *opened) ReadFile(path string) ([]byte, error) {
+	raw, err := o.Files.ReadFile(path)
+	if err != nil || !vault.Sealed(raw) {
+		return raw, err
+	}
+	o.encrypted[path] = true
+	text, _, ok := vars.OpenFile(path, raw, o.keys, o.problems)
+	if !ok {
+		return []byte{}, nil
+	}
+	return text, nil
+}
+
+// secret gives the variables that a file holds: secrets when it is encrypted.
+func (o *opened) secret(path string, vs *vars.Values) *vars.Values {
+	if o.encrypted[path] {
+		return vs.Secret(o.keys)
+	}
+	return vs
+}

@@ -57,6 +57,7 @@ func addPlayKeywords(k map[string]keyword) {
 // book reads a playbook file: its plays, and in their places those of the playbooks it imports.
 func (r *reader) book(path string, from diag.Position, above *place) []*Play {
 	p := &place{file: path, dir: filepath.Dir(path), book: filepath.Dir(path), above: above}
+	before := len(*r.problems)
 	text, err := r.files.ReadFile(path)
 	if err != nil {
 		problem := readError(err)
@@ -66,7 +67,6 @@ func (r *reader) book(path string, from diag.Position, above *place) []*Play {
 		r.problems.Add(from, "", "%s", problem)
 		return nil
 	}
-	before := len(*r.problems)
 	root := document.Parse(text, path, r.problems)
 	if root == nil {
 		if len(*r.problems) == before {
@@ -216,9 +216,6 @@ func (r *reader) varsFile(file VarsFile, p *place) *vars.Values {
 
 // valuesOf reads a file of variables.
 func (r *reader) valuesOf(text []byte, path string) *vars.Values {
-	if strings.HasPrefix(string(text), "$ANSIBLE_VAULT;") {
-		return vars.ParseFile(path, text, r.problems)
-	}
 	root := document.Parse(text, path, r.problems)
 	if root == nil {
 		return nil
@@ -228,7 +225,7 @@ func (r *reader) valuesOf(text []byte, path string) *vars.Values {
 		r.problems.Add(p.at(root), "write name: value lines", "a file of variables is a mapping, not %s", describe(root))
 		return nil
 	}
-	return vars.ValuesFromNode(root, path, r.problems)
+	return r.files.secret(path, vars.ValuesFromNode(root, path, r.problems))
 }
 
 var requirement = regexp.MustCompile(`^\s*(>=|<=|==|!=|>|<)?\s*(\d{1,9})\s*$`)

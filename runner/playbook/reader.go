@@ -12,6 +12,7 @@ import (
 	"github.com/pegbook/pegbook/runner/diag"
 	"github.com/pegbook/pegbook/runner/internal/document"
 	"github.com/pegbook/pegbook/runner/vars"
+	"github.com/pegbook/pegbook/runner/vault"
 )
 
 // maxTasks bounds what imports of imports can blow a playbook up to.
@@ -48,7 +49,7 @@ func ParseRole(from *Task, name string, inc *Include, o Options) (*Content, diag
 // reader reads one playbook, or one include during the run.
 type reader struct {
 	o        Options
-	files    Files
+	files    *opened
 	problems *diag.List
 	known    map[string]keyword
 	// contents are the includes read so far; nil while one is being read, so that a file which includes
@@ -67,7 +68,9 @@ type contentKey struct {
 }
 
 func newReader(o Options) *reader {
-	return &reader{o: o, files: o.files(), problems: &diag.List{}, known: keywordTable(), contents: map[contentKey]*Content{}}
+	problems := &diag.List{}
+	files := &opened{Files: o.files(), keys: o.Vault, problems: problems, encrypted: map[string]bool{}}
+	return &reader{o: o, files: files, problems: problems, known: keywordTable(), contents: map[contentKey]*Content{}}
 }
 
 func (r *reader) sorted() diag.List {
@@ -173,7 +176,7 @@ func (r *reader) literal(v vars.Value, p *place) (string, bool) {
 	if d, static := v.Static(); static {
 		return d.Text(), true
 	}
-	scope := vars.NewScope(noHosts{}).With(vars.PlayVars, p.names).With(vars.ExtraVars, r.o.Extra)
+	scope := vars.NewScope(noHosts{r.o.Vault}).With(vars.PlayVars, p.names).With(vars.ExtraVars, r.o.Extra)
 	d, err := v.Resolve(scope)
 	if err != nil {
 		r.problems.Add(v.Position(), "what is imported may depend on -e and the play's vars only; to use others, include it",
@@ -184,12 +187,13 @@ func (r *reader) literal(v vars.Value, p *place) (string, bool) {
 }
 
 // noHosts is the world before any host: only variables that do not depend on one.
-type noHosts struct{}
+type noHosts struct{ keys *vault.Keyring }
 
 func (noHosts) HostScope(string) (*vars.Scope, bool) { return nil, false }
 func (noHosts) HostNames() []string                  { return nil }
 func (noHosts) Select(string) ([]string, error)      { return nil, errors.New("there are no hosts yet") }
 func (noHosts) ReadFile(string) ([]byte, error)      { return nil, fs.ErrNotExist }
+func (w noHosts) Keyring() *vault.Keyring            { return w.keys }
 
 // set reads the keywords of one construct: those of the table that may stand on its level. Keys for which
 // keep answers true are left to the caller.

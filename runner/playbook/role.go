@@ -85,7 +85,7 @@ func (r *reader) roleKeywords(n *yaml.Node, b *Block, p *place) *vars.Values {
 	if len(params.Content) == 0 {
 		return nil
 	}
-	return vars.ValuesFromNode(params, p.file, r.problems)
+	return r.files.secret(p.file, vars.ValuesFromNode(params, p.file, r.problems))
 }
 
 // fingerprint tells entries of one role apart that differ in parameters, variables, conditions or tags.

@@ -150,7 +150,7 @@ func (r *reader) variables(e entry, p *place) *vars.Values {
 		r.problems.Add(p.at(e.value), "write name: value lines", "%s takes a mapping, not %s", e.name(), describe(e.value))
 		return nil
 	}
-	return vars.ValuesFromNode(e.value, p.file, r.problems)
+	return r.files.secret(p.file, vars.ValuesFromNode(e.value, p.file, r.problems))
 }
 
 // environment reads a mapping, a template of one, or a list of these.

@@ -10,12 +10,13 @@ import (
 )
 
 // Diagnostics shows every problem with its source line, sorted by place, and how many there are.
-func Diagnostics(w io.Writer, list diag.List, color bool) {
+func Diagnostics(w io.Writer, list diag.List, o Options) {
 	list = slices.Clone(list)
 	list.Sort()
-	source := NewSource()
+	source := NewSource(o.Secrets)
 	for _, d := range list {
-		Diagnostic(w, d, source, color)
+		d.Problem, d.Hint = o.Secrets.Text(d.Problem), o.Secrets.Text(d.Hint)
+		Diagnostic(w, d, source, o.Color)
 	}
 	if len(list) > 1 {
 		fmt.Fprintln(w, Tally(list))

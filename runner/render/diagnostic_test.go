@@ -17,7 +17,7 @@ func shown(t *testing.T, content string, line, column int, hint string) string {
 	path := filepath.Join(t.TempDir(), "a.yml")
 	require.NoError(t, os.WriteFile(path, []byte(content), 0o600))
 	var out bytes.Buffer
-	Diagnostic(&out, diag.Diagnostic{Position: diag.Position{File: path, Line: line, Column: column}, Problem: "wrong", Hint: hint}, NewSource(), false)
+	Diagnostic(&out, diag.Diagnostic{Position: diag.Position{File: path, Line: line, Column: column}, Problem: "wrong", Hint: hint}, NewSource(nil), false)
 	head, rest, _ := strings.Cut(out.String(), "\n")
 	require.Equal(t, diag.Position{File: path, Line: line, Column: column}.String()+": error: wrong", head)
 	return strings.TrimSuffix(rest, "\n")
@@ -91,7 +91,7 @@ func TestDiagnosticShowsNoSecret(t *testing.T) {
 
 func TestDiagnosticShowsNoLineOfWhatIsNoFile(t *testing.T) {
 	for _, file := range []string{filepath.Join(t.TempDir(), "gone.yml"), t.TempDir(), "/dev/zero", "-e", ""} {
-		text, end := NewSource().Line(diag.Position{File: file, Line: 1, Column: 1})
+		text, end := NewSource(nil).Line(diag.Position{File: file, Line: 1, Column: 1})
 		require.Empty(t, text, file)
 		require.Zero(t, end, file)
 	}
@@ -104,12 +104,12 @@ func TestDiagnosticsAreSortedAndCounted(t *testing.T) {
 	list.Warn(at(2), "", "second")
 	list.Add(at(1), "", "first")
 	var out bytes.Buffer
-	Diagnostics(&out, list, false)
+	Diagnostics(&out, list, Options{})
 	require.Equal(t, "gone.yml:1:1: error: first\ngone.yml:2:1: warning: second\ngone.yml:3:1: error: third\n2 errors, 1 warning\n", out.String())
 	out.Reset()
-	Diagnostics(&out, list[:1], false)
+	Diagnostics(&out, list[:1], Options{})
 	require.Equal(t, "gone.yml:3:1: error: third\n", out.String(), "one needs no count")
-	Diagnostics(&out, list[:1], true)
+	Diagnostics(&out, list[:1], Options{Color: true})
 	require.Contains(t, out.String(), "\x1b[31merror\x1b[0m")
 }
 
@@ -117,10 +117,10 @@ func FuzzExcerptStandsBelowItsPlace(f *testing.F) {
 	f.Add("a: \tbad 名", 4)
 	f.Add(strings.Repeat("é", 300), 200)
 	f.Fuzz(func(t *testing.T, line string, column int) {
-		if strings.ContainsAny(line, "\n") || column < 1 || secret([]string{line}, 0) {
+		if strings.ContainsAny(line, "\n") || column < 1 || confidential([]string{line}, 0) {
 			t.Skip()
 		}
-		s := NewSource()
+		s := NewSource(nil)
 		s.files["f"] = []string{line}
 		got, ok := s.line(diag.Position{File: "f", Line: 1, Column: column})
 		if !ok || got.wide == 0 {

@@ -67,7 +67,7 @@ const redraw = 100 * time.Millisecond
 // NewLive makes a live view on a terminal. size gives its width and height in characters. Close it to
 // leave the terminal tidy.
 func NewLive(w io.Writer, o Options, size func() (width, height int)) *Live {
-	l := &Live{o: o, p: paint{o.Color}, size: size, now: time.Now, w: w, running: map[runKey]*running{}, source: NewSource(), stop: make(chan struct{})}
+	l := &Live{o: o, p: paint{o.Color}, size: size, now: time.Now, w: w, running: map[runKey]*running{}, source: NewSource(o.Secrets), stop: make(chan struct{})}
 	l.begun = l.now()
 	l.stopped.Go(l.tick)
 	return l

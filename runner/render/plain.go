@@ -24,7 +24,7 @@ type Plain struct {
 
 // NewPlain makes a sink that writes plain lines to w.
 func NewPlain(w io.Writer, o Options) *Plain {
-	return &Plain{w: w, o: o, p: paint{o.Color}, source: NewSource()}
+	return &Plain{w: w, o: o, p: paint{o.Color}, source: NewSource(o.Secrets)}
 }
 
 // Record shows one record.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/pegbook/pegbook/runner/event"
+	"github.com/pegbook/pegbook/runner/secret"
 )
 
 // Options say how a run is shown.
@@ -20,6 +21,8 @@ type Options struct {
 	Diff bool
 	// Color uses ANSI colours. Nothing is told by colour alone.
 	Color bool
+	// Secrets are masked in lines of the user's files; in events they have been already.
+	Secrets *secret.Set
 }
 
 // paint is the colours in use; the zero value paints nothing.

@@ -13,17 +13,21 @@ import (
 	"golang.org/x/text/width"
 
 	"github.com/pegbook/pegbook/runner/diag"
+	"github.com/pegbook/pegbook/runner/secret"
 )
 
 // Source gives lines of the user's files to show below a diagnostic. It reads a file when a line of it is
 // asked for, once. What may be a secret is not given out: vaulted files and values, and values of names
 // that promise a secret.
 type Source struct {
-	files map[string][]string
+	files   map[string][]string
+	secrets *secret.Set
 }
 
-// NewSource makes a Source.
-func NewSource() *Source { return &Source{files: map[string][]string{}} }
+// NewSource makes a Source that gives out no line with one of the secrets; nil has none.
+func NewSource(known *secret.Set) *Source {
+	return &Source{files: map[string][]string{}, secrets: known}
+}
 
 // maxSourceFile is the size up to which a file is read to show a line of it.
 const maxSourceFile = 16 << 20
@@ -54,10 +58,13 @@ func (s *Source) Line(at diag.Position) (text string, end int) {
 		return "", 0
 	}
 	lines := s.lines(at.File)
-	if at.Line > len(lines) || secret(lines, at.Line-1) {
+	if at.Line > len(lines) || confidential(lines, at.Line-1) {
 		return "", 0
 	}
 	text = strings.TrimSuffix(lines[at.Line-1], "\r")
+	if s.secrets.Text(text) != text {
+		return "", 0
+	}
 	if at.Column > 0 {
 		end = at.Column + extent([]rune(text), at.Column-1)
 	}
@@ -194,9 +201,9 @@ var (
 	vaulted    = regexp.MustCompile(`!vault\b|\$ANSIBLE_VAULT`)
 )
 
-// secret says whether a line must not be shown: it, or one that it stands below, is a vaulted value or has
+// confidential says whether a line must not be shown: it, or one that it stands below, is a vaulted value or has
 // a name that promises a secret. A value that is only a template, or true or false, is none.
-func secret(lines []string, i int) bool {
+func confidential(lines []string, i int) bool {
 	if hides(lines[i]) {
 		return true
 	}

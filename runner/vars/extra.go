@@ -8,14 +8,16 @@ import (
 
 	"github.com/pegbook/pegbook/runner/diag"
 	"github.com/pegbook/pegbook/runner/internal/document"
+	"github.com/pegbook/pegbook/runner/vault"
 )
 
-// ParseExtra reads the argument of one -e: k=v pairs (shell quoting, strings), a YAML or JSON mapping, or @file.
-func ParseExtra(arg string) (*Values, diag.List) {
+// ParseExtra reads the argument of one -e: k=v pairs (shell quoting, strings), a YAML or JSON mapping, or @file,
+// which keys open when it is encrypted.
+func ParseExtra(arg string, keys *vault.Keyring) (*Values, diag.List) {
 	var problems diag.List
 	at := diag.Position{File: "-e", Line: 1, Column: 1}
 	if path, ok := strings.CutPrefix(arg, "@"); ok {
-		vs, err := ReadFile(path, &problems)
+		vs, err := ReadFile(path, keys, &problems)
 		if err != nil {
 			problems.Add(diag.Position{File: "-e"}, "give @ and the name of a YAML or JSON file", "%v", cutPathError(err))
 			return &Values{}, problems

@@ -106,7 +106,7 @@ func FuzzExtra(f *testing.F) {
 		if strings.HasPrefix(arg, "@") {
 			t.Skip() // would read files of this machine
 		}
-		vs, problems := ParseExtra(arg)
+		vs, problems := ParseExtra(arg, nil)
 		if vs == nil {
 			t.Fatal("no values")
 		}

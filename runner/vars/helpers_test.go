@@ -12,6 +12,7 @@ import (
 	"gopkg.in/yaml.v3"
 
 	"github.com/pegbook/pegbook/runner/diag"
+	"github.com/pegbook/pegbook/runner/vault"
 )
 
 // node is the top value of a YAML text.
@@ -59,7 +60,10 @@ func show(d Data, err error) string {
 type inMemory struct {
 	hosts map[string]*Scope
 	files map[string]string
+	keys  *vault.Keyring
 }
+
+func (w *inMemory) Keyring() *vault.Keyring { return w.keys }
 
 func (w *inMemory) HostScope(host string) (*Scope, bool) { s, ok := w.hosts[host]; return s, ok }
 

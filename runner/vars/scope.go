@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 
 	"github.com/pegbook/pegbook/runner/diag"
+	"github.com/pegbook/pegbook/runner/vault"
 )
 
 // Layer is where a variable stands in the order of precedence; a higher layer hides a lower one. The
@@ -46,7 +47,10 @@ type World interface {
 	// Select gives the names of the hosts that a pattern selects.
 	Select(pattern string) ([]string, error)
 	// ReadFile reads a file of the control node by a name relative to the playbook or role (lookup_file).
+	// A file that is encrypted is opened.
 	ReadFile(name string) ([]byte, error)
+	// Keyring is the passwords that open encrypted values; nil for none.
+	Keyring() *vault.Keyring
 }
 
 // Scope is what names mean for one host at one moment. It is immutable: With gives a new one that

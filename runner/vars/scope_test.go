@@ -269,7 +269,7 @@ func TestParseExtra(t *testing.T) {
 		{`a=1 a=2`, `{"a":"2"}`},
 		{``, `{}`},
 	} {
-		vs, problems := ParseExtra(c.arg)
+		vs, problems := ParseExtra(c.arg, nil)
 		require.Empty(t, problems, c.arg)
 		s := NewScope(nil).With(ExtraVars, vs).With(PlayVars, valuesOf(t, "x: X"))
 		got := map[string]Data{}
@@ -293,7 +293,7 @@ func TestExtraProblems(t *testing.T) {
 		{`@no-such-file`, `-e: no-such-file cannot be read: no such file or directory (give @ and the name of a YAML or JSON file)`},
 		{`x=1 a={{ nofunc }}`, `-e:1:10: no function is called "nofunc" (write {{ .nofunc }})`},
 	} {
-		_, problems := ParseExtra(c.arg)
+		_, problems := ParseExtra(c.arg, nil)
 		require.Len(t, problems, 1, c.arg)
 		assert.True(t, strings.HasPrefix(problems[0].Error(), c.want), "%s: %v", c.arg, problems[0])
 	}
@@ -305,22 +305,22 @@ func TestReadFileProblems(t *testing.T) {
 		"a: [":                              "1:1: a quote or bracket that opens here is not closed",
 		"a: 1\na: 2":                        "2:1: \"a\" stands twice in this mapping, first on line 1",
 		"a: 1\nb:\n- {":                     "3:1: a quote or bracket that opens here is not closed",
-		"$ANSIBLE_VAULT;1.1;AES256\n3131\n": "1:1: the file is encrypted with ansible-vault, which pegbook cannot read (" + vaultHint + ")",
+		"$ANSIBLE_VAULT;1.1;AES256\n3131\n": "2:1: the encrypted text is damaged: it has no salt, HMAC and ciphertext",
 		"a: 1\n---\nb: 2\n":                 "2:1: a second document begins here",
 	} {
 		require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
 		var problems diag.List
-		_, err := ReadFile(path, &problems)
+		_, err := ReadFile(path, nil, &problems)
 		require.NoError(t, err)
 		require.Len(t, problems, 1, text)
 		assert.True(t, strings.HasPrefix(strings.TrimPrefix(problems[0].Error(), path+":"), want), "%q: %v", text, problems[0])
 	}
 	require.NoError(t, os.WriteFile(path, []byte("# nothing\n"), 0o600))
 	var problems diag.List
-	vs, err := ReadFile(path, &problems)
+	vs, err := ReadFile(path, nil, &problems)
 	require.NoError(t, err)
 	assert.Empty(t, problems)
 	assert.Zero(t, vs.Len())
-	_, err = ReadFile(path+".no", &problems)
+	_, err = ReadFile(path+".no", nil, &problems)
 	assert.ErrorIs(t, err, os.ErrNotExist)
 }

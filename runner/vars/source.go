@@ -8,6 +8,7 @@ import (
 	"gopkg.in/yaml.v3"
 
 	"github.com/pegbook/pegbook/runner/diag"
+	"github.com/pegbook/pegbook/runner/vault"
 )
 
 // source is a text that was compiled and where it came from.
@@ -102,7 +103,7 @@ func (s *source) file(limit int64) string {
 		return ""
 	}
 	raw, err := os.ReadFile(s.at.File)
-	if err != nil {
+	if err != nil || vault.Sealed(raw) {
 		return ""
 	}
 	return string(raw)

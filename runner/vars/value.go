@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/pegbook/pegbook/runner/diag"
+	"github.com/pegbook/pegbook/runner/vault"
 )
 
 // Value is a value as a user wrote it: a scalar, list or mapping whose texts may be templates, with
@@ -20,6 +21,9 @@ type node struct {
 	data   any // when static
 	raw    string
 	prog   *program // of a template
+	sealed *sealed  // of a value that is encrypted in the file
+	// secret is set for a template that stands in an encrypted file: what it gives is a secret as well.
+	secret *vault.Keyring
 	items  []Value
 	fields []Field
 	size   int // how many nodes it has when every alias is written out
@@ -94,7 +98,8 @@ func (v Value) Raw() string {
 	return v.n.raw
 }
 
-// Templated says whether any part of the value depends on variables.
+// Templated says whether any part of the value is known in the run only: because it depends on variables, or is
+// encrypted.
 func (v Value) Templated() bool { return v.n != nil && !v.n.static }
 
 // Static is the value when it is not Templated; false otherwise. A value that was not given is null.
@@ -135,6 +140,8 @@ func (v Value) kindName() string {
 		return "mapping"
 	case v.n.prog != nil:
 		return "template"
+	case v.n.sealed != nil:
+		return "encrypted value"
 	}
 	return kindOf(v.n.data)
 }
@@ -175,7 +182,12 @@ func (v Value) resolve(s *Scope, t *trail) (any, error) {
 		if err != nil {
 			return nil, v.placed(err)
 		}
+		if text, ok := got.(string); ok && v.n.secret != nil {
+			v.n.secret.Secrets().Add(text)
+		}
 		return got, nil
+	case v.n.sealed != nil:
+		return v.unseal(s)
 	case v.n.kind == kindList:
 		return v.resolveList(s, t)
 	}

@@ -6,12 +6,12 @@ import (
 	"os"
 	"regexp"
 	"slices"
-	"strings"
 
 	"gopkg.in/yaml.v3"
 
 	"github.com/pegbook/pegbook/runner/diag"
 	"github.com/pegbook/pegbook/runner/internal/document"
+	"github.com/pegbook/pegbook/runner/vault"
 )
 
 // Values are named variables, in the order they were written. The zero value is empty; nil is, too.
@@ -80,25 +80,30 @@ var namePattern = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 func IsName(name string) bool { return namePattern.MatchString(name) }
 
 // ReadFile reads a YAML or JSON file of variables. A file that is not there is fs.ErrNotExist.
-func ReadFile(path string, problems *diag.List) (*Values, error) {
+// keys open one that is encrypted, whose values are then secrets.
+func ReadFile(path string, keys *vault.Keyring, problems *diag.List) (*Values, error) {
 	raw, err := os.ReadFile(path)
 	if err != nil {
 		return nil, err
 	}
-	return ParseFile(path, raw, problems), nil
+	return ParseFile(path, raw, keys, problems), nil
 }
 
 // ParseFile is ReadFile for text that is read already.
-func ParseFile(path string, raw []byte, problems *diag.List) *Values {
-	if strings.HasPrefix(string(raw), "$ANSIBLE_VAULT;") {
-		problems.Add(diag.Position{File: path, Line: 1, Column: 1}, vaultHint, "the file is encrypted with ansible-vault, which pegbook cannot read")
+func ParseFile(path string, raw []byte, keys *vault.Keyring, problems *diag.List) *Values {
+	text, encrypted, ok := OpenFile(path, raw, keys, problems)
+	if !ok {
 		return &Values{}
 	}
-	n := document.Parse(raw, path, problems)
+	n := document.Parse(text, path, problems)
 	if n == nil {
 		return &Values{}
 	}
-	return InventoryValues(n, path, problems)
+	vs := InventoryValues(n, path, problems)
+	if encrypted {
+		vs = vs.Secret(keys)
+	}
+	return vs
 }
 
 // ValuesOf makes variables of data that is never expanded, in name order.

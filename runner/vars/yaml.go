@@ -13,8 +13,6 @@ import (
 	"github.com/pegbook/pegbook/runner/diag"
 )
 
-const vaultHint = "decrypt it, or keep the secret in a file that only you can read and take it with lookup_file"
-
 // maxNodes bounds a value whose aliases are written out, against files made to blow up.
 const maxNodes = 1_000_000
 
@@ -60,8 +58,7 @@ func (r *nodeReader) value(n *yaml.Node) Value {
 	var v Value
 	switch {
 	case explicitTag(n) == "!vault" || explicitTag(n) == "!vault-encrypted":
-		r.problems.Add(r.at(n), vaultHint, "the value is encrypted with ansible-vault, which pegbook cannot read")
-		v = r.static(n, nil)
+		v = r.sealed(n)
 	case n.Kind == yaml.SequenceNode:
 		v = r.list(n)
 	case n.Kind == yaml.MappingNode:
@@ -148,6 +145,9 @@ func (r *nodeReader) checkTag(n *yaml.Node, own string) {
 func (r *nodeReader) mapping(n *yaml.Node) Value {
 	defer r.unsafe(n)()
 	r.checkTag(n, "!!map")
+	if v, ok := r.sealedJSON(n); ok {
+		return v
+	}
 	out := &node{at: r.at(n), kind: kindMapping, static: true, size: 1}
 	if r.isBareTemplate(n) {
 		r.problems.Add(r.at(n), `write key: "{{ … }}"`, "a value that begins with {{ must stand in quotes")
