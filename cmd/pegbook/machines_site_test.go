@@ -35,12 +35,18 @@ const (
 // startSite starts machines; they are gone when the test is over, however it ends.
 func startSite(t *testing.T, count int) *site {
 	t.Helper()
+	return startSiteIn(t, count, machinesNet, lastMachinesNet)
+}
+
+// startSiteIn starts machines in the first of some nets that is free.
+func startSiteIn(t *testing.T, count, first, last int) *site {
+	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("hosts with systemd need root (network namespaces, overlay mounts): run the tests as root")
 	}
 	var m *machines.Machines
 	err := machines.ErrInUse
-	for n := machinesNet; n <= lastMachinesNet && errors.Is(err, machines.ErrInUse); n++ {
+	for n := first; n <= last && errors.Is(err, machines.ErrInUse); n++ {
 		dir := filepath.Join("/var/tmp", fmt.Sprintf("pegbook-machines-%d", n))
 		m, err = machines.Start(t.Context(), machines.Options{Dir: dir, Count: count, Net: n})
 	}

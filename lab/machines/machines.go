@@ -164,6 +164,8 @@ func (m *Machines) boot(ctx context.Context, machine Machine) error {
 	cmd := exec.Command("/bin/sh", "-ec", `for group in $1; do echo $$ >"$group/cgroup.procs"; done; shift; exec "$@"`, "sh",
 		strings.Join(groups, " "), "systemd-nspawn", "-q", "--register=no", "--keep-unit", "--machine="+machine.Name,
 		"--network-namespace-path=/run/netns/"+machine.netns, "-D", machine.Root, "--boot")
+	// The machine's network is its own, and so are the kernel's parameters for it.
+	cmd.Env = append(os.Environ(), "SYSTEMD_NSPAWN_API_VFS_WRITABLE=network")
 	cmd.Stdout, cmd.Stderr = log, log
 	// A test that runs out of time runs no clean-up: then the machine at least shuts down.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGTERM}

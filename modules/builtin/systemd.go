@@ -261,6 +261,9 @@ func findUnit(ctx context.Context, host modules.Host, u unit) error {
 		return err
 	}
 	if !slices.ContainsFunc(files, func(f modules.File) bool { return f.Kind != modules.Missing }) {
+		if _, ok := host.Predicted("packages/new"); ok {
+			return fmt.Errorf("a package that this run would install may bring %s: %w", u.name, modules.ErrUnpredicted)
+		}
 		return fmt.Errorf("there is no unit %s on the host; write its file first, or use daemon", u.name)
 	}
 	maps.Copy(u.properties, map[string]string{"LoadState": "loaded", "ActiveState": "inactive", "UnitFileState": "disabled", "NeedDaemonReload": "yes"})

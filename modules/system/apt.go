@@ -77,6 +77,8 @@ type aptTask struct {
 	note  func(string, ...any)
 	// update says that lists are fetched first.
 	update bool
+	// newLists says that an earlier task of a check-mode run would have fetched them.
+	newLists bool
 	// missing are packages that the lists do not have.
 	missing []string
 }
@@ -90,9 +92,11 @@ func proposeApt(ctx context.Context, call *modules.Call, args aptArgs) (*modules
 		return nil, err
 	}
 	p := &modules.Proposal{Output: t.out, Predicts: map[string]string{}}
-	if t.update && !t.works() {
-		p.Diff = append(p.Diff, modules.Diff{Subject: "package lists", Note: "are fetched"})
+	if t.update {
 		p.Predicts[listsKey] = "new"
+		if !t.works() {
+			p.Diff = append(p.Diff, modules.Diff{Subject: "package lists", Note: "are fetched"})
+		}
 	}
 	steps, err := t.plan(ctx, call.Host)
 	if err != nil {
@@ -170,7 +174,7 @@ type step struct {
 	verb []string
 	what []string
 	// acts is what it would do, by its own word.
-	acts []aptAct
+	acts []packageAct
 	// marks are packages that are there and only become wanted by themselves.
 	marks []string
 }

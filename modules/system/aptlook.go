@@ -134,8 +134,8 @@ func (t *aptTask) look(ctx context.Context, host modules.Host) error {
 		updated := false
 		t.out.Updated, t.out.UpdateTime = &updated, &t.host.stamp
 	}
-	_, predicted := host.Predicted(listsKey)
-	if predicted || t.host.now-t.host.stamp <= int64(t.Valid) && t.Valid > 0 {
+	_, t.newLists = host.Predicted(listsKey)
+	if t.newLists || t.host.now-t.host.stamp <= int64(t.Valid) && t.Valid > 0 {
 		t.update = false
 	}
 	return nil
@@ -250,13 +250,13 @@ func (t *aptTask) installed() []string {
 	return slices.Compact(names)
 }
 
-// aptAct is one thing that apt-get would do.
-type aptAct struct {
+// packageAct is one thing that apt-get would do.
+type packageAct struct {
 	name, before, after string
 	note                string
 }
 
-func (a aptAct) diff() modules.Diff {
+func (a packageAct) diff() modules.Diff {
 	d := modules.Diff{Subject: "package " + a.name, Note: a.note}
 	switch {
 	case a.note != "":
@@ -278,16 +278,16 @@ var aptInst = regexp.MustCompile(`^Inst (\S+)(?: \[([^\]]*)\])? \((\S+)`)
 var aptRemv = regexp.MustCompile(`^(Remv|Purg) (\S+)(?: \[([^\]]*)\])?`)
 
 // readActs reads what apt-get --simulate prints.
-func readActs(text string) []aptAct {
-	var acts []aptAct
+func readActs(text string) []packageAct {
+	var acts []packageAct
 	gone := map[string]bool{}
 	for _, line := range lines(text) {
 		if m := aptInst.FindStringSubmatch(line); m != nil {
-			acts = append(acts, aptAct{name: m[1], before: m[2], after: m[3]})
+			acts = append(acts, packageAct{name: m[1], before: m[2], after: m[3]})
 		}
 		if m := aptRemv.FindStringSubmatch(line); m != nil && !gone[m[2]] {
 			gone[m[2]] = true
-			acts = append(acts, aptAct{name: m[2], before: m[3]})
+			acts = append(acts, packageAct{name: m[2], before: m[3]})
 		}
 	}
 	return acts
@@ -295,6 +295,12 @@ func readActs(text string) []aptAct {
 
 // simulate asks apt-get what a step would do. It takes no lock and changes nothing.
 func (t *aptTask) simulate(ctx context.Context, host modules.Host, s *step) error {
+	if t.State == "absent" && !slices.ContainsFunc(s.what, func(name string) bool { return !t.host.predicted[name] }) {
+		for _, name := range s.what {
+			s.acts = append(s.acts, packageAct{name: name, before: t.host.packages[name].version})
+		}
+		return nil
+	}
 	for _, text := range s.what {
 		name, _, _ := strings.Cut(text, "=")
 		if have := t.host.packages[name]; t.host.predicted[name] && have.installed() {
@@ -308,7 +314,7 @@ func (t *aptTask) simulate(ctx context.Context, host modules.Host, s *step) erro
 	if err != nil {
 		return t.unknown(ctx, host, s, err)
 	}
-	s.acts = slices.DeleteFunc(readActs(string(out.Stdout)), func(act aptAct) bool {
+	s.acts = slices.DeleteFunc(readActs(string(out.Stdout)), func(act packageAct) bool {
 		version, ok := host.Predicted(packageKey(act.name))
 		return ok && version == act.after
 	})
@@ -332,7 +338,7 @@ func (t *aptTask) unknown(ctx context.Context, host modules.Host, s *step, err e
 		return err
 	}
 	all := aptUnknown.FindAllStringSubmatch(string(exit.Stderr), -1)
-	if !t.update || len(all) == 0 {
+	if !t.update && !t.newLists || len(all) == 0 {
 		return t.explain(ctx, host, err)
 	}
 	rest := slices.Clone(s.what)
@@ -439,7 +445,7 @@ func (t *aptTask) cleaning(ctx context.Context, host modules.Host, steps []step)
 		s := &steps[i]
 		switch {
 		case slices.Equal(s.verb, []string{"clean"}) && t.host.fetched > 0:
-			s.acts = []aptAct{{note: fmt.Sprintf("files go: %d", t.host.fetched)}}
+			s.acts = []packageAct{{note: fmt.Sprintf("files go: %d", t.host.fetched)}}
 		case slices.Equal(s.verb, []string{"autoclean"}):
 			cmd := script(t.aptGet("--simulate", "autoclean"))
 			cmd.ReadOnly = true
@@ -448,7 +454,7 @@ func (t *aptTask) cleaning(ctx context.Context, host modules.Host, steps []step)
 				return t.explain(ctx, host, err)
 			}
 			if n := strings.Count("\n"+string(out.Stdout), "\nDel "); n > 0 {
-				s.acts = []aptAct{{note: fmt.Sprintf("files go: %d", n)}}
+				s.acts = []packageAct{{note: fmt.Sprintf("files go: %d", n)}}
 			}
 		}
 	}

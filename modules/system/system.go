@@ -19,6 +19,6 @@ import "github.com/pegbook/pegbook/modules"
 // All lists the modules, by name.
 func All() []*modules.Module {
 	return []*modules.Module{
-		AuthorizedKey(), Cron(), Group(), Hostname(), Mount(), PamLimits(), Sysctl(), User(),
+		Apt(), AuthorizedKey(), Cron(), Dnf(), Group(), Hostname(), Mount(), Package(), PamLimits(), Sysctl(), User(), Yum(),
 	}
 }
