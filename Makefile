@@ -4,7 +4,7 @@ GO ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS := -s -w -X main.version=$(VERSION)
 
-.PHONY: help build generate demo demo-clean test conformance setup lint bench e2e fuzz clean
+.PHONY: help build generate demo demo-clean test conformance setup lint docs bench e2e fuzz clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -34,6 +34,9 @@ conformance: generate ## what Ansible's keywords mean: pegbook against recorded 
 
 lint: ## gofmt, go vet and the small set of golangci-lint checks
 	@scripts/lint
+
+docs: generate ## write docs/reference from the program: modules, keywords, functions, commands
+	@$(GO) generate ./cmd/pegbook
 
 bench: build ## the speed table: pegbook beside its peers and the raw limit of SSH
 	@scripts/bench

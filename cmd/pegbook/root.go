@@ -83,6 +83,7 @@ func newRootCmd(a *app) *cobra.Command {
 		newKeywordsCmd(a),
 		newSchemaCmd(a),
 		newLabCmd(a),
+		newDocsCmd(),
 	)
 	friendly(root)
 	return root

@@ -52,6 +52,7 @@ func (o *selectOptions) flags(cmd *cobra.Command) {
 	f.StringSliceVar(&o.skipTags, "skip-tags", nil, "no tasks with one of these tags")
 	f.StringVar(&o.startAt, "start-at-task", "", "pass over every task before the one of this name")
 	f.StringArrayVar(&o.rolesPath, "roles-path", nil, "more folders to find roles in (default $PEGBOOK_ROLES_PATH)")
+	o.completion(cmd)
 }
 
 func (o *selectOptions) connectionFlags(cmd *cobra.Command) {
