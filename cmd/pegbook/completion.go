@@ -36,7 +36,7 @@ func (o *selectOptions) readInventory(ctx context.Context, args []string) *inven
 	if len(args) > 0 {
 		dir = args[0]
 	}
-	inv, problems := loadFor(ctx, o.inventory, dir)
+	inv, problems := o.load(ctx, dir)
 	if problems.Failed() {
 		return nil
 	}
