@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"gopkg.in/yaml.v3"
 
+	"github.com/pegbook/pegbook/runner/playbook"
 	"github.com/pegbook/pegbook/runner/schema"
 )
 
@@ -105,6 +106,27 @@ func yamlFiles(t *testing.T, root string) []string {
 		return err
 	}))
 	return out
+}
+
+func TestSchemasFitTheExampleOfEveryKeyword(t *testing.T) {
+	text, err := schemaText("playbook")
+	require.NoError(t, err)
+	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(text))
+	require.NoError(t, err)
+	c := jsonschema.NewCompiler()
+	require.NoError(t, c.AddResource("playbook.json", doc))
+	for _, k := range playbook.KeywordDocs() {
+		if k.Refused != "" {
+			continue
+		}
+		one, err := c.Compile("playbook.json#/$defs/keyword-" + k.Name)
+		require.NoError(t, err)
+		example, ok := plainJSON(t, k.Example).(map[string]any)
+		require.True(t, ok, k.Name)
+		if err := one.Validate(example[k.Name]); err != nil {
+			t.Errorf("%s: %v", k.Example, err)
+		}
+	}
 }
 
 func TestSchemasFitEveryShippedFile(t *testing.T) {

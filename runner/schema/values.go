@@ -47,6 +47,8 @@ func keywordNode(k playbook.KeywordDoc) *Node {
 		n.Type = append(n.Type, "string")
 	case k.Takes == playbook.TakesPrompts:
 		n = &Node{Type: []string{"array", "null"}, Items: keysNode(k.Keys)}
+	case len(k.Keys) > 0 && k.Takes == playbook.TakesPrompts:
+		n = &Node{Type: []string{"array", "null"}, Items: keysNode(k.Keys)}
 	case len(k.Keys) > 0:
 		n = keysNode(k.Keys)
 		if k.Name == "loop_control" {
