@@ -2,17 +2,19 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
-	"io"
 	"os"
-	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
+	"github.com/pegbook/pegbook/runner"
 	"github.com/pegbook/pegbook/runner/diag"
 	"github.com/pegbook/pegbook/runner/inventory"
+	"github.com/pegbook/pegbook/runner/playbook"
 	"github.com/pegbook/pegbook/runner/render"
+	"github.com/pegbook/pegbook/runner/vars"
 )
 
 // addInventoryFlag gives a verb -i; without it PEGBOOK_INVENTORY (comma between paths) counts.
@@ -26,20 +28,27 @@ type inventoryOptions struct {
 	vault   vaultOptions
 }
 
-// loadInventory reads the sources and shows warnings.
-func (a *app) loadInventory(ctx context.Context, o inventoryOptions, playbookDir string) (*inventory.Inventory, error) {
+func (o *inventoryOptions) flags(cmd *cobra.Command) {
+	addInventoryFlag(cmd, &o.sources)
+	o.vault.flags(cmd)
+}
+
+// loadInventory reads the sources and shows warnings; what it gives can be explored.
+func (a *app) loadInventory(ctx context.Context, o inventoryOptions, playbookDir string) (runner.Inputs, error) {
 	keys, err := a.keyring(ctx, o.vault)
 	if err != nil {
-		return nil, err
+		return runner.Inputs{}, err
 	}
 	sources := o.sources
 	if len(sources) == 0 {
-		if env := os.Getenv("PEGBOOK_INVENTORY"); env != "" {
-			sources = strings.Split(env, ",")
+		env := os.Getenv("PEGBOOK_INVENTORY")
+		if env == "" {
+			return runner.Inputs{}, errNoInventory
 		}
+		sources = strings.Split(env, ",")
 	}
 	inv, problems := inventory.Load(ctx, inventory.Options{Sources: sources, PlaybookDir: playbookDir, Vault: keys})
-	return inv, a.warned(oneVaultProblem(problems))
+	return runner.Inputs{Inventory: inv, Files: playbook.Options{Vault: keys}}, a.warned(oneVaultProblem(problems))
 }
 
 // warned shows what are only warnings and gives the rest as an error.
@@ -48,127 +57,100 @@ func (a *app) warned(problems diag.List) error {
 		return problems
 	}
 	if len(problems) > 0 {
-		render.Diagnostics(a.err, problems, a.look())
+		render.Diagnostics(a.err, problems, color(a.err))
 	}
 	return nil
 }
 
 func newInventoryCmd(a *app) *cobra.Command {
-	var o inventoryOptions
 	cmd := &cobra.Command{
 		Use:   "inventory",
-		Short: "Show the inventory: list [PATTERN], graph, host NAME",
-	}
-	list := &cobra.Command{
-		Use:   "list [PATTERN]",
-		Short: "List hosts with their groups",
-		Args:  cobra.MaximumNArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			inv, err := a.loadInventory(cmd.Context(), o, "")
-			if err != nil {
-				return err
-			}
-			pattern := "all"
-			if len(args) == 1 {
-				pattern = args[0]
-			}
-			hosts, problems := inv.Select(pattern, diag.Position{})
-			if err := a.warned(problems); err != nil {
-				return err
-			}
-			for _, h := range hosts {
-				fmt.Fprintf(a.out, "%s  %s\n", h.Name, strings.Join(h.Groups, " "))
-			}
-			return nil
-		},
-	}
-	graph := &cobra.Command{
-		Use:   "graph",
-		Short: "Show groups and hosts as a tree",
+		Short: "Show the inventory: list [PATTERN], graph [GROUP], host NAME",
 		Args:  cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			inv, err := a.loadInventory(cmd.Context(), o, "")
-			if err != nil {
-				return err
-			}
-			writeGroup(a.out, inv, "all", 0, nil)
-			return nil
-		},
+		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	host := &cobra.Command{
-		Use:   "host NAME",
-		Short: "Show a host's variables with their places",
-		Args:  cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			inv, err := a.loadInventory(cmd.Context(), o, "")
-			if err != nil {
-				return err
-			}
-			return a.showHost(a.out, inv, args[0])
-		},
-	}
-	for _, sub := range []*cobra.Command{list, graph, host} {
-		addInventoryFlag(sub, &o.sources)
-		o.vault.flags(sub)
-		cmd.AddCommand(sub)
-	}
+	cmd.AddCommand(newInventoryListCmd(a), newInventoryGraphCmd(a), newInventoryHostCmd(a))
 	return cmd
 }
 
-// writeGroup writes a group, its children and the hosts that are in none of these. seen keeps a group
-// that is below itself from going on for ever.
-func writeGroup(w io.Writer, inv *inventory.Inventory, group string, depth int, seen []string) {
-	indent := strings.Repeat("  ", depth)
-	fmt.Fprintf(w, "%s@%s\n", indent, group)
-	if slices.Contains(seen, group) {
-		return
+// hostNamed gives a host of an inventory, or an error that names the nearest.
+func hostNamed(inv *inventory.Inventory, name string) (*inventory.Host, error) {
+	if h, ok := inv.Host(name); ok {
+		return h, nil
 	}
-	below := map[string]bool{}
-	for _, child := range inv.Children(group) {
-		writeGroup(w, inv, child, depth+1, append(seen, group))
-		hosts, _ := inv.Group(child)
-		for _, h := range hosts {
-			below[h.Name] = true
-		}
+	var names []string
+	for _, h := range inv.Hosts() {
+		names = append(names, h.Name)
 	}
-	hosts, _ := inv.Group(group)
-	for _, h := range hosts {
-		if !below[h.Name] {
-			fmt.Fprintf(w, "%s  %s\n", indent, h.Name)
-		}
+	hint := "pegbook inventory list shows them"
+	if near := diag.Nearest(name, names); near != "" {
+		hint = fmt.Sprintf("did you mean %q?", near)
 	}
+	return nil, fmt.Errorf("there is no host %q; %s", name, hint)
 }
 
-func (a *app) showHost(w io.Writer, inv *inventory.Inventory, name string) error {
-	h, ok := inv.Host(name)
-	if !ok {
-		var names []string
-		for _, h := range inv.Hosts() {
-			names = append(names, h.Name)
-		}
-		return fmt.Errorf("there is no host %q; %s", name, orElse(diag.Nearest(name, names), "pegbook inventory list shows them"))
-	}
-	fmt.Fprintf(w, "%s  in %s\n", h.Name, strings.Join(h.Groups, " "))
-	names := slices.Clone(h.Vars.Names())
-	slices.Sort(names)
-	for _, name := range names {
-		value, _ := h.Vars.Get(name)
-		text := value.Raw()
-		if text == "" {
-			if data, ok := value.Static(); ok {
-				text = string(data.JSON())
-			}
-		}
-		if value.Sealed() || a.secrets.Text(text) != text || secretName(name) {
-			text = "(not shown)"
-		}
-		fmt.Fprintf(w, "  %s: %s    # %s\n", name, render.Clean(text, false), value.Position())
-	}
-	return nil
+// hidden is what is shown in place of a secret.
+const hidden = "(not shown)"
+
+// secret says whether a value must not be shown: it comes out of a vault, or its name says so.
+func (a *app) secret(name string, written vars.Value, d vars.Data) bool {
+	text := d.Text()
+	return secretName(name) || written.Sealed() || a.secrets.Text(text) != text
 }
 
 // secretName says whether a variable's name promises a secret.
 func secretName(name string) bool {
 	name = strings.ToLower(name)
-	return strings.Contains(name, "password") || strings.Contains(name, "_pass") || strings.Contains(name, "secret") || strings.Contains(name, "token")
+	for _, word := range []string{"password", "_pass", "secret", "token", "passphrase"} {
+		if strings.Contains(name, word) {
+			return true
+		}
+	}
+	return false
 }
+
+// definitionJSON is a definition of a variable as --json prints it.
+type definitionJSON struct {
+	Value json.RawMessage `json:"value"`
+	// Error says why there is no value; Written is a template as it stands.
+	Error   string `json:"error,omitempty"`
+	Written string `json:"written,omitempty"`
+	Layer   string `json:"layer"`
+	diag.Position
+}
+
+// variableJSON is a variable as --json prints it.
+type variableJSON struct {
+	Name string `json:"name"`
+	definitionJSON
+	Hides []definitionJSON `json:"hides"`
+}
+
+func (a *app) definitionJSON(name string, d runner.Definition) definitionJSON {
+	out := definitionJSON{Value: d.Value.JSON(), Layer: d.Layer, Position: d.Written.Position()}
+	if a.secret(name, d.Written, d.Value) {
+		out.Value = vars.Of(hidden).JSON()
+		return out
+	}
+	if d.Err != nil {
+		out.Error = whyNot(d.Err)
+	}
+	if d.Written.Templated() {
+		out.Written = d.Written.Raw()
+	}
+	return out
+}
+
+func (a *app) variablesJSON(all []runner.Variable) []variableJSON {
+	out := make([]variableJSON, len(all))
+	for i, v := range all {
+		out[i] = variableJSON{Name: v.Name, definitionJSON: a.definitionJSON(v.Name, v.Definition), Hides: []definitionJSON{}}
+		for _, d := range v.Hides {
+			out[i].Hides = append(out[i].Hides, a.definitionJSON(v.Name, d))
+		}
+	}
+	return out
+}
+
+// whyNot is why a value cannot be resolved, on one line.
+func whyNot(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }

@@ -77,6 +77,7 @@ func newRootCmd(a *app) *cobra.Command {
 		newValidateCmd(a),
 		newGraphCmd(a),
 		newInventoryCmd(a),
+		newVarsCmd(a),
 		newVaultCmd(a),
 		newModulesCmd(a),
 		newFunctionsCmd(a),

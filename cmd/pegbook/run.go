@@ -166,11 +166,7 @@ func (o *selectOptions) check(ctx context.Context, paths []string) (*runner.Plan
 	}
 	inv, problems := o.load(ctx, paths[0])
 	noInventory := problems.Failed()
-	rolesPath := o.rolesPath
-	if env := os.Getenv("PEGBOOK_ROLES_PATH"); env != "" && len(rolesPath) == 0 {
-		rolesPath = filepath.SplitList(env)
-	}
-	files := playbook.Options{RolesPath: rolesPath, Extra: extra, Vault: o.keys}
+	files := o.files(extra)
 	var books []*playbook.Playbook
 	for _, path := range paths {
 		book, found := playbook.Parse(path, files)
@@ -195,10 +191,22 @@ func (o *selectOptions) check(ctx context.Context, paths []string) (*runner.Plan
 	return plan, problems, nil
 }
 
+// files is how the files of playbooks are found and read.
+func (o *selectOptions) files(extra *vars.Values) playbook.Options {
+	rolesPath := o.rolesPath
+	if env := os.Getenv("PEGBOOK_ROLES_PATH"); env != "" && len(rolesPath) == 0 {
+		rolesPath = filepath.SplitList(env)
+	}
+	return playbook.Options{RolesPath: rolesPath, Extra: extra, Vault: o.keys}
+}
+
+// errNoInventory is for verbs that need hosts where nobody has said which there are.
+var errNoInventory = errors.New("no inventory was given, so there is no host to work on; write -i INVENTORY, or set PEGBOOK_INVENTORY")
+
 // needHosts refuses a plan without a host where nobody has said which hosts there are.
 func (o *selectOptions) needHosts(plan *runner.Plan) error {
 	if len(plan.Hosts()) == 0 && len(o.inventory) == 0 && os.Getenv("PEGBOOK_INVENTORY") == "" {
-		return errors.New("no inventory was given, so there is no host to work on; write -i INVENTORY, or set PEGBOOK_INVENTORY")
+		return errNoInventory
 	}
 	return nil
 }

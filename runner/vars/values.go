@@ -20,6 +20,7 @@ type Values struct {
 	// base lies below the entries and is shared, so that a host's few variables over its groups' many cost
 	// what the few do. nil for most; a base has none itself.
 	base    *Values
+	added   int // how many of the entries the base does not have
 	entries []entry
 	places  map[string]int // name → entry, when there are more than fewEntries
 }
@@ -186,20 +187,11 @@ func (vs *Values) Len() int {
 	if vs == nil {
 		return 0
 	}
-	n := len(vs.entries)
-	if vs.base != nil {
-		n += len(vs.base.entries)
-		for _, e := range vs.entries {
-			if vs.base.own(e.name) >= 0 {
-				n--
-			}
-		}
+	if vs.base == nil {
+		return len(vs.entries)
 	}
-	return n
+	return len(vs.base.entries) + vs.added
 }
-
-// empty is Len() == 0 without counting.
-func (vs *Values) empty() bool { return vs == nil || len(vs.entries) == 0 && vs.base == nil }
 
 // With gives a copy in which name has another value.
 func (vs *Values) With(name string, v Value) *Values {
@@ -216,11 +208,11 @@ const manyEntries = 16
 // only.
 func (vs *Values) Over(top *Values) *Values {
 	switch {
-	case top.empty() && vs == nil:
+	case top.Len() == 0 && vs == nil:
 		return &Values{}
-	case top.empty():
+	case top.Len() == 0:
 		return vs
-	case vs.empty():
+	case vs.Len() == 0:
 		return top
 	}
 	base, low := vs.base, vs
@@ -236,7 +228,13 @@ func (vs *Values) Over(top *Values) *Values {
 	if len(own.entries) > len(base.entries) {
 		return base.merged(own)
 	}
-	return &Values{base: base, entries: own.entries, places: own.places}
+	out := &Values{base: base, entries: own.entries, places: own.places}
+	for _, e := range own.entries {
+		if base.own(e.name) < 0 {
+			out.added++
+		}
+	}
+	return out
 }
 
 // merged is Over with everything in one piece.
