@@ -34,18 +34,23 @@ func (s *sources) addHosts(g *group, text string, v *vars.Values, at diag.Positi
 		s.problems.Add(at, "ranges are [1:9], [01:99], [a:z] or [0:100:10]", "%q: %v", text, err)
 		return
 	}
+	fresh := v
 	if port != "" {
 		n, err := strconv.Atoi(port)
 		if err != nil || n > 65535 {
 			s.problems.Add(at, "ports are numbers up to 65535", "%q: %s is no port", text, port)
 			return
 		}
-		v = over(vars.ValuesOf(map[string]vars.Data{"ansible_port": vars.Of(n)}), v)
+		fresh = over(vars.ValuesOf(map[string]vars.Data{"ansible_port": vars.Of(n)}), v)
 	}
 	for _, name := range names {
+		own := v
+		if _, known := s.hosts[name]; !known {
+			own = fresh // the port behind a name counts at its first mention
+		}
 		h := s.host(name)
-		if v.Len() > 0 {
-			h.vars = append(h.vars, v)
+		if own.Len() > 0 {
+			h.vars = append(h.vars, own)
 		}
 		g.add(h)
 	}

@@ -16,10 +16,29 @@ func iniValue(text string, line, column int) *yaml.Node {
 	p := literalReader{text: text, line: line, column: column}
 	p.space()
 	n := p.value(0)
+	if n != nil && p.next(',') {
+		n = p.tuple(n)
+	}
 	p.space()
 	if n == nil || p.at != len(text) && text[p.at] != '#' { // Python knows comments, too
 		p.at = 0
 		return p.node(text, yaml.DoubleQuotedStyle)
+	}
+	return n
+}
+
+// tuple reads what follows the first value and comma of a tuple without brackets.
+func (p *literalReader) tuple(first *yaml.Node) *yaml.Node {
+	n := &yaml.Node{Kind: yaml.SequenceNode, Tag: "!!seq", Line: first.Line, Column: first.Column, Content: []*yaml.Node{first}}
+	for p.space(); p.at < len(p.text) && p.text[p.at] != '#'; p.space() {
+		item := p.value(0)
+		if item == nil {
+			return nil
+		}
+		n.Content = append(n.Content, item)
+		if !p.next(',') {
+			break
+		}
 	}
 	return n
 }
@@ -55,7 +74,17 @@ func (p *literalReader) next(c byte) bool {
 	return false
 }
 
+// value reads one literal; its node stands where it begins.
 func (p *literalReader) value(depth int) *yaml.Node {
+	start := p.at
+	n := p.literal(depth)
+	if n != nil {
+		n.Column = p.column + start
+	}
+	return n
+}
+
+func (p *literalReader) literal(depth int) *yaml.Node {
 	if p.at >= len(p.text) || depth > 50 {
 		return nil
 	}
@@ -129,7 +158,6 @@ func plainFloat(f float64) string {
 // quoted is a text in quotes, and those that follow it: Python joins them.
 func (p *literalReader) quoted(raw bool) *yaml.Node {
 	var out strings.Builder
-	start := p.at
 	for p.at < len(p.text) && (p.text[p.at] == '"' || p.text[p.at] == '\'') {
 		if !p.quote(&out, raw) {
 			return nil
@@ -141,9 +169,7 @@ func (p *literalReader) quoted(raw bool) *yaml.Node {
 			break
 		}
 	}
-	n := p.node(out.String(), yaml.DoubleQuotedStyle)
-	n.Column = p.column + start
-	return n
+	return p.node(out.String(), yaml.DoubleQuotedStyle)
 }
 
 // quote reads one text with its quotes. False: it is not closed, or has an escape that is none.
@@ -180,6 +206,8 @@ func unescape(after string) (text string, n int, ok bool) {
 		return string("\a\b\f\n\r\t\v"[strings.IndexByte("abfnrtv", c)]), 1, true
 	case '\\', '\'', '"':
 		return string(c), 1, true
+	case 'N':
+		return "", 0, false // by the name of the character
 	case 'x', 'u', 'U':
 		digits := map[byte]int{'x': 2, 'u': 4, 'U': 8}[c]
 		if len(after) <= digits {

@@ -143,7 +143,7 @@ func (s *sources) scriptGroup(path string, e pair) []string {
 	if own != nil {
 		yamlReader{sources: s, path: path}.groupVars(g, own)
 	}
-	for _, child := range texts(children) {
+	for _, child := range s.scriptNames(children, at) {
 		s.below(g, s.group(child, at), at)
 	}
 	if hosts == nil {
@@ -157,24 +157,38 @@ func (s *sources) scriptHosts(g *group, list *yaml.Node, at diag.Position) []str
 		s.problems.Add(at, "", "the hosts of %q must be a list", g.name)
 		return nil
 	}
-	names := texts(list)
+	names := s.scriptNames(list, at)
 	for _, name := range names {
 		g.add(s.host(name))
 	}
 	return names
 }
 
-func texts(list *yaml.Node) []string {
+// scriptNames are the names in a list, if there is one.
+func (s *sources) scriptNames(list *yaml.Node, at diag.Position) []string {
 	if list == nil {
 		return nil
 	}
 	var out []string
 	for _, n := range list.Content {
-		if n.Kind == yaml.ScalarNode {
-			out = append(out, n.Value)
+		if n.Kind != yaml.ScalarNode || n.Tag != "!!str" || n.Value == "" {
+			s.problems.Add(at, "names of hosts and groups are texts", "a list of names holds what is no name: %s", orType(n))
+			continue
 		}
+		out = append(out, n.Value)
 	}
 	return out
+}
+
+// orType is a scalar as written, or what else it is.
+func orType(n *yaml.Node) string {
+	switch n.Kind {
+	case yaml.MappingNode:
+		return "an object"
+	case yaml.SequenceNode:
+		return "a list"
+	}
+	return strconv.Quote(n.Value)
 }
 
 // runScript runs a script and reads the object it prints.

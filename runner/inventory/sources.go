@@ -145,6 +145,10 @@ func (g *group) wayTo(other *group, seen map[*group]bool) []string {
 
 // below makes a group a child of another, and reports groups that would be below themselves.
 func (s *sources) below(g, child *group, at diag.Position) {
+	if child.name == all {
+		s.problems.Add(at, "name the groups that are meant", "all is above every group and cannot be a child of %q", g.name)
+		return
+	}
 	if circle := g.adopt(child); circle != nil {
 		s.problems.Add(at, "take one of them out of the other's children", "the group %q would be below itself: %s", child.name, strings.Join(circle, " → "))
 	}

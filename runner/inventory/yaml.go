@@ -82,6 +82,10 @@ func (y yamlReader) group(key, body *yaml.Node, depth int) *group {
 		y.problems.Add(y.at(key), "", "groups are nested more than %d deep", maxGroupDepth)
 		return nil
 	}
+	if key.Tag != "!!str" {
+		y.problems.Add(y.at(key), "put it in quotes", "the name of a group must be text, not %s", key.Value)
+		return nil
+	}
 	if body.Kind != yaml.MappingNode && !isNull(body) {
 		y.problems.Add(y.at(body), "write hosts:, vars: or children: below it", "the group %q must be a mapping", key.Value)
 		return nil
