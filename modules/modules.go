@@ -166,9 +166,11 @@ type VarFile struct {
 
 // Join is a host that joins the inventory of the run, or groups of it.
 type Join struct {
-	Host   string                     `json:"host_name"` // "" is the task's own
-	Groups []string                   `json:"groups"`
-	Vars   map[string]json.RawMessage `json:"host_vars"`
+	Host   string   `json:"host_name"` // "" is the task's own
+	Groups []string `json:"groups"`
+	// Parents are groups that those become children of.
+	Parents []string                   `json:"parent_groups,omitempty"`
+	Vars    map[string]json.RawMessage `json:"host_vars"`
 }
 
 // Diff is one difference between what was asked and what was found.

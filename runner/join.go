@@ -22,7 +22,7 @@ func (st *step) joins(j modules.Join, res *result) error {
 		}
 		values[name] = d
 	}
-	a := inventory.Addition{Host: firstOf(j.Host, st.p.Name), Groups: j.Groups, Vars: vars.ValuesOf(values)}
+	a := inventory.Addition{Host: firstOf(j.Host, st.p.Name), Groups: j.Groups, Parents: j.Parents, Vars: vars.ValuesOf(values), Present: j.Host == ""}
 	res.joins = append(res.joins, a)
 	if !st.r.inventory().Has(a) {
 		res.changed, res.status = true, event.Changed

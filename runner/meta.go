@@ -8,6 +8,7 @@ import (
 	"github.com/pegbook/pegbook/runner/diag"
 	"github.com/pegbook/pegbook/runner/event"
 	"github.com/pegbook/pegbook/runner/internal/graph"
+	"github.com/pegbook/pegbook/runner/inventory"
 	"github.com/pegbook/pegbook/runner/vars"
 )
 
@@ -79,6 +80,7 @@ func (rr *rowRun) refresh(ctx context.Context) {
 	inv, problems := rr.r.plan.in.Reload(ctx)
 	if !problems.Failed() {
 		rr.r.setInventory(inv.With(rr.r.joined...))
+		rr.leave()
 		return
 	}
 	for _, d := range problems {
@@ -101,6 +103,17 @@ func (rr *rowRun) reset() {
 		a, _, err := rr.r.plan.in.Defaults.address(p.Host, rr.scope(p.host), rr.row.keys)
 		if err == nil {
 			c.Reset(a)
+		}
+	}
+}
+
+// leave takes the hosts out of the play that its pattern does not select any more.
+func (rr *rowRun) leave() {
+	r, pr := rr.r, rr.lane.playRun
+	hosts, _ := r.plan.selectHosts(pr.Play, r.inventory(), r.plan.playScope(pr.Play))
+	for name, p := range pr.players {
+		if !slices.ContainsFunc(hosts, func(h *inventory.Host) bool { return h.Name == name }) {
+			p.end()
 		}
 	}
 }

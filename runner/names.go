@@ -42,6 +42,10 @@ func (c *compiler) checkNames() {
 	for _, h := range c.plan.in.Inventory.Hosts() {
 		n.add(h.Vars.Names()...)
 	}
+	if local, ok := c.plan.in.Inventory.Host("localhost"); ok {
+		n.add(local.Vars.Names()...)
+	}
+	n.add(c.plan.in.Inventory.FileNames()...)
 	for _, b := range c.plan.playbooks {
 		for _, p := range b.plays {
 			n.play(p)

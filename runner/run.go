@@ -221,6 +221,8 @@ func (b *batchRun) unfold(_ context.Context, r *run) *graph.Graph[node] {
 	before := 0
 	for _, h := range hosts {
 		p := &player{host: r.stateOf(h)}
+		_, there := r.inventory().Host(h.Name)
+		p.ended = !there // it has left with meta: refresh_inventory
 		if p.lost != notLost {
 			before++
 		}

@@ -57,7 +57,7 @@ func (a *app) warned(problems diag.List) error {
 		return problems
 	}
 	if len(problems) > 0 {
-		render.Diagnostics(a.err, problems, color(a.err))
+		render.Diagnostics(a.err, problems, a.look())
 	}
 	return nil
 }

@@ -50,16 +50,25 @@ func GroupBy() *modules.Module {
 
     - name: a group for each system
       group_by:
-        key: "os_{{ .ansible_os_family }}"`, proposeGroupBy)
+        key: "os_{{ .ansible_os_family }}"
+        parents: [systems]`, proposeGroupBy)
 }
 
 type groupByArgs struct {
-	Key string `arg:"key,free,required" doc:"the group"`
+	Key     string   `arg:"key,free,required" doc:"the group"`
+	Parents []string `arg:"parents" doc:"groups that it becomes a child of; new ones are made"`
 }
 
 func proposeGroupBy(_ context.Context, _ *modules.Call, args groupByArgs) (*modules.Proposal, error) {
 	if args.Key == "" {
 		return nil, &modules.ArgumentError{Arg: "key", Problem: "the group has no name", Hint: "give a name, such as os_{{ .ansible_os_family }}"}
 	}
-	return &modules.Proposal{Joins: []modules.Join{{Groups: []string{args.Key}}}}, nil
+	join := modules.Join{Groups: []string{groupName(args.Key)}}
+	for _, parent := range args.Parents {
+		join.Parents = append(join.Parents, groupName(parent))
+	}
+	return &modules.Proposal{Joins: []modules.Join{join}}, nil
 }
+
+// groupName makes a fact the name of a group, as Ansible does.
+func groupName(text string) string { return strings.ReplaceAll(text, " ", "-") }

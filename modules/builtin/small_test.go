@@ -387,8 +387,8 @@ env HOME=/home/pegasus
 
 func TestJoins(t *testing.T) {
 	added := once(t, AddHost(), `{"hostname": "n1", "group": "a,b", "color": "blue"}`, machine(), modtest.Setup{})
-	equal(t, "joins", fmt.Sprint(added.Joins), `[{n1 [a b] map[color:[34 98 108 117 101 34]]}]`)
+	equal(t, "joins", fmt.Sprint(added.Joins), `[{n1 [a b] [] map[color:[34 98 108 117 101 34]]}]`)
 	equal(t, "output", string(added.Output), `{"add_host":{"host_name":"n1","groups":["a","b"],"host_vars":{"color":"blue"}}}`)
-	grouped := once(t, GroupBy(), `{"key": "os_linux"}`, machine(), modtest.Setup{})
-	equal(t, "joins", fmt.Sprint(grouped.Joins), `[{ [os_linux] map[]}]`)
+	grouped := once(t, GroupBy(), `{"key": "os linux", "parents": "systems"}`, machine(), modtest.Setup{})
+	equal(t, "joins", fmt.Sprint(grouped.Joins), `[{ [os-linux] [systems] map[]}]`)
 }

@@ -172,7 +172,11 @@ func (inv *Inventory) File(host string) string {
 type Addition struct {
 	Host   string
 	Groups []string
-	Vars   *vars.Values // over those that the host has
+	// Parents are groups above these.
+	Parents []string
+	Vars    *vars.Values // over those that the host has
+	// Present asks for nothing if the inventory does not have the host: group_by makes none.
+	Present bool
 }
 
 // With gives an inventory with more hosts, or with hosts in more groups (add_host, group_by). The result has
@@ -180,12 +184,19 @@ type Addition struct {
 func (inv *Inventory) With(additions ...Addition) *Inventory {
 	s := inv.sources.clone()
 	for _, a := range additions {
+		if _, ok := s.hosts[a.Host]; !ok && a.Present && !isLocal(a.Host) {
+			continue
+		}
 		h := s.host(a.Host)
 		if a.Vars.Len() > 0 {
 			h.vars = append(h.vars, a.Vars)
 		}
 		for _, g := range a.Groups {
-			s.group(g, diag.Position{}).add(h)
+			joined := s.group(g, diag.Position{})
+			joined.add(h)
+			for _, parent := range a.Parents {
+				s.below(s.group(parent, diag.Position{}), joined, diag.Position{})
+			}
 		}
 	}
 	return s.build()
@@ -194,5 +205,9 @@ func (inv *Inventory) With(additions ...Addition) *Inventory {
 // Has says whether an addition would add neither a host nor a host to a group.
 func (inv *Inventory) Has(a Addition) bool {
 	h, ok := inv.hosts[a.Host]
+	for _, parent := range a.Parents {
+		children := inv.Children(parent)
+		ok = ok && !slices.ContainsFunc(a.Groups, func(g string) bool { return !slices.Contains(children, g) })
+	}
 	return ok && !slices.ContainsFunc(a.Groups, func(g string) bool { return g != all && !slices.Contains(h.Groups, g) })
 }

@@ -457,8 +457,8 @@ file: 1
 `)
 	before, problems := Load(t.Context(), Options{Sources: []string{"dir"}})
 	require.Empty(t, problems.Error())
-	w1 := Addition{"w1", []string{"fresh"}, vars.ValuesOf(map[string]vars.Data{"a": vars.Of(2)})}
-	inv := before.With(Addition{"new", []string{"web", "fresh"}, vars.ValuesOf(map[string]vars.Data{"own": vars.Of(2)})}, w1)
+	w1 := Addition{Host: "w1", Groups: []string{"fresh"}, Vars: vars.ValuesOf(map[string]vars.Data{"a": vars.Of(2)})}
+	inv := before.With(Addition{Host: "new", Groups: []string{"web", "fresh"}, Vars: vars.ValuesOf(map[string]vars.Data{"own": vars.Of(2)})}, w1)
 	inv = inv.With(Addition{Host: "loose"})
 	assert.Equal(t, []bool{false, true, false, true}, []bool{before.Has(w1), inv.Has(w1), before.Has(Addition{Host: "loose"}), inv.Has(Addition{Host: "loose"})})
 	assert.Equal(t, "loose [ungrouped]\nw1 [fresh web] a=2 g=1\nnew [fresh web] file=1 g=1 own=2\n", described(inv))

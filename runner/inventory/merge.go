@@ -115,10 +115,19 @@ func (s *sources) beside(o Options) {
 		s.groupFiles.playbook = s.openFolder(filepath.Join(o.PlaybookDir, "group_vars"))
 		s.hostFiles.playbook = s.openFolder(filepath.Join(o.PlaybookDir, "host_vars"))
 	}
-	for _, f := range slices.Concat(s.groupFiles.sources, s.groupFiles.playbook, s.hostFiles.sources, s.hostFiles.playbook) {
-		f.keys = o.Vault
-		f.readAll(s.problems)
+	s.fileNames = map[string]bool{}
+	for _, f := range slices.Concat(s.groupFiles.sources, s.groupFiles.playbook) {
+		s.readAll(f, o.Vault, func(name string) bool { return s.groups[name] != nil })
 	}
+	for _, f := range slices.Concat(s.hostFiles.sources, s.hostFiles.playbook) {
+		s.readAll(f, o.Vault, func(name string) bool { return s.hosts[name] != nil || isLocal(name) })
+	}
+}
+
+// FileNames are the names of the variables in all files of group_vars and host_vars, also those for hosts and
+// groups that the inventory has not, or not yet.
+func (inv *Inventory) FileNames() []string {
+	return slices.Collect(maps.Keys(inv.sources.fileNames))
 }
 
 // varFolder is a group_vars or host_vars folder. Its names are listed once: asking the disk for each of
@@ -191,15 +200,34 @@ func (f *varFolder) first(name string) (string, bool) {
 	return "", false
 }
 
-// readAll reads the files whose names say that they are data, so that mistakes are found in those of
-// hosts that no play names, and of hosts that are added during the run.
-func (f *varFolder) readAll(problems *diag.List) {
-	for _, name := range slices.Sorted(maps.Keys(f.names)) {
-		switch ext := filepath.Ext(name); ext {
+// readAll reads what a folder holds, so that mistakes are found in the files of hosts that no play names, and
+// of hosts and groups that are made during the run. A file whose name does not say that it is data may be
+// anything as long as it is nobody's.
+func (s *sources) readAll(f *varFolder, keys *vault.Keyring, known func(name string) bool) {
+	f.keys = keys
+	for _, file := range slices.Sorted(maps.Keys(f.names)) {
+		name := file
+		switch ext := filepath.Ext(file); ext {
 		case ".yml", ".yaml", ".json":
-			f.of(strings.TrimSuffix(name, ext), problems)
-			if first, _ := f.first(strings.TrimSuffix(name, ext)); first != name {
-				problems.Warn(diag.Position{File: filepath.Join(f.path, name)}, "put both into one folder "+strings.TrimSuffix(name, ext)+"/", "the file is not read: %s comes first", first)
+			name = strings.TrimSuffix(file, ext)
+		}
+		if strings.HasPrefix(file, ".") || strings.HasSuffix(file, "~") {
+			continue
+		}
+		path := filepath.Join(f.path, file)
+		if first, _ := f.first(name); first != file {
+			s.problems.Warn(diag.Position{File: path}, "put both into one folder "+name+"/", "the file is not read: %s comes first", first)
+			continue
+		}
+		var values []*vars.Values
+		if name != file || f.names[file] || known(name) {
+			values = f.of(name, s.problems)
+		} else {
+			values = readVars(path, keys, &diag.List{})
+		}
+		for _, v := range values {
+			for _, name := range v.Names() {
+				s.fileNames[name] = true
 			}
 		}
 	}

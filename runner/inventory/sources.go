@@ -31,7 +31,8 @@ type sources struct {
 	file, dir             string
 	dirs                  []string
 	groupFiles, hostFiles besides
-	limit                 time.Duration // of a script
+	fileNames             map[string]bool // of the variables in these files
+	limit                 time.Duration   // of a script
 }
 
 // besides are the files of variables beside the sources and beside the playbook.
