@@ -135,6 +135,9 @@ func (c *compiler) checkArg(r *row, a argument) {
 	if !ok || a.arg.Rest || d.Kind() == "null" {
 		return
 	}
+	if a.arg.Secret {
+		c.plan.in.Files.Vault.Secrets().Add(secretsOf(d)...)
+	}
 	if err := a.arg.Check(json.RawMessage(d.JSON())); err != nil {
 		c.argumentProblem(r, a.value.Position(), err)
 	}

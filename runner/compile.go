@@ -42,6 +42,8 @@ type Inputs struct {
 	// in what could be read, so that a user sees it all at once. It makes no plan, and does not complain
 	// of what may be missing because it could not be read.
 	Incomplete bool
+	// OpenAll tries the passwords on every encrypted value, not only on those that the run comes to use.
+	OpenAll bool
 
 	answers map[*playbook.Play]*vars.Values // to vars_prompt; nil before they were asked
 	private []string                        // answers that must not be shown
@@ -108,6 +110,7 @@ func Compile(in Inputs) (*Plan, diag.List) {
 		c.problems.Add(diag.Position{}, "pegbook run --list-tasks lists them", "--start-at-task: no task is called %q", in.StartAt)
 	}
 	c.checkConnections()
+	c.checkVault()
 	if !c.partial {
 		c.checkNames()
 	}

@@ -66,6 +66,7 @@ func (p *Plan) Answered(answers []string) (*Plan, diag.List) {
 			}
 		}
 	}
+	in.Files.Vault.Secrets().Add(in.private...) // they may come up in what Compile finds wrong
 	if problems.Failed() {
 		return nil, problems
 	}

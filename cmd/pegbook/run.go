@@ -36,6 +36,7 @@ type selectOptions struct {
 	rolesPath []string
 	vault     vaultOptions
 	keys      *vault.Keyring // what vault gives
+	openAll   bool           // try them on every encrypted value
 
 	defaults               runner.ConnectionDefaults
 	askPass, askBecomePass bool
@@ -180,7 +181,7 @@ func (o *selectOptions) check(ctx context.Context, paths []string) (*runner.Plan
 	plan, found := runner.Compile(runner.Inputs{
 		Playbooks: books, Inventory: inv, Sources: o.inventory, Modules: moduleSet(),
 		Limit: o.limit, Tags: o.tags, SkipTags: o.skipTags, StartAt: o.startAt, Extra: extra, Files: files,
-		Defaults: o.defaults, ForceHandlers: o.forceHandlers, Incomplete: problems.Failed(),
+		Defaults: o.defaults, ForceHandlers: o.forceHandlers, Incomplete: problems.Failed(), OpenAll: o.openAll,
 		Reload: func(ctx context.Context) (*inventory.Inventory, diag.List) {
 			return o.load(ctx, paths[0])
 		},

@@ -32,6 +32,7 @@ only warn of. Exit code 1 when there is an error, 0 with warnings only.`,
 			if o.keys, err = a.keyring(cmd.Context(), o.vault); err != nil {
 				return err
 			}
+			o.openAll = true
 			return a.validate(cmd.Context(), o, args)
 		},
 	}
