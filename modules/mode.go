@@ -64,6 +64,15 @@ func usual(mode uint32) bool {
 	return user&4 != 0 && group&^user == 0 && others&^group == 0
 }
 
+// preserved is what a task writes for the permissions of the file that is copied.
+const preserved = "preserve"
+
+// OctalMode is permissions from their bits.
+func OctalMode(bits uint32) Mode { return Mode{fmt.Sprintf("%04o", bits)} }
+
+// Preserve says that the permissions are to be those of the file that is copied.
+func (m Mode) Preserve() bool { return m.text == preserved }
+
 // IsZero says whether no permissions were given.
 func (m Mode) IsZero() bool { return m.text == "" }
 

@@ -52,6 +52,8 @@ type Arg struct {
 	Secret bool `json:"secret,omitempty"`
 	// Free takes the task's value when it is a scalar or a list instead of a mapping: command: /bin/true.
 	Free bool `json:"free,omitempty"`
+	// Preserve says that permissions may be "preserve", those of the file that is copied.
+	Preserve bool `json:"preserve,omitempty"`
 	// Rest takes every name that is no other argument (set_fact). Its Type is TypeMap.
 	Rest bool `json:"rest,omitempty"`
 
@@ -67,7 +69,7 @@ type Arg struct {
 //	Port  int           `arg:"port" min:"1" max:"65535" doc:"…"`
 //	Facts map[string]json.RawMessage `arg:",rest" doc:"…"`
 //
-// Options of arg are required, secret, free, rest, alias=NAME and, for strings, path. Fields may be
+// Options of arg are required, secret, free, rest, preserve, alias=NAME and, for strings, path. Fields may be
 // string, bool, int, float64, Mode, time.Duration, Expr, json.RawMessage, pointers to these (nil when
 // not given), and lists and string maps of them. An embedded struct adds its fields. min and max bound
 // numbers and durations; a duration is never negative unless its min says so.
@@ -103,6 +105,8 @@ func argOf(t reflect.Type, f reflect.StructField) Arg {
 			arg.Free = true
 		case "rest":
 			arg.Rest = true
+		case "preserve":
+			arg.Preserve = true
 		case "path":
 			arg.Type = TypePath
 		case "alias":
@@ -327,6 +331,10 @@ func (a Arg) decode(raw json.RawMessage, v reflect.Value) error {
 	text, err := scalarText(raw)
 	if err != nil {
 		return a.wrong(a.Type, raw)
+	}
+	if a.Preserve && text == preserved {
+		v.Set(reflect.ValueOf(Mode{preserved}))
+		return nil
 	}
 	if err := setScalar(v, text, raw); err != nil {
 		var problem *ArgumentError

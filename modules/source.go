@@ -63,14 +63,26 @@ func LocalFile(path string) (Source, error) {
 	if !info.Mode().IsRegular() {
 		return nil, &fs.PathError{Op: "open", Path: path, Err: errNotRegular}
 	}
-	return &fileSource{path: path, size: info.Size()}, nil
+	return &fileSource{path: path, size: info.Size(), mode: uint32(info.Mode().Perm())}, nil
 }
 
 var errNotRegular = errors.New("is no regular file")
 
+// ModeOf is the permission bits of a file of the control node; false: the content is no file.
+func ModeOf(s Source) (uint32, bool) {
+	if decrypted, ok := s.(interface{ AsIs() Source }); ok {
+		s = decrypted.AsIs()
+	}
+	if f, ok := s.(*fileSource); ok {
+		return f.mode, true
+	}
+	return 0, false
+}
+
 type fileSource struct {
 	path string
 	size int64
+	mode uint32
 	mu   sync.Mutex // guards sum
 	sum  string
 }
@@ -147,7 +159,7 @@ func LocalTree(dir string) ([]TreeEntry, error) {
 			}
 		case 0:
 			entry.Kind = Regular
-			entry.Source = &fileSource{path: path, size: info.Size()}
+			entry.Source = &fileSource{path: path, size: info.Size(), mode: entry.Mode}
 		default:
 			return nil
 		}

@@ -37,6 +37,7 @@ type copyArgs struct {
 	Content json.RawMessage `arg:"content" doc:"the text to write, in place of src; a list or mapping is written as JSON"`
 	Dest    string          `arg:"dest,path,required" doc:"where it goes on the host"`
 	ownership
+	Mode          modules.Mode `arg:"mode,preserve" doc:"permissions, \"0644\", \"u=rw,go=r\" or preserve for those of src; those that are there stay when it is not given"`
 	DirectoryMode modules.Mode `arg:"directory_mode" doc:"permissions of folders that are made while copying a folder"`
 	Backup        bool         `arg:"backup" doc:"whether a file that is replaced is kept beside it, with the time in its name"`
 	RemoteSrc     bool         `arg:"remote_src" doc:"whether src is a file of the managed host"`
@@ -86,7 +87,27 @@ func (a copyArgs) content(source modules.Source) modules.Source {
 }
 
 func (a copyArgs) writing(source modules.Source, base string) writing {
-	return writing{dest: a.Dest, source: source, ownership: a.ownership, base: base, backup: a.Backup, once: !a.Force, validate: a.Validate}
+	o := a.owning(func() (uint32, bool) { return modules.ModeOf(source) })
+	return writing{dest: a.Dest, source: source, ownership: o, base: base, backup: a.Backup, once: !a.Force, validate: a.Validate}
+}
+
+// owning is the ownership with the permissions that preserve stands for.
+func (a copyArgs) owning(mode func() (uint32, bool)) ownership {
+	o := a.ownership
+	o.Mode = preserving(a.Mode, mode)
+	return o
+}
+
+// preserving gives permissions, where they are to be those of a file by asking for them.
+func preserving(m modules.Mode, mode func() (uint32, bool)) modules.Mode {
+	if !m.Preserve() {
+		return m
+	}
+	bits, ok := mode()
+	if !ok {
+		return modules.Mode{}
+	}
+	return modules.OctalMode(bits)
 }
 
 // contentText is the bytes of content: a text as it is, anything else as JSON.
@@ -120,12 +141,15 @@ func proposeRemoteCopy(ctx context.Context, call *modules.Call, args copyArgs) (
 	}
 	switch src.Kind {
 	case modules.Regular:
+	case modules.Directory:
+		return proposeRemoteFolder(ctx, call, args)
 	case modules.Missing:
 		return nil, &modules.FileError{Op: "copy", Path: args.Src, Kind: fs.ErrNotExist, Text: "no such file on the host"}
 	default:
-		return nil, fmt.Errorf("%s is a %s; remote_src copies files only", args.Src, src.Kind)
+		return nil, fmt.Errorf("%s is a %s; remote_src copies files and folders", args.Src, src.Kind)
 	}
 	w := args.writing(nil, "")
+	w.ownership = args.owning(func() (uint32, bool) { return src.Mode, true })
 	out := &written{Dest: f.Path, Checksum: src.Sum, Size: src.Size}
 	p := &modules.Proposal{Output: out}
 	if f.Kind != modules.Missing && !args.Force {
@@ -239,6 +263,7 @@ func (c *folderCopy) file(e modules.TreeEntry, f modules.File) error {
 		return err
 	}
 	w := c.args.writing(e.Source, "")
+	w.ownership = c.args.owning(func() (uint32, bool) { return e.Mode, true })
 	a, diffs := w.attributes(f)
 	switch {
 	case f.Kind == modules.Directory:

@@ -34,9 +34,11 @@ type fileArgs struct {
 	State string `arg:"state" choices:"file,directory,link,touch,absent" doc:"what should be there; directory with recurse, link with src, else file"`
 	Src   string `arg:"src" doc:"what a link points to, absolute or relative to the link's folder"`
 	ownership
-	Recurse bool `arg:"recurse" doc:"whether the attributes apply to everything below a directory; costs a round trip a level"`
-	Force   bool `arg:"force" doc:"whether a link takes the place of a file"`
-	Follow  bool `arg:"follow" default:"true" doc:"whether attributes are those of what a link points to"`
+	Recurse  bool   `arg:"recurse" doc:"whether the attributes apply to everything below a directory; costs a round trip a level"`
+	Force    bool   `arg:"force" doc:"whether a link takes the place of a file"`
+	Follow   bool   `arg:"follow" default:"true" doc:"whether attributes are those of what a link points to"`
+	Modified string `arg:"modification_time" choices:"now,preserve" doc:"what touch does to the time of a file that is there; preserve leaves it, so that only a missing file is a change"`
+	Accessed string `arg:"access_time" choices:"now,preserve" doc:"the same, and it goes with modification_time"`
 }
 
 func (a fileArgs) state() string {
@@ -69,6 +71,10 @@ func proposeFile(ctx context.Context, call *modules.Call, args fileArgs) (*modul
 	}
 	if args.Recurse && state != "directory" {
 		return nil, &modules.ArgumentError{Arg: "recurse", Problem: "recurse is for directories", Hint: "write state: directory"}
+	}
+	if args.Accessed != "" && args.Accessed != or(args.Modified, "now") || args.Modified+args.Accessed != "" && state != "touch" {
+		return nil, &modules.ArgumentError{Arg: "modification_time", Problem: "modification_time and access_time are for state: touch, and go together",
+			Hint: "give both the same value"}
 	}
 	args.Path = path.Clean(args.Path)
 	follow := args.Follow && state != "link" && state != "absent"
@@ -135,6 +141,10 @@ func (a fileArgs) proposeTouch(p *modules.Proposal, f modules.File) error {
 		p.Diff = []modules.Diff{{Subject: a.Path, Note: "empty file is made"}}
 		p.Change(modules.Change{Kind: modules.Touch, Path: a.Path, Attributes: a.fresh(false)})
 	case modules.Regular, modules.Directory:
+		if a.Modified == "preserve" {
+			a.proposeAttributes(p, f)
+			return nil
+		}
 		attributes, diffs := a.differ(f)
 		p.Diff = append([]modules.Diff{{Subject: a.Path, Note: "time is set to now"}}, diffs...)
 		p.Change(modules.Change{Kind: modules.Touch, Path: a.Path, Attributes: attributes})

@@ -118,7 +118,6 @@ func TestCopyErrors(t *testing.T) {
 		{Name: "octal trap", Args: `{"dest": "/x", "content": "b", "mode": 644}`, Want: "in quotes"},
 		{Name: "no folder for it", Args: `{"dest": "/none/x", "content": "b"}`, Want: "no such file or directory"},
 		{Name: "nothing on the host", Args: `{"dest": "/x", "src": "/none", "remote_src": true}`, Want: "no such file on the host"},
-		{Name: "folder on the host", Args: `{"dest": "/x", "src": "/etc", "remote_src": true}`, Want: "copies files only"},
 		{Name: "validate without %s", Args: `{"dest": "/x", "content": "b", "validate": "check"}`, Want: "no %s"},
 	})
 }

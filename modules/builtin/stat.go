@@ -31,6 +31,8 @@ type statArgs struct {
 	Path      string `arg:"path,path,required,alias=dest,alias=name" doc:"the path on the host"`
 	Follow    bool   `arg:"follow" doc:"whether to look at what a link points to"`
 	Checksum  bool   `arg:"get_checksum" default:"true" doc:"whether to read the whole file for its checksum"`
+	Mime      bool   `arg:"get_mime,alias=mime,alias=mime_type" doc:"must be false: nothing is told of what kind the content is"`
+	Attrs     bool   `arg:"get_attributes,alias=attr,alias=attributes" doc:"must be false: nothing is told of the file system's flags (lsattr)"`
 	Algorithm string `arg:"checksum_algorithm,alias=checksum,alias=checksum_algo" default:"sha256" choices:"md5,sha1,sha224,sha256,sha384,sha512" doc:"how the checksum is made; another than sha256 costs a round trip"`
 }
 
@@ -96,6 +98,9 @@ func basicsOf(p string, f modules.File) fileBasics {
 }
 
 func proposeStat(ctx context.Context, call *modules.Call, args statArgs) (*modules.Proposal, error) {
+	if args.Mime || args.Attrs {
+		return nil, &modules.ArgumentError{Arg: "get_mime", Problem: "neither the kind of the content nor the file system's flags are told", Hint: "run file or lsattr with command"}
+	}
 	sha256 := args.Algorithm == "sha256"
 	files, err := call.Host.Look(ctx, modules.Query{Path: args.Path, Follow: args.Follow, Sum: args.Checksum && sha256, Disk: true})
 	if err != nil {

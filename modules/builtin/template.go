@@ -27,12 +27,13 @@ type templateArgs struct {
 	Src  string `arg:"src,required" doc:"the template, looked for in templates/"`
 	Dest string `arg:"dest,path,required" doc:"the file on the host; when it is a folder, the template's name without .tmpl or .j2 is added"`
 	ownership
-	Backup   bool     `arg:"backup" doc:"whether a file that is replaced is kept beside it, with the time in its name"`
-	Force    bool     `arg:"force" default:"true" doc:"whether a file that is there is replaced when it differs"`
-	Validate string   `arg:"validate" doc:"a command with %s for the new file; it must succeed before the file is replaced"`
-	Start    string   `arg:"variable_start_string" doc:"what starts an action, in place of two braces"`
-	End      string   `arg:"variable_end_string" doc:"what ends an action, in place of two braces"`
-	Delims   []string `arg:"delims" doc:"both of them as a list of two, such as [\"<%\", \"%>\"]"`
+	Mode     modules.Mode `arg:"mode,preserve" doc:"permissions, \"0644\", \"u=rw,go=r\" or preserve for those of the template; those that are there stay when it is not given"`
+	Backup   bool         `arg:"backup" doc:"whether a file that is replaced is kept beside it, with the time in its name"`
+	Force    bool         `arg:"force" default:"true" doc:"whether a file that is there is replaced when it differs"`
+	Validate string       `arg:"validate" doc:"a command with %s for the new file; it must succeed before the file is replaced"`
+	Start    string       `arg:"variable_start_string" doc:"what starts an action, in place of two braces"`
+	End      string       `arg:"variable_end_string" doc:"what ends an action, in place of two braces"`
+	Delims   []string     `arg:"delims" doc:"both of them as a list of two, such as [\"<%\", \"%>\"]"`
 }
 
 func proposeTemplate(ctx context.Context, call *modules.Call, args templateArgs) (*modules.Proposal, error) {
@@ -48,7 +49,9 @@ func proposeTemplate(ctx context.Context, call *modules.Call, args templateArgs)
 	for _, suffix := range []string{".tmpl", ".j2"} {
 		base = strings.TrimSuffix(base, suffix)
 	}
-	w := writing{dest: args.Dest, source: modules.Bytes(source.Name(), []byte(text)), ownership: args.ownership, base: base, secret: modules.Encrypted(source),
+	owner := args.ownership
+	owner.Mode = preserving(args.Mode, func() (uint32, bool) { return modules.ModeOf(source) })
+	w := writing{dest: args.Dest, source: modules.Bytes(source.Name(), []byte(text)), ownership: owner, base: base, secret: modules.Encrypted(source),
 		backup: args.Backup, once: !args.Force, validate: args.Validate}
 	return w.propose(ctx, call)
 }

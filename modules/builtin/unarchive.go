@@ -5,8 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/http"
 	"path"
 	"strconv"
+	"strings"
+	"time"
 
 	"github.com/pegbook/pegbook/modules"
 	"github.com/pegbook/pegbook/modules/archive"
@@ -30,13 +33,15 @@ stay. To install versions of a package beside each other use install_pkg.
 }
 
 type unarchiveArgs struct {
-	Src       string `arg:"src,required" doc:"the archive, looked for in files/; with remote_src an absolute path on the host"`
-	Dest      string `arg:"dest,path,required" doc:"the folder to unpack into; it must be there"`
-	Creates   string `arg:"creates,path" doc:"nothing is done when this path is there"`
-	RemoteSrc bool   `arg:"remote_src,alias=copy_from_host" doc:"whether src is a file of the managed host"`
-	Strip     int    `arg:"strip" min:"0" doc:"how many leading elements of the names in the archive are dropped"`
-	Owner     string `arg:"owner" doc:"user that owns what was unpacked"`
-	Group     string `arg:"group" doc:"group of what was unpacked"`
+	Src           string   `arg:"src,required" doc:"the archive, looked for in files/; with remote_src an absolute path on the host; or an http or https address, as seen from the host"`
+	Dest          string   `arg:"dest,path,required" doc:"the folder to unpack into; it must be there"`
+	Creates       string   `arg:"creates,path" doc:"nothing is done when this path is there"`
+	RemoteSrc     bool     `arg:"remote_src,alias=copy_from_host" doc:"whether src is a file of the managed host"`
+	ExtraOpts     []string `arg:"extra_opts" doc:"options of tar: --strip-components=N and no other"`
+	ValidateCerts bool     `arg:"validate_certs" default:"true" doc:"whether the certificate of the server is checked that src is downloaded from"`
+	Strip         int      `arg:"strip" min:"0" doc:"how many leading elements of the names in the archive are dropped"`
+	Owner         string   `arg:"owner" doc:"user that owns what was unpacked"`
+	Group         string   `arg:"group" doc:"group of what was unpacked"`
 }
 
 // unpacked is what unarchive registers.
@@ -47,10 +52,23 @@ type unpacked struct {
 }
 
 func proposeUnarchive(ctx context.Context, call *modules.Call, args unarchiveArgs) (*modules.Proposal, error) {
-	if args.RemoteSrc {
+	if err := args.options(); err != nil {
+		return nil, err
+	}
+	address := strings.HasPrefix(args.Src, "http://") || strings.HasPrefix(args.Src, "https://")
+	if args.RemoteSrc && !address {
 		return proposeRemoteUnarchive(ctx, call, args)
 	}
-	source, err := call.Open("files", args.Src)
+	if args.Creates != "" {
+		files, err := call.Host.Look(ctx, modules.Query{Path: args.Creates})
+		if err != nil {
+			return nil, err
+		}
+		if files[0].Kind != modules.Missing {
+			return &modules.Proposal{Output: &unpacked{Src: args.Src, Dest: args.Dest}, Message: args.Creates + " exists"}, nil
+		}
+	}
+	source, err := args.source(ctx, call, address)
 	if err != nil {
 		return nil, err
 	}
@@ -59,10 +77,6 @@ func proposeUnarchive(ctx context.Context, call *modules.Call, args unarchiveArg
 		return nil, fmt.Errorf("read archive %s: %w", source.Name(), err)
 	}
 	queries := []modules.Query{{Path: args.Dest, Follow: true}}
-	if args.Creates != "" {
-		queries = append(queries, modules.Query{Path: args.Creates})
-	}
-	first := len(queries)
 	kept := members[:0:0]
 	for _, m := range members {
 		if rel, ok := m.Strip(args.Strip); ok {
@@ -75,22 +89,54 @@ func proposeUnarchive(ctx context.Context, call *modules.Call, args unarchiveArg
 		return nil, err
 	}
 	p := &modules.Proposal{Output: &unpacked{Src: args.Src, Dest: args.Dest, Files: len(kept)}}
-	if args.Creates != "" && files[1].Kind != modules.Missing {
-		p.Message = args.Creates + " exists"
-		return p, nil
-	}
 	if err := mustBeDirectory(files[0]); err != nil {
 		return nil, err
 	}
 	for i, m := range kept {
-		if note := memberDiffers(m, files[first+i], args); note != "" {
-			p.Diff = append(p.Diff, modules.Diff{Subject: files[first+i].Path, Note: note})
+		if note := memberDiffers(m, files[1+i], args); note != "" {
+			p.Diff = append(p.Diff, modules.Diff{Subject: files[1+i].Path, Note: note})
 		}
 	}
 	if len(p.Diff) > 0 {
 		p.Do = args.send(source)
 	}
 	return p, nil
+}
+
+// options takes of extra_opts what it can: how many elements of the names are dropped.
+func (a *unarchiveArgs) options() error {
+	for i := 0; i < len(a.ExtraOpts); i++ {
+		option, value, given := strings.Cut(a.ExtraOpts[i], "=")
+		if !given && i+1 < len(a.ExtraOpts) {
+			i++
+			value = a.ExtraOpts[i]
+		}
+		n, err := strconv.Atoi(value)
+		if option != "--strip-components" && option != "--strip" || err != nil || n < 0 || a.Strip != 0 && a.Strip != n {
+			return &modules.ArgumentError{Arg: "extra_opts", Problem: fmt.Sprintf("extra_opts holds %q; no tar runs here", option),
+				Hint: "--strip-components=N is understood, and written as strip: N; for others run tar with command"}
+		}
+		a.Strip = n
+	}
+	return nil
+}
+
+// source is the archive on the control node, downloaded from the host's network where it is an address.
+func (a unarchiveArgs) source(ctx context.Context, call *modules.Call, address bool) (modules.Source, error) {
+	if !address {
+		return call.Open("files", a.Src)
+	}
+	call.Note("downloads %s", a.Src)
+	w := &web{args: httpArgs{URL: a.Src, Agent: "pegbook", ValidateCerts: a.ValidateCerts}, host: call.Host, timeout: 30 * time.Second, redirects: "all"}
+	answer, err := w.do(ctx, request{method: http.MethodGet})
+	if err != nil {
+		return nil, err
+	}
+	defer answer.Close()
+	if answer.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("%s: the server answers %s", answer.Request.URL, answer.Status)
+	}
+	return spool(answer.Request.URL.String(), answer.Body)
 }
 
 func mustBeDirectory(f modules.File) error {
