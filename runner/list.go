@@ -1,8 +1,6 @@
 package runner
 
 import (
-	"slices"
-
 	"github.com/pegbook/pegbook/runner/diag"
 )
 
@@ -13,6 +11,9 @@ type PlayGraph struct {
 	At       diag.Position `json:"at"`
 	Strategy string        `json:"strategy"`
 	Hosts    []string      `json:"hosts"`
+	// Patterns are what selects the hosts; Tags the play's own.
+	Patterns []string `json:"patterns"`
+	Tags     []string `json:"tags,omitempty"`
 	// Batches are the hosts of each batch; one batch goes through all rows before the next.
 	Batches [][]string `json:"batches"`
 	// After are the plays, counted from 0 within the playbook, that end before this one starts.
@@ -24,12 +25,12 @@ type PlayGraph struct {
 
 // RowNode is a task in its place. Rows follow one another, those of a parallel block side by side.
 type RowNode struct {
-	// Kind is task, include, meta, flush (of handlers) or parallel.
+	// Kind is task, facts (that are gathered), include, meta, flush (of handlers) or parallel.
 	Kind   string        `json:"kind"`
 	Name   string        `json:"name,omitempty"`
 	Module string        `json:"module,omitempty"`
 	At     diag.Position `json:"at,omitzero"`
-	// Section is body, rescue or always inside a block that has several; Depth how many blocks are around.
+	// Section is rescue or always for what stands in one, body in the block of one; Depth how many blocks are around.
 	Section string      `json:"section,omitempty"`
 	Depth   int         `json:"depth,omitempty"`
 	Tags    []string    `json:"tags,omitempty"`
@@ -50,7 +51,10 @@ func (p *Plan) Graph() []PlayGraph {
 func (p *Plan) graphOf(b *book, pl *play) PlayGraph {
 	s := p.playScope(pl.Play)
 	g := PlayGraph{Playbook: b.path, Play: pl.name, At: pl.At, Strategy: firstOf(pl.Strategy, "linear"), Hosts: namesOf(pl.hosts),
-		After: append([]int{}, pl.needs...), Rows: p.rowNodes(pl.rows), Batches: [][]string{}}
+		After: append([]int{}, pl.needs...), Rows: p.rowNodes(pl.rows), Batches: [][]string{}, Patterns: patternsOf(pl.Play, s)}
+	if tags, err := tagsOf(pl.keys, s); err == nil {
+		g.Tags = tags
+	}
 	cut, err := batches(pl.hosts, pl.Serial, s)
 	if err == nil {
 		for _, hosts := range cut {
@@ -82,25 +86,29 @@ func (p *Plan) rowNodes(rows strand) []RowNode {
 
 func (p *Plan) rowNode(r *row) RowNode {
 	s := p.playScope(r.frame.play.Play)
-	name := firstOf(displayName(r.task.Name, s), r.task.Module, r.task.Meta)
+	name := firstOf(displayName(r.task.Name, s), plainName(r.task))
 	n := RowNode{Kind: "task", Name: roleName(r.frame.role, name), Module: r.task.Module, At: r.task.At}
 	switch r.kind {
+	case taskRow:
+		if r.facts {
+			n.Kind = "facts"
+		}
 	case includeRow:
 		n.Kind = "include"
 	case metaRow:
 		n.Kind = "meta"
 	case flushRow:
 		n.Kind, n.Name = "flush", ""
-	case taskRow, blockEndRow:
+	case blockEndRow, specRow:
 	}
 	if tags, err := tagsOf(r.keys, s); err == nil {
 		n.Tags = tags
 	}
 	for sec := r.in; sec != nil; sec = sec.outer {
 		n.Depth++
-	}
-	if r.in != nil && (r.in.block.rescue || r.in.block.always) {
-		n.Section = [...]string{"body", "rescue", "always"}[r.in.part]
+		if n.Section == "" && (sec.part != body || sec == r.in && (sec.block.rescue || sec.block.always)) {
+			n.Section = [...]string{"body", "rescue", "always"}[sec.part]
+		}
 	}
 	return n
 }
@@ -120,25 +128,6 @@ func (p *Plan) Hosts() []string {
 		}
 	}
 	return names
-}
-
-// Tags lists the tags of all tasks, sorted.
-func (p *Plan) Tags() []string {
-	var tags []string
-	var walk func([]RowNode)
-	walk = func(rows []RowNode) {
-		for _, n := range rows {
-			tags = append(tags, n.Tags...)
-			for _, side := range n.Sides {
-				walk(side)
-			}
-		}
-	}
-	for _, g := range p.Graph() {
-		walk(g.Rows)
-	}
-	slices.Sort(tags)
-	return slices.Compact(tags)
 }
 
 // Size is how much there is in a plan: plays, tasks (handlers and what static includes bring in counted,

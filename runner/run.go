@@ -34,6 +34,8 @@ type Options struct {
 	Drain <-chan struct{}
 	// Confirm asks to type value before a play destroys something; an error is a refusal. nil refuses.
 	Confirm func(ctx context.Context, message, value string) error
+	// Step asks before each task whether to do it; nil does not ask. It may be called from several goroutines.
+	Step func(ctx context.Context, task string) (Leave, error)
 	// RunID names the run in its records.
 	RunID string
 	// Now is the clock of the records; nil is the system's.
@@ -52,6 +54,7 @@ type run struct {
 	world   atomic.Pointer[inventoryNow]
 	over    bool                 // nothing more is started, for a reason of the playbook's
 	reason  string               // why, for people
+	unasked bool                 // Step was told to ask no more
 	refused bool                 // a confirmation or gate was refused
 	failed  bool                 // a play failed that could not even begin
 	moves   int                  // counts hosts that leave or come back

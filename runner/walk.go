@@ -57,6 +57,11 @@ func (o *opening) unfold(ctx context.Context, r *run) *graph.Graph[node] {
 	case metaRow:
 		return rr.meta(ctx)
 	}
+	if r.opts.Step != nil && !r.unasked && w.asks() {
+		g := &graph.Graph[node]{}
+		g.AddWork(&asking{rowRun: rr})
+		return g
+	}
 	return rr.steps()
 }
 
@@ -77,13 +82,8 @@ func (r *run) open(l *lane, w *row, who []*player) *rowRun {
 // title is the row's name as shown, rendered for its first host.
 func (rr *rowRun) title() string {
 	t := rr.row.task
-	name := firstOf(t.Meta, t.Module)
+	name := plainName(t)
 	switch v := t.Name; {
-	case v.IsZero() && t.Include != nil && t.Module == "":
-		name = "include_tasks"
-		if !t.Include.RoleName.IsZero() {
-			name = "include_role"
-		}
 	case v.IsZero():
 	case v.Templated():
 		name = displayName(v, rr.scope(rr.who[0].host))
@@ -91,6 +91,17 @@ func (rr *rowRun) title() string {
 		name = displayName(v, nil)
 	}
 	return roleName(rr.row.frame.role, name)
+}
+
+// plainName is what a task without a name is called.
+func plainName(t *playbook.Task) string {
+	if t.Include == nil {
+		return firstOf(t.Meta, t.Module)
+	}
+	if t.Include.RoleName.IsZero() {
+		return "include_tasks"
+	}
+	return "include_role"
 }
 
 // hostLists are the magic lists of the play's and the batch's hosts that are still there. They are made

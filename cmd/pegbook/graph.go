@@ -77,28 +77,11 @@ func (a *app) writeRows(rows []runner.RowNode, depth int, handlers bool) {
 
 func moduleNote(r runner.RowNode) string {
 	what := r.Module
-	if r.Kind != "task" {
+	if r.Kind != "task" && r.Kind != "facts" {
 		what = r.Kind
 	}
 	if what == "" || what == r.Name {
 		return ""
 	}
 	return "  [" + what + "]"
-}
-
-// list prints what --list-hosts, --list-tasks and --list-tags ask for.
-func (a *app) list(plan *runner.Plan, what string) error {
-	switch what {
-	case "hosts":
-		for _, host := range plan.Hosts() {
-			fmt.Fprintln(a.out, host)
-		}
-	case "tags":
-		for _, tag := range plan.Tags() {
-			fmt.Fprintln(a.out, tag)
-		}
-	case "tasks":
-		a.writeGraph(plan.Graph())
-	}
-	return nil
 }

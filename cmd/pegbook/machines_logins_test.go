@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -158,8 +159,7 @@ func (s *site) testLogins(t *testing.T) {
 - {name: two, command: id -un, become: true, become_user: pbplain}
 - {name: three, command: id -un, become: true, become_user: pbfree}
 `))
-		require.Equal(t, 4, r.code)
-		require.Equal(t, []string{"few: one", "few: two"}, r.with(event.Changed))
-		require.Contains(t, r.task(t, "three", "few").Msg, "MaxSessions")
+		// What the first connection does not take goes over a second one.
+		require.Equal(t, []string{"few: one", "few: three", "few: two"}, slices.Sorted(slices.Values(r.ok(t).with(event.Changed))))
 	})
 }

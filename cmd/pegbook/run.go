@@ -77,6 +77,7 @@ type runOptions struct {
 	asJSON      bool
 	verbosity   int
 	confirm     string
+	step        bool
 	list        string
 }
 
@@ -105,6 +106,7 @@ func newRunCmd(a *app) *cobra.Command {
 	f.CountVarP(&o.verbosity, "verbose", "v", "show more; may be repeated")
 	f.StringVar(&o.confirm, "confirm", "", "the value that a play which destroys something asks for")
 	f.BoolVar(&o.defaults.AcceptNewHostKeys, "accept-new-host-keys", false, "remember the key of a host that is in no known_hosts file; a changed key is refused always")
+	f.BoolVar(&o.step, "step", false, "ask before each task")
 	f.StringVar(&o.list, "list", "", "run nothing; list hosts, tasks or tags")
 	for _, what := range []string{"hosts", "tasks", "tags"} {
 		f.BoolFunc("list-"+what, "run nothing; list the "+what, func(string) error { o.list = what; return nil })
@@ -256,7 +258,8 @@ func (a *app) runPlaybooks(ctx context.Context, o runOptions, paths []string) er
 		return a.jsonProblem(o.asJSON, err)
 	}
 	if o.list != "" {
-		return a.list(plan, o.list)
+		a.list(plan, o.list)
+		return nil
 	}
 	if plan, err = a.answer(plan); err != nil {
 		return a.jsonProblem(o.asJSON, err)
@@ -265,11 +268,15 @@ func (a *app) runPlaybooks(ctx context.Context, o runOptions, paths []string) er
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	drain := a.watchInterrupts(view, stop)
+	step, err := a.stepper(o, view.aside)
+	if err != nil {
+		return err
+	}
 
 	pool := connect.NewPool(connect.Options{Ask: a.ask(view.aside)})
 	outcome, err := plan.Run(ctx, runner.Options{
 		Connect: pool, Events: view.sink, Check: o.check, Diff: o.diff, Forks: o.forks, Verbosity: o.verbosity,
-		Drain: drain, Confirm: a.confirm(o, view.aside), RunID: runID(time.Now()),
+		Drain: drain, Confirm: a.confirm(o, view.aside), RunID: runID(time.Now()), Step: step,
 	})
 	err = errors.Join(err, pool.Close(), view.close())
 	if err != nil {
