@@ -73,6 +73,22 @@ func (p *Plan) Answered(answers []string) (*Plan, diag.List) {
 	return Compile(in)
 }
 
+// privateAnswers are the answers that must not be shown, those of -e included.
+func (p *Plan) privateAnswers() []string {
+	all := slices.Clip(p.in.private)
+	for _, b := range p.playbooks {
+		for _, pl := range b.plays {
+			for _, q := range pl.Prompts {
+				v, given := p.in.Extra.Get(q.Name)
+				if d, static := v.Static(); given && q.Private && static {
+					all = append(all, d.Text())
+				}
+			}
+		}
+	}
+	return all
+}
+
 // answersTo are the variables that a play's questions set: as answered, or what is known of them before.
 func (in *Inputs) answersTo(pl *playbook.Play) *vars.Values {
 	if in.answers != nil {

@@ -85,7 +85,7 @@ func (p *Plan) Run(ctx context.Context, o Options) (Outcome, error) {
 		secrets = &secret.Set{}
 	}
 	secrets.Add(p.in.Defaults.Password, p.in.Defaults.BecomePassword)
-	secrets.Add(p.in.private...)
+	secrets.Add(p.privateAnswers()...)
 	r := &run{plan: p, opts: o, stream: event.NewStream(o.Events, o.Now, secrets), secrets: secrets, shared: &overlay.Shared{},
 		hosts: map[string]*host{}, varFiles: map[string]*vars.Values{}, contents: map[included]*playbook.Content{}, inside: map[*player]*rowRun{}}
 	r.setInventory(p.in.Inventory)
