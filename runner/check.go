@@ -28,6 +28,9 @@ func (c *compiler) check(r *row) {
 		if !slices.Contains(metaWords(), r.task.Meta) {
 			c.problems.Add(r.task.At, diag.DidYouMean(r.task.Meta, metaWords()), "meta has no word %q", r.task.Meta)
 		}
+		if r.task.Meta == "end_role" && (r.frame.role == nil || r.handler != nil) {
+			c.problems.Add(r.task.At, "end_host and end_play end more than a role", "end_role stands outside of a role's tasks")
+		}
 		if r.task.Meta == "refresh_inventory" && c.plan.in.Reload == nil {
 			c.problems.Add(r.task.At, "run the plays behind it as a playbook of their own", "the inventory cannot be read anew in this run")
 		}

@@ -168,6 +168,11 @@ func (c *compiler) passed(r *row) bool {
 	if c.started {
 		return true
 	}
+	for sec := r.in; sec != nil; sec = sec.outer {
+		if sec.part == rescue {
+			return false // nobody gets there without a failure before it
+		}
+	}
 	name := displayName(r.task.Name, c.plan.playScope(r.frame.play.Play))
 	for _, shown := range []string{name, roleName(r.frame.role, name)} {
 		if match, err := path.Match(c.plan.in.StartAt, shown); shown == c.plan.in.StartAt || err == nil && match {

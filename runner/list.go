@@ -1,6 +1,8 @@
 package runner
 
 import (
+	"slices"
+
 	"github.com/pegbook/pegbook/runner/diag"
 )
 
@@ -128,6 +130,25 @@ func (p *Plan) Hosts() []string {
 		}
 	}
 	return names
+}
+
+// Tags lists the tags of all tasks, sorted.
+func (p *Plan) Tags() []string {
+	var tags []string
+	var walk func([]RowNode)
+	walk = func(rows []RowNode) {
+		for _, n := range rows {
+			tags = append(tags, n.Tags...)
+			for _, side := range n.Sides {
+				walk(side)
+			}
+		}
+	}
+	for _, g := range p.Graph() {
+		walk(g.Rows)
+	}
+	slices.Sort(tags)
+	return slices.Compact(tags)
 }
 
 // Size is how much there is in a plan: plays, tasks (handlers and what static includes bring in counted,

@@ -14,7 +14,7 @@ import (
 
 // metaWords are what a meta task can say, besides flush_handlers, which is a row of its own kind.
 func metaWords() []string {
-	return []string{"clear_facts", "clear_host_errors", "end_batch", "end_host", "end_play", "flush_handlers", "noop", "refresh_inventory", "reset_connection"}
+	return []string{"clear_facts", "clear_host_errors", "end_batch", "end_host", "end_play", "end_role", "flush_handlers", "noop", "refresh_inventory", "reset_connection"}
 }
 
 // meta does a meta task. Those that end or clear something for all are judged on the first host.
@@ -28,6 +28,8 @@ func (rr *rowRun) meta(ctx context.Context) *graph.Graph[node] {
 		rr.forEach(first, func(*player) { *rr.lane.ended = true })
 	case "end_host":
 		rr.forEach(rr.who, func(p *player) { p.end() })
+	case "end_role":
+		rr.forEach(rr.who, func(p *player) { p.quits(rr.row.frame.role) })
 	case "clear_host_errors":
 		rr.forEach(first, func(*player) { rr.clearErrors() })
 	case "clear_facts":

@@ -1,6 +1,7 @@
 package runner
 
 import (
+	"slices"
 	"sync"
 
 	"github.com/pegbook/pegbook/modules/overlay"
@@ -83,6 +84,24 @@ type player struct {
 	as       loss // what the failure that is passing outwards makes of the host
 	// roles are how far the host got with roles that run once, by what tells these apart.
 	roles map[string]stage
+	// left are the roles that the host has left with meta: end_role, until their end.
+	left map[*playbook.Role]bool
+}
+
+// quit says whether the host has left a role, or one that brought it in.
+func (p *player) quit(role *playbook.Role) bool {
+	if len(p.left) == 0 || role == nil {
+		return false
+	}
+	return p.left[role] || slices.ContainsFunc(role.Parents, func(r *playbook.Role) bool { return p.left[r] })
+}
+
+// quits lets the host leave a role.
+func (p *player) quits(role *playbook.Role) {
+	if p.left == nil {
+		p.left = map[*playbook.Role]bool{}
+	}
+	p.left[role] = true
 }
 
 // stage is how far a host got with a role that runs once.
@@ -107,6 +126,7 @@ func (p *player) does(role *playbook.Role) {
 // leaveRole notes that a role has come to its end in a section: neither it nor its like run again, unless
 // all their tasks were skipped.
 func (p *player) leaveRole(role *playbook.Role, in *section) {
+	delete(p.left, role)
 	if role != nil && p.roles[role.Once] == begun && p.active(in) {
 		p.roles[role.Once] = ended
 	}

@@ -33,12 +33,20 @@ type rowRun struct {
 type step struct {
 	*rowRun
 	p     *player
-	alone bool // run_once: the step stands for all hosts of the row
+	alone bool          // run_once: the step stands for all hosts of the row
+	place chan struct{} // taken while the step is done, where throttle says so; else nil
 	res   *result
 }
 
 // work carries the step out. It runs on a goroutine of its own.
 func (st *step) work(ctx context.Context) {
+	if st.place != nil {
+		select {
+		case st.place <- struct{}{}:
+			defer func() { <-st.place }()
+		case <-ctx.Done(): // it ends at once
+		}
+	}
 	start := time.Now()
 	st.r.stream.Emit(event.TaskStarted{Play: st.lane.play.name, Batch: st.lane.batch, Task: st.name, Host: st.p.Name, Handler: st.row.handler != nil})
 	st.res = st.safely(ctx)

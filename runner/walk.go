@@ -45,7 +45,7 @@ func (o *opening) unfold(ctx context.Context, r *run) *graph.Graph[node] {
 		who = slices.DeleteFunc(who, func(p *player) bool { return !p.take(w.handler) })
 	}
 	if w.handler == nil {
-		who = slices.DeleteFunc(who, func(p *player) bool { return p.had(w.frame.role) })
+		who = slices.DeleteFunc(who, func(p *player) bool { return p.had(w.frame.role) || p.quit(w.frame.role) })
 	}
 	if len(who) == 0 {
 		return nil
@@ -137,6 +137,19 @@ func (l *lane) hostLists(r *run) *vars.Values {
 type lists struct {
 	moves int
 	vars  *vars.Values
+	// places are those that throttle leaves to hosts which do not go in step, by task.
+	places map[*playbook.Task]chan struct{}
+}
+
+// place gives the places for a task of a batch whose hosts do not go in step.
+func (l *lists) place(t *playbook.Task, throttle int) chan struct{} {
+	if l.places == nil {
+		l.places = map[*playbook.Task]chan struct{}{}
+	}
+	if l.places[t] == nil {
+		l.places[t] = make(chan struct{}, throttle)
+	}
+	return l.places[t]
 }
 
 // steps gives a step for every host; with run_once for the first, and throttled where that is asked.
@@ -162,6 +175,9 @@ func (rr *rowRun) steps() *graph.Graph[node] {
 			after = []graph.ID{ids[i-throttle]}
 		}
 		st := &step{rowRun: rr, p: p, alone: once}
+		if throttle > 0 && rr.lane.free {
+			st.place = rr.lane.lists.place(rr.row.task, throttle)
+		}
 		rr.done = append(rr.done, st)
 		rr.r.inside[p] = rr
 		ids = append(ids, g.AddWork(st, after...))

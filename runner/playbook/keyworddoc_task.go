@@ -7,7 +7,7 @@ func taskDocs() map[string]KeywordDoc {
 		"failed_when":  {Takes: TakesConditions, Doc: "Whether the task has failed; the result is in the variable of register.", Example: "failed_when: gt .made.rc 1"},
 		"args":         {Takes: TakesArguments, Doc: "Arguments beside those of the module's own value.", Example: "args: {chdir: /srv}"},
 		"local_action": {Takes: TakesModule, Doc: "A module on the control node; the same as delegate_to: localhost.", Example: "local_action: {module: command, cmd: /bin/true}"},
-		"meta": {Takes: TakesWord, Fixed: true, Choices: []string{"flush_handlers", "end_play", "end_batch", "end_host", "clear_host_errors", "clear_facts",
+		"meta": {Takes: TakesWord, Fixed: true, Choices: []string{"flush_handlers", "end_play", "end_batch", "end_host", "end_role", "clear_host_errors", "clear_facts",
 			"refresh_inventory", "reset_connection", "noop"}, Doc: "What the runner itself does.", Example: "meta: flush_handlers"},
 		"listen": {Takes: TakesTexts, Fixed: true, Doc: "Topics that a handler is notified by, besides its name.", Example: "listen: configuration changed"},
 		"async": {Takes: TakesWhole, Doc: "Seconds that the task may take. What command and shell run goes on by itself on the host, whatever becomes of the connection.",
