@@ -28,6 +28,14 @@ type Module struct {
 	// Runs says that what Do does to the host is to run one command of the user's, with one Host.Run. Under
 	// async that command goes on by itself (see ErrStarted).
 	Runs bool
+	// Output is the fields that results have besides those of every result; nil when these are not known, or depend
+	// on the arguments.
+	Output []string
+	// Facts is the names of facts that the module may find on a host; nil when these are not known.
+	Facts []string
+	// Reads says what the text of a file that an argument names uses, for the check before a run; nil where files
+	// are sent as they are. Arguments that are not known yet are left out. An error means that nothing can be said.
+	Reads func(args json.RawMessage, text string) (Reading, error)
 	// Propose looks at the host and says what would change. It changes nothing. Arguments are a JSON
 	// object whose names are those of Args.
 	Propose func(ctx context.Context, call *Call, args json.RawMessage) (*Proposal, error)
@@ -56,6 +64,23 @@ func Define[A any](name, doc string, propose func(ctx context.Context, call *Cal
 			return propose(ctx, call, args)
 		},
 	}
+}
+
+// Reading is what a text uses.
+type Reading struct {
+	// Template is set when it is a template; Delims are its delimiters, zero for "{{" and "}}".
+	Template bool
+	Delims   [2]string
+	// Variables are those that it names in another way, and cannot do without.
+	Variables []Mention
+}
+
+// Mention is a variable named in a text.
+type Mention struct {
+	Variable string
+	// Text is how it is written there, and Offset the byte where.
+	Text   string
+	Offset int
 }
 
 // Call is what a module is given besides its arguments. Every function field is set by the runner;

@@ -54,6 +54,11 @@ type Arg struct {
 	Free bool `json:"free,omitempty"`
 	// Preserve says that permissions may be "preserve", those of the file that is copied.
 	Preserve bool `json:"preserve,omitempty"`
+	// File is the folder (files, templates, vars) in which the file of the control node is looked for that the
+	// value names; empty where it names none. With remote_src the file is on the host.
+	File string `json:"file,omitempty"`
+	// Command is set where the value is a command whose first word is the File.
+	Command bool `json:"command,omitempty"`
 	// Rest takes every name that is no other argument (set_fact). Its Type is TypeMap.
 	Rest bool `json:"rest,omitempty"`
 
@@ -69,7 +74,8 @@ type Arg struct {
 //	Port  int           `arg:"port" min:"1" max:"65535" doc:"…"`
 //	Facts map[string]json.RawMessage `arg:",rest" doc:"…"`
 //
-// Options of arg are required, secret, free, rest, preserve, alias=NAME and, for strings, path. Fields may be
+// Options of arg are required, secret, free, rest, preserve, alias=NAME and, for strings, path, file=FOLDER (a
+// file of the control node) and command (the file and its arguments). Fields may be
 // string, bool, int, float64, Mode, time.Duration, Expr, json.RawMessage, pointers to these (nil when
 // not given), and lists and string maps of them. An embedded struct adds its fields. min and max bound
 // numbers and durations; a duration is never negative unless its min says so.
@@ -109,6 +115,10 @@ func argOf(t reflect.Type, f reflect.StructField) Arg {
 			arg.Preserve = true
 		case "path":
 			arg.Type = TypePath
+		case "file":
+			arg.File = value
+		case "command":
+			arg.Command = true
 		case "alias":
 			arg.Aliases = append(arg.Aliases, value)
 		default:

@@ -44,12 +44,13 @@ func (c *compiler) checkSpec(r *row) {
 	}
 }
 
-// checkRequired finds arguments that a role needs and nothing can define.
-func (c *compiler) checkRequired(r *row, n *names) {
-	role := r.frame.role
-	for _, o := range r.task.Spec.Options {
-		if o.Required && !o.HasDefault && !n.has(o.Name) {
-			c.problems.Add(role.At, "its argument specification is at "+o.At.String(), "role %s requires %q, which nothing defines", role.Name, o.Name)
+// required finds arguments that a role needs and nothing can define.
+func (l *look) required() {
+	role := l.r.frame.role
+	for _, o := range l.r.task.Spec.Options {
+		if o.Required && !o.HasDefault && !l.all.has(o.Name) && !l.all.open && !l.told[role.At] {
+			l.told[role.At] = true
+			l.problems.Add(role.At, "its argument specification is at "+o.At.String(), "role %s requires %q, which nothing defines", role.Name, o.Name)
 		}
 	}
 }

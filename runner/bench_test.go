@@ -63,9 +63,9 @@ func BenchmarkSkip(b *testing.B) {
 // task and host take about 11 µs.
 func TestSkippingCostsLittle(t *testing.T) {
 	const hosts, tasks, most = 20, 50, 32
-	plan := skipping(t, hosts, tasks)
+	plan := skipping(t, hosts, tasks)()
 	nobody := &machines{hosts: map[string]modules.Host{}}
-	count := testing.AllocsPerRun(5, func() { carryOut(t, plan(), Options{Connect: nobody}) })
+	count := testing.AllocsPerRun(5, func() { carryOut(t, plan, Options{Connect: nobody}) })
 	require.Less(t, count/(hosts*tasks), float64(most))
 }
 

@@ -16,6 +16,7 @@ import (
 func (c *compiler) check(r *row) {
 	c.checkNotify(r)
 	c.rows = append(c.rows, r)
+	c.note(visit{kind: atRow, row: r})
 	switch r.kind {
 	case taskRow:
 		c.checkArgs(r)
@@ -86,7 +87,9 @@ func (c *compiler) checkContent(r *row) {
 	}
 	started := c.started
 	c.within, c.started = append(c.within, content), true
+	c.note(visit{kind: enterContent, row: r, content: content})
 	c.strand(r.contentFrame(content, nil), content.Blocks)
+	c.note(visit{kind: leaveContent, row: r, content: content})
 	c.within, c.started = c.within[:len(c.within)-1], started
 }
 

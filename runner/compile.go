@@ -75,6 +75,8 @@ type play struct {
 	handlers handlers
 	hosts    []*inventory.Host // as the inventory stands at the start
 	needs    []int             // plays of the playbook that come before
+	trace    []visit           // the rows in the order in which hosts come to them
+	later    []visit           // those of handlers
 }
 
 // compiler collects what is wrong while a plan is made.
@@ -87,6 +89,7 @@ type compiler struct {
 	partial  bool                // a task could not be compiled: what it would define is not known
 	started  bool                // the task of StartAt has been found, or none was given
 	rows     []*row              // every row that was checked
+	trace    []visit             // rows and what they stand in, in order
 	within   []*playbook.Content // includes being checked
 }
 
@@ -112,7 +115,7 @@ func Compile(in Inputs) (*Plan, diag.List) {
 	c.checkConnections()
 	c.checkVault()
 	if !c.partial {
-		c.checkNames()
+		c.checkFlow()
 	}
 	c.problems.Sort()
 	c.plan.tasks = c.tasks()
@@ -171,13 +174,16 @@ func (c *compiler) compilePlay(p *playbook.Play) *play {
 	for _, h := range cp.handlers {
 		c.handlerRow(f, h, nil)
 	}
+	cp.later, c.trace = c.trace, nil
 	if facts := c.factsRow(f, p); facts != nil {
+		c.note(visit{kind: atRow, row: facts})
 		cp.rows = append(cp.rows, element{row: facts})
 	}
 	for _, part := range [][]*playbook.Block{p.PreTasks, p.Tasks, p.PostTasks} {
 		cp.rows = append(cp.rows, c.strand(f, part)...)
 		cp.rows = append(cp.rows, element{row: &row{kind: flushRow, task: &playbook.Task{Meta: "flush_handlers"}, frame: f, keys: cp.keys}})
 	}
+	cp.trace, c.trace = c.trace, nil
 	return cp
 }
 

@@ -75,9 +75,13 @@ func (c *compiler) block(f *frame, b *playbook.Block) strand {
 		return strand{{row: r}}
 	}
 	at := &block{rescue: len(b.Rescue) > 0, always: len(b.Always) > 0}
+	c.note(visit{kind: enterBody, block: at})
 	rows := c.body(in.inside(at, body), b)
+	c.note(visit{kind: enterRescue, block: at})
 	rows = append(rows, c.strand(in.inside(at, rescue), b.Rescue)...)
+	c.note(visit{kind: enterAlways, block: at})
 	rows = append(rows, c.strand(in.inside(at, always), b.Always)...)
+	c.note(visit{kind: leaveBlock, block: at})
 	if len(rows) == 0 {
 		return nil
 	}
@@ -103,7 +107,11 @@ func (c *compiler) body(f *frame, b *playbook.Block) strand {
 // row compiles a task; nil when tags leave it out or something is wrong with it.
 func (c *compiler) row(f *frame, t *playbook.Task) *row {
 	r := c.taskRow(f, t)
-	if r == nil || !c.selected(r) || !c.passed(r) {
+	if r == nil {
+		return nil
+	}
+	if !c.selected(r) || !c.passed(r) {
+		r.left = true
 		return nil
 	}
 	return r

@@ -212,22 +212,25 @@ func (r *run) readVars(path string) (*vars.Values, bool) {
 
 // hostMagic are the magic variables of a host, whose lock is held.
 func (r *run) hostMagic(h *host) *vars.Values {
+	return hostMagic(h.in, r.inventory(), factsData(h.facts))
+}
+
+func hostMagic(h *inventory.Host, inv *inventory.Inventory, facts vars.Data) *vars.Values {
 	short := h.Name
 	if net.ParseIP(h.Name) == nil {
 		short, _, _ = strings.Cut(h.Name, ".")
 	}
-	groups := h.in.Groups
-	if h.in.Implicit {
+	groups := h.Groups
+	if h.Implicit {
 		groups = nil
 	}
-	inv := r.inventory()
 	return vars.ValuesOf(map[string]vars.Data{
 		"inventory_hostname":       vars.Of(h.Name),
 		"inventory_hostname_short": vars.Of(short),
 		"group_names":              vars.Of(append([]string{}, groups...)),
 		"inventory_dir":            vars.Of(inv.Dir(h.Name)),
 		"inventory_file":           vars.Of(inv.File(h.Name)),
-		"ansible_facts":            factsData(h.facts),
+		"ansible_facts":            facts,
 	})
 }
 
@@ -260,24 +263,28 @@ func (r *run) inventory() *inventory.Inventory { return r.world.Load().Inventory
 // setInventory takes an inventory as the run's.
 func (r *run) setInventory(inv *inventory.Inventory) {
 	defer r.renew(inv)
+	r.world.Store(&inventoryNow{inv, runMagic(inv, r.plan, r.opts)})
+}
+
+// runMagic are the magic variables that all hosts of a run share.
+func runMagic(inv *inventory.Inventory, p *Plan, o Options) *vars.Values {
 	groups := map[string]vars.Data{}
 	for _, name := range inv.Groups() {
 		hosts, _ := inv.Group(name)
 		groups[name] = vars.Of(namesOf(hosts))
 	}
-	in := r.plan.in
-	r.world.Store(&inventoryNow{inv, vars.ValuesOf(map[string]vars.Data{
+	return vars.ValuesOf(map[string]vars.Data{
 		"groups":             vars.Of(groups),
 		"omit":               vars.Omit(),
-		"ansible_check_mode": vars.Of(r.opts.Check),
-		"ansible_diff_mode":  vars.Of(r.opts.Diff),
-		"ansible_forks":      vars.Of(r.opts.Forks),
-		"ansible_limit":      vars.Of(strings.Join(in.Limit, ",")),
-		"ansible_run_tags":   vars.Of(r.plan.tags.only),
-		"ansible_skip_tags":  vars.Of(append([]string{}, r.plan.tags.skip...)),
-		"ansible_verbosity":  vars.Of(r.opts.Verbosity),
+		"ansible_check_mode": vars.Of(o.Check),
+		"ansible_diff_mode":  vars.Of(o.Diff),
+		"ansible_forks":      vars.Of(o.Forks),
+		"ansible_limit":      vars.Of(strings.Join(p.in.Limit, ",")),
+		"ansible_run_tags":   vars.Of(p.tags.only),
+		"ansible_skip_tags":  vars.Of(append([]string{}, p.tags.skip...)),
+		"ansible_verbosity":  vars.Of(o.Verbosity),
 		"ansible_version":    vars.Of(map[string]vars.Data{"full": vars.Of("2.17.0"), "major": vars.Of(2), "minor": vars.Of(17), "revision": vars.Of(0), "string": vars.Of("2.17.0")}),
-	})})
+	})
 }
 
 // renew lets the hosts be what the inventory says.

@@ -37,6 +37,7 @@ only warn of. Exit code 1 when there is an error, 0 with warnings only.`,
 		},
 	}
 	o.flags(cmd)
+	o.connectionFlags(cmd)
 	cmd.Flags().BoolVar(&o.asJSON, "json", false, "print each problem as a JSON object on a line, then a summary")
 	cmd.Flags().BoolVar(&o.strict, "strict", false, "count a warning as an error")
 	return cmd

@@ -33,7 +33,7 @@ it; with a slash behind src only what is in it. A link at dest is replaced, not 
 }
 
 type copyArgs struct {
-	Src     string          `arg:"src" doc:"a file or folder of the control node, looked for in files/; with remote_src a file of the host"`
+	Src     string          `arg:"src,file=files" doc:"a file or folder of the control node, looked for in files/; with remote_src a file of the host"`
 	Content json.RawMessage `arg:"content" doc:"the text to write, in place of src; a list or mapping is written as JSON"`
 	Dest    string          `arg:"dest,path,required" doc:"where it goes on the host"`
 	ownership

@@ -44,7 +44,7 @@ does not need src at all.
 type installPkgArgs struct {
 	Dest      string        `arg:"dest,path,required" doc:"the folder that holds releases and current"`
 	Version   string        `arg:"version,required" doc:"the version's name, which becomes the folder's"`
-	Src       string        `arg:"src" doc:"the package: a file, looked for in files/, an http or https address, or with remote_src a path on the host"`
+	Src       string        `arg:"src,file=files" doc:"the package: a file, looked for in files/, an http or https address, or with remote_src a path on the host"`
 	Checksum  string        `arg:"checksum" doc:"SHA-256 of the package in hexadecimal, with or without sha256: before it"`
 	RemoteSrc bool          `arg:"remote_src" doc:"whether src is a file of the managed host"`
 	Strip     int           `arg:"strip" default:"1" min:"0" doc:"how many leading elements of the names in the package are dropped"`

@@ -14,7 +14,7 @@ import (
 
 // RenderConfig writes a configuration file from a template and checks it.
 func RenderConfig() *modules.Module {
-	return modules.Define("render_config", `Write a configuration file from a template, and check it first
+	m := modules.Define("render_config", `Write a configuration file from a template, and check it first
 
 The template is of Pegasus' kind: every %{name} is replaced by a variable, whose name is the marker's with
 _ for each dot, so %{meta.server.list} is meta_server_list; values gives others, by the marker's name. A
@@ -32,10 +32,37 @@ The file is replaced in one step and the one before is kept beside it as .previo
         values:
           slog.dir: ""
       notify: restart`, proposeRenderConfig)
+	m.Reads = readConfig
+	return m
 }
 
+// readConfig says what a template uses, of whichever kind it is.
+func readConfig(raw json.RawMessage, text string) (modules.Reading, error) {
+	var args struct {
+		Format string                     `json:"format"`
+		Values map[string]json.RawMessage `json:"values"`
+	}
+	if err := json.Unmarshal(raw, &args); err != nil || args.Format == "template" {
+		return modules.Reading{Template: args.Format == "template"}, err
+	}
+	var uses modules.Reading
+	for _, at := range regexp.MustCompile(marker).FindAllStringSubmatchIndex(text, -1) {
+		if at[2] < 0 {
+			continue
+		}
+		name := text[at[2]:at[3]]
+		if _, given := args.Values[name]; !given {
+			uses.Variables = append(uses.Variables, modules.Mention{Variable: markerVariable(name), Text: text[at[0]:at[1]], Offset: at[2]})
+		}
+	}
+	return uses, nil
+}
+
+// markerVariable is the variable that a marker means.
+func markerVariable(name string) string { return strings.NewReplacer(".", "_", "-", "_").Replace(name) }
+
 type renderConfigArgs struct {
-	Src  string `arg:"src,required" doc:"the template, looked for in templates/; with remote_src an absolute path on the host"`
+	Src  string `arg:"src,required,file=templates" doc:"the template, looked for in templates/; with remote_src an absolute path on the host"`
 	Dest string `arg:"dest,path,required" doc:"the file to write"`
 	ownership
 	Format    string                     `arg:"format" default:"pegasus" choices:"pegasus,template" doc:"what the template is"`
@@ -172,7 +199,7 @@ func (m markers) value(name string) (value, problem string, err error) {
 	}
 	raw, ok := m.values[name]
 	if !ok {
-		variable := strings.NewReplacer(".", "_", "-", "_").Replace(name)
+		variable := markerVariable(name)
 		if !regexp.MustCompile(identifier).MatchString(variable) {
 			return "", fmt.Sprintf("%%{%s} is no marker: a name has letters, digits, dots and _", name), nil
 		}

@@ -31,7 +31,7 @@ creates or removes says that there is nothing to do, or changed_when says otherw
 }
 
 type scriptArgs struct {
-	Cmd        string `arg:"cmd,free,required" doc:"the script and its arguments"`
+	Cmd        string `arg:"cmd,free,required,file=files,command" doc:"the script and its arguments"`
 	Executable string `arg:"executable" doc:"the program that runs the script; what its first line names when not given"`
 	Chdir      string `arg:"chdir,path" doc:"folder to run in; the user's home when not given"`
 	Creates    string `arg:"creates" doc:"a path, or a pattern in its last part; the script does not run when it is there"`

@@ -66,7 +66,7 @@ and role's variables and below set_fact's, for the rest of the run.
 }
 
 type includeVarsArgs struct {
-	File string `arg:"file,free,required" doc:"the file, looked for in vars/"`
+	File string `arg:"file,free,required,file=vars" doc:"the file, looked for in vars/"`
 	Name string `arg:"name" doc:"one variable that takes the whole content, in place of one for each name"`
 }
 

@@ -2,6 +2,7 @@ package builtin
 
 import (
 	"context"
+	"encoding/json"
 	"path"
 	"strings"
 
@@ -10,7 +11,7 @@ import (
 
 // Template writes a rendered template.
 func Template() *modules.Module {
-	return modules.Define("template", `Write a file from a template
+	m := modules.Define("template", `Write a file from a template
 
 The template is a file of the control node, looked for in templates/, and sees the task's variables. A
 variable that is not there is an error. The file is replaced in one step, and only when it differs.
@@ -21,10 +22,23 @@ variable that is not there is an error. The file is replaced in one step, and on
         dest: /etc/agent/agent.conf
         mode: "0640"
         validate: /opt/agent/bin/agent --check %s`, proposeTemplate)
+	m.Reads = func(raw json.RawMessage, _ string) (modules.Reading, error) {
+		var args struct {
+			Start  string   `json:"variable_start_string"`
+			End    string   `json:"variable_end_string"`
+			Delims []string `json:"delims"`
+		}
+		if err := json.Unmarshal(raw, &args); err != nil {
+			return modules.Reading{}, err
+		}
+		delims, err := templateArgs{Start: args.Start, End: args.End, Delims: args.Delims}.delims()
+		return modules.Reading{Template: true, Delims: delims}, err
+	}
+	return m
 }
 
 type templateArgs struct {
-	Src  string `arg:"src,required" doc:"the template, looked for in templates/"`
+	Src  string `arg:"src,required,file=templates" doc:"the template, looked for in templates/"`
 	Dest string `arg:"dest,path,required" doc:"the file on the host; when it is a folder, the template's name without .tmpl or .j2 is added"`
 	ownership
 	Mode     modules.Mode `arg:"mode,preserve" doc:"permissions, \"0644\", \"u=rw,go=r\" or preserve for those of the template; those that are there stay when it is not given"`

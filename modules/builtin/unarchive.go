@@ -33,7 +33,7 @@ stay. To install versions of a package beside each other use install_pkg.
 }
 
 type unarchiveArgs struct {
-	Src           string   `arg:"src,required" doc:"the archive, looked for in files/; with remote_src an absolute path on the host; or an http or https address, as seen from the host"`
+	Src           string   `arg:"src,required,file=files" doc:"the archive, looked for in files/; with remote_src an absolute path on the host; or an http or https address, as seen from the host"`
 	Dest          string   `arg:"dest,path,required" doc:"the folder to unpack into; it must be there"`
 	Creates       string   `arg:"creates,path" doc:"nothing is done when this path is there"`
 	RemoteSrc     bool     `arg:"remote_src,alias=copy_from_host" doc:"whether src is a file of the managed host"`

@@ -57,7 +57,7 @@ type uriArgs struct {
 	Method          string          `arg:"method" default:"GET" doc:"the method, in capitals"`
 	Body            json.RawMessage `arg:"body" doc:"what to send: text, or with body_format a mapping or list"`
 	BodyFormat      string          `arg:"body_format" default:"raw" choices:"raw,json,form-urlencoded" doc:"how body is written, and the Content-Type that goes with it"`
-	Src             string          `arg:"src" doc:"a file to send in place of body, looked for in files/; with remote_src on the host"`
+	Src             string          `arg:"src,file=files" doc:"a file to send in place of body, looked for in files/; with remote_src on the host"`
 	RemoteSrc       bool            `arg:"remote_src" doc:"whether src is a file of the managed host"`
 	StatusCode      []int           `arg:"status_code" default:"200" doc:"the answers that are no failure"`
 	ReturnContent   bool            `arg:"return_content" doc:"whether to register the answer's text (content); at most 16 MiB"`

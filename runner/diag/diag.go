@@ -155,3 +155,18 @@ func edits(a, b string, limit int) int {
 	}
 	return min(last[len(b)], limit)
 }
+
+// Slip says whether one name becomes the other by one slip of the pen: a letter added, dropped, changed, or
+// swapped with its neighbour. Where they differ in digits alone they are two names.
+func Slip(a, b string) bool {
+	if edits(a, b, 2) != 1 {
+		return false
+	}
+	digits := func(r rune) rune {
+		if r >= '0' && r <= '9' {
+			return -1
+		}
+		return r
+	}
+	return strings.Map(digits, a) != strings.Map(digits, b)
+}

@@ -32,6 +32,9 @@ type setExpression struct {
 
 func (e setExpression) eval(f *frame) (any, error) {
 	v, err := e.value.eval(f)
+	if err != nil {
+		v = &unknown{} // only a sample goes on
+	}
 	f.slots[e.slot] = v
 	return v, err
 }
@@ -139,14 +142,21 @@ type callExpression struct {
 
 func (e *callExpression) eval(f *frame) (any, error) {
 	args := make([]any, len(e.args))
+	var failed error
 	for i, a := range e.args {
 		v, err := a.eval(f)
+		if err == nil {
+			args[i], err = e.argument(f, v, e.offs[i])
+		}
+		if err != nil && !f.passes(err) {
+			return nil, err
+		}
 		if err != nil {
-			return nil, err
+			failed = err
 		}
-		if args[i], err = e.argument(f, v, e.offs[i]); err != nil {
-			return nil, err
-		}
+	}
+	if failed != nil {
+		return nil, failed
 	}
 	v, err := e.fn.call(&call{frame: f, off: e.off}, args)
 	if err == nil {

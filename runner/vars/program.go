@@ -44,6 +44,7 @@ type frame struct {
 	trail *trail
 	out   []byte
 	depth int
+	probe *probe // of a sample, else nil
 }
 
 // Bounds on what one template may do, so that a slip cannot take the control node down.

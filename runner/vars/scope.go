@@ -126,6 +126,11 @@ func (b *Stack) Push(layer Layer, vs *Values) {
 	b.layers = slices.Insert(b.layers, at, layered{layer, vs})
 }
 
+// Clone is a copy that grows by itself.
+func (b *Stack) Clone() Stack {
+	return Stack{append(make([]layered, 0, len(b.layers)+8), b.layers...)}
+}
+
 // Scope gives the scope as it stands; what is pushed later does not reach it. w may be nil, as for NewScope.
 func (b *Stack) Scope(w World) *Scope { return &Scope{world: w, layers: slices.Clone(b.layers)} }
 
