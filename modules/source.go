@@ -70,10 +70,7 @@ var errNotRegular = errors.New("is no regular file")
 
 // ModeOf is the permission bits of a file of the control node; false: the content is no file.
 func ModeOf(s Source) (uint32, bool) {
-	if decrypted, ok := s.(interface{ AsIs() Source }); ok {
-		s = decrypted.AsIs()
-	}
-	if f, ok := s.(*fileSource); ok {
+	if f, ok := AsIs(s).(*fileSource); ok {
 		return f.mode, true
 	}
 	return 0, false

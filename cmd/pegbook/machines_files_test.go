@@ -57,3 +57,21 @@ bash -c "until exec 3<>/dev/tcp/127.0.0.1/4280; do sleep 0.1; done" 2>/dev/null`
 		require.True(t, strings.HasSuffix(line, "always"), "the second run changes nothing, but: %s", line)
 	}
 }
+
+// testRawPasswords becomes another user, who is asked for a password, without a helper on the host.
+func (s *site) testRawPasswords(t *testing.T) {
+	m := s.List[3]
+	s.on(t, m, `useradd --create-home --shell /bin/sh pbraw; echo pbraw:`+sudoPassword+` | chpasswd; install -d -m 700 -o pbraw /home/pbraw/.ssh
+install -o pbraw -m 600 /root/.ssh/authorized_keys /home/pbraw/.ssh/; echo 'pbraw ALL=(ALL) ALL' >/etc/sudoers.d/pegbook-raw`)
+	r := s.book(t, "-i", s.names(t, "ansible_user: pbraw",
+		name{"right", m, []string{"ansible_become_password: " + sudoPassword}}, name{"wrong", m, []string{"ansible_become_password: nonsense"}},
+		name{"none", m, nil}), s.tasks(t, `
+- {name: raw, raw: "id -un; cat; echo -n end", become: true}
+`))
+	require.Equal(t, 2, r.code, r.bad())
+	require.Contains(t, string(r.task(t, "raw", "right").Result), `"stdout":"root\nend"`)
+	require.Contains(t, r.task(t, "raw", "wrong").Msg, "the password is wrong")
+	require.Equal(t, event.Failed, r.task(t, "raw", "none").Status)
+	require.NotContains(t, r.stderr+string(r.task(t, "raw", "right").Result)+r.bad(), sudoPassword)
+	require.Equal(t, "", s.on(t, m, "ls -A /home/pbraw/.cache 2>/dev/null || true"), "nothing of pegbook's is on the host")
+}

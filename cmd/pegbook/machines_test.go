@@ -10,6 +10,7 @@ func TestMachines(t *testing.T) {
 	t.Run("pegasus", s.testPegasus)
 	t.Run("modules", s.testModules)
 	t.Run("files", s.testFiles)
+	t.Run("raw with passwords", s.testRawPasswords)
 	t.Run("logins", s.testLogins)
 	t.Run("faults", s.testFaults)
 }

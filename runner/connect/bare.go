@@ -98,13 +98,21 @@ func (r *bareRun) run(ctx context.Context, l *line) (modules.Output, error) {
 	switch {
 	case ctx.Err() != nil:
 		return modules.Output{}, context.Cause(ctx)
-	case r.asked > 1:
+	case r.asked > 1, r.asked == 1 && known && code != 0 && r.refused(stderr.content()):
 		return modules.Output{}, &BecomeError{Host: l.address.Name, User: r.become.User, Method: r.become.method(), Err: errWrongPassword}
 	case !known:
 		return modules.Output{}, l.unreachable(errBroken)
 	}
 	return modules.Output{ExitCode: code, Stdout: stdout.content(), Stderr: stderr.content(), Truncated: stdout.lost || stderr.lost,
 		Started: started, Ended: time.Now()}, nil
+}
+
+// refused says whether the method has not taken the password: it asked again, and found no more input.
+func (r *bareRun) refused(stderr []byte) bool {
+	if r.become.method() == "su" {
+		return bytes.HasSuffix(bytes.TrimSpace(stderr), []byte("Authentication failure"))
+	}
+	return bytes.Contains(stderr, []byte(r.prompt))
 }
 
 // endInput tells the command that it has nothing to read.
