@@ -52,7 +52,7 @@ func (st *step) attempts(ctx context.Context, s *vars.Scope, res *result) {
 // exhaust fails a task whose last attempt was not enough either.
 func (st *step) exhaust(s *vars.Scope, a again, res *result) {
 	if not, err := firstFalse(st.row.task.Until, st.withResult(s, res)); err == nil && !not.IsZero() {
-		res.because("until", st.withResult(s, res), not)
+		st.r.because(res, "until", st.withResult(s, res), not)
 	}
 	if res.status != event.Failed {
 		res.status = event.Failed
@@ -177,7 +177,7 @@ func (st *step) propose(ctx context.Context, s *vars.Scope, x *prepared, host mo
 	if err != nil {
 		res.fail(err)
 		if e := x.refuted.Load(); e != nil {
-			res.because(st.row.module.Name, s, *e)
+			st.r.because(res, st.row.module.Name, s, *e)
 		}
 		return nil
 	}

@@ -77,6 +77,13 @@ type play struct {
 	needs    []int             // plays of the playbook that come before
 	trace    []visit           // the rows in the order in which hosts come to them
 	later    []visit           // those of handlers
+	left     []leftOut
+}
+
+// leftOut is a task that the run does not come to, and why.
+type leftOut struct {
+	row    *row
+	reason string
 }
 
 // compiler collects what is wrong while a plan is made.
@@ -91,6 +98,7 @@ type compiler struct {
 	rows     []*row              // every row that was checked
 	trace    []visit             // rows and what they stand in, in order
 	within   []*playbook.Content // includes being checked
+	left     []leftOut           // tasks of the play being compiled
 }
 
 // Compile checks everything that can be checked before the run and makes the plan. It contacts no host.
@@ -153,7 +161,7 @@ func (c *compiler) limit() {
 
 func (c *compiler) compilePlay(p *playbook.Play) *play {
 	cp := &play{Play: p, keys: &keys{Keywords: &p.Keywords, play: true}, answers: c.plan.in.answersTo(p)}
-	c.play, c.open = cp, c.plan.in.Incomplete
+	c.play, c.open, c.left = cp, c.plan.in.Incomplete, nil
 	s := c.plan.playScope(p)
 	cp.name = displayName(p.Name, s)
 	cp.hosts = c.hosts(p, s)
@@ -184,6 +192,7 @@ func (c *compiler) compilePlay(p *playbook.Play) *play {
 		cp.rows = append(cp.rows, element{row: &row{kind: flushRow, task: &playbook.Task{Meta: "flush_handlers"}, frame: f, keys: cp.keys}})
 	}
 	cp.trace, c.trace = c.trace, nil
+	cp.left = c.left
 	return cp
 }
 

@@ -110,11 +110,23 @@ func (c *compiler) row(f *frame, t *playbook.Task) *row {
 	if r == nil {
 		return nil
 	}
-	if !c.selected(r) || !c.passed(r) {
+	if reason := c.leaves(r); reason != "" {
 		r.left = true
+		c.left = append(c.left, leftOut{r, reason})
 		return nil
 	}
 	return r
+}
+
+// leaves says why a run does not come to a row; "" where it does.
+func (c *compiler) leaves(r *row) string {
+	switch {
+	case !c.selected(r):
+		return c.plan.tags.why()
+	case !c.passed(r):
+		return "stands before the task of --start-at-task"
+	}
+	return ""
 }
 
 func (c *compiler) taskRow(f *frame, t *playbook.Task) *row {

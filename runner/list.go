@@ -71,19 +71,26 @@ func (p *Plan) graphOf(b *book, pl *play) PlayGraph {
 
 func (p *Plan) rowNodes(rows strand) []RowNode {
 	nodes := []RowNode{}
+	rows.each(func(r *row) { nodes = append(nodes, p.rowNode(r)) }, func(sides []strand) {
+		n := RowNode{Kind: "parallel"}
+		for _, side := range sides {
+			n.Sides = append(n.Sides, p.rowNodes(side))
+		}
+		nodes = append(nodes, n)
+	})
+	return nodes
+}
+
+// each goes over what people see of a strand: rows, and strands that run side by side.
+func (rows strand) each(one func(*row), parallel func([]strand)) {
 	for _, e := range rows {
 		switch {
 		case e.parallel != nil:
-			n := RowNode{Kind: "parallel"}
-			for _, side := range e.parallel {
-				n.Sides = append(n.Sides, p.rowNodes(side))
-			}
-			nodes = append(nodes, n)
+			parallel(e.parallel)
 		case e.row.kind != blockEndRow:
-			nodes = append(nodes, p.rowNode(e.row))
+			one(e.row)
 		}
 	}
-	return nodes
 }
 
 func (p *Plan) rowNode(r *row) RowNode {

@@ -18,33 +18,38 @@ func (st *step) skip(condition vars.Expr, s *vars.Scope, res *result) {
 	res.status, res.passed = event.Skipped, true
 	res.why.FalseCondition = condition.String()
 	if st.r.opts.Verbosity > 0 {
-		res.because("when", s, condition)
+		st.r.because(res, "when", s, condition)
 	}
 }
 
-// because notes which parts of conditions decided, and the values that they read. It evaluates them again:
-// only what failed, or what a verbose run asks about, is worth that.
-func (r *result) because(keyword string, s *vars.Scope, conditions ...vars.Expr) {
+// because notes why conditions came out as they did.
+func (r *run) because(res *result, keyword string, s *vars.Scope, conditions ...vars.Expr) {
+	res.why.Reason, res.why.Values = r.whyOf(keyword, "was", s, conditions...)
+}
+
+// whyOf says which parts of conditions decided, and the values that they read. It evaluates them again: only
+// what failed, or what somebody asks about, is worth that.
+func (r *run) whyOf(keyword, is string, s *vars.Scope, conditions ...vars.Expr) (string, []event.Value) {
 	var parts []string
+	var values []event.Value
 	outcome := true
-	r.why.Values = nil
 	for _, c := range conditions {
 		reason := c.Explain(s)
 		parts = append(parts, reason.Part)
 		outcome = reason.Holds
 		for _, v := range reason.Values {
-			r.why.Values = append(r.why.Values, r.read(v))
+			values = append(values, r.read(v))
 		}
 	}
-	if text := strings.Join(parts, ", "); text == fmt.Sprint(outcome) {
-		r.why.Reason = keyword + ": " + text // "false was false" says nothing
-		return
+	text := strings.Join(parts, ", ")
+	if text == fmt.Sprint(outcome) {
+		return keyword + ": " + text, nil // "false was false" says nothing
 	}
-	r.why.Reason = fmt.Sprintf("%s: %s was %t", keyword, strings.Join(parts, ", "), outcome)
+	return fmt.Sprintf("%s: %s %s %t", keyword, text, is, outcome), values
 }
 
-// read is a variable as shown.
-func (r *result) read(v vars.Reading) event.Value {
+// read is a variable as shown. Secrets are masked before it is cut: a part of one would not be recognised.
+func (r *run) read(v vars.Reading) event.Value {
 	shown := event.Value{Name: v.Name}
 	switch {
 	case v.At.File != "":
@@ -55,7 +60,7 @@ func (r *result) read(v vars.Reading) event.Value {
 		shown.From = v.Layer.String()
 	}
 	if v.Known {
-		shown.Value = cutJSON(v.Value.JSON(), shownValue)
+		shown.Value = cutJSON(r.secrets.JSON(v.Value.JSON()), shownValue)
 	}
 	return shown
 }
@@ -70,7 +75,7 @@ func cutJSON(raw json.RawMessage, most int) json.RawMessage {
 	}
 	text := string(raw[:most])
 	if raw[0] == '"' {
-		text = strings.TrimRight(text[1:], `\\`)
+		text = strings.TrimRight(text[1:], `\`)
 	}
 	return vars.Of(text + "…").JSON()
 }

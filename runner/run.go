@@ -80,6 +80,10 @@ func (p *Plan) Run(ctx context.Context, o Options) (Outcome, error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
+	return p.newRun(o).all(ctx), nil
+}
+
+func (p *Plan) newRun(o Options) *run {
 	secrets := p.in.Files.Vault.Secrets()
 	if secrets == nil {
 		secrets = &secret.Set{}
@@ -89,7 +93,7 @@ func (p *Plan) Run(ctx context.Context, o Options) (Outcome, error) {
 	r := &run{plan: p, opts: o, stream: event.NewStream(o.Events, o.Now, secrets), secrets: secrets, shared: &overlay.Shared{},
 		hosts: map[string]*host{}, varFiles: map[string]*vars.Values{}, contents: map[included]*playbook.Content{}, inside: map[*player]*rowRun{}}
 	r.setInventory(p.in.Inventory)
-	return r.all(ctx), nil
+	return r
 }
 
 func (r *run) all(ctx context.Context) Outcome {
@@ -186,9 +190,7 @@ func (pr *playRun) unfold(ctx context.Context, r *run) *graph.Graph[node] {
 		r.failPlay(err)
 		return nil
 	}
-	pr.handlers, pr.all, pr.batches = pr.play.handlers, hosts, cut
-	pr.players = map[string]*player{}
-	pr.magic = playMagic(pr.play, hosts)
+	pr.begin(hosts, cut)
 	r.stream.Emit(event.PlayStarted{Play: pr.name, Hosts: namesOf(hosts), Batches: len(cut)})
 	g := &graph.Graph[node]{}
 	var after []graph.ID
@@ -199,6 +201,13 @@ func (pr *playRun) unfold(ctx context.Context, r *run) *graph.Graph[node] {
 		after = []graph.ID{g.Add(&batchRun{pr: pr, number: i + 1}, after...)}
 	}
 	return g
+}
+
+// begin gives the play its hosts.
+func (pr *playRun) begin(hosts []*inventory.Host, cut [][]*inventory.Host) {
+	pr.handlers, pr.all, pr.batches = pr.play.handlers, hosts, cut
+	pr.players = map[string]*player{}
+	pr.magic = playMagic(pr.play, hosts)
 }
 
 // failPlay ends the run because a play cannot begin.
@@ -221,24 +230,32 @@ func (b *batchRun) unfold(_ context.Context, r *run) *graph.Graph[node] {
 		return nil
 	}
 	hosts := b.pr.batches[b.number-1]
-	whole := &lane{playRun: b.pr, batch: b.number, lists: &lists{}}
+	whole := b.lane(r)
 	before := 0
-	for _, h := range hosts {
-		p := &player{host: r.stateOf(h)}
-		_, there := r.inventory().Host(h.Name)
-		p.ended = !there // it has left with meta: refresh_inventory
+	for _, p := range whole.players {
 		if p.lost != notLost {
 			before++
 		}
+	}
+	r.stream.Emit(event.BatchStarted{Play: b.pr.name, Batch: b.number, Batches: len(b.pr.batches), Hosts: namesOf(hosts)})
+	g := &graph.Graph[node]{}
+	g.Add(&batchEnd{whole, before}, whole.unroll(g, b.pr.rows)...)
+	return g
+}
+
+// lane is the whole batch, at the beginning of the play.
+func (b *batchRun) lane(r *run) *lane {
+	whole := &lane{playRun: b.pr, batch: b.number, lists: &lists{}}
+	for _, h := range b.pr.batches[b.number-1] {
+		p := &player{host: r.stateOf(h)}
+		_, there := r.inventory().Host(h.Name)
+		p.ended = !there // it has left with meta: refresh_inventory
 		b.pr.players[h.Name] = p
 		whole.players = append(whole.players, p)
 		whole.addresses = append(whole.addresses, addressOf(h))
 	}
 	whole.all = whole.players
-	r.stream.Emit(event.BatchStarted{Play: b.pr.name, Batch: b.number, Batches: len(b.pr.batches), Hosts: namesOf(hosts)})
-	g := &graph.Graph[node]{}
-	g.Add(&batchEnd{whole, before}, whole.unroll(g, b.pr.rows)...)
-	return g
+	return whole
 }
 
 // addressOf is the address that a host's connection uses, as far as the inventory alone says.

@@ -37,6 +37,21 @@ func (s selector) selects(tags []string) bool {
 	return s.wanted(tags) && !s.skipped(tags)
 }
 
+// why says by what the selector passes over tasks.
+func (s selector) why() string {
+	var by []string
+	if !slices.Equal(s.only, []string{"all"}) {
+		by = append(by, "--tags "+strings.Join(s.only, ","))
+	}
+	if len(s.skip) > 0 {
+		by = append(by, "--skip-tags "+strings.Join(s.skip, ","))
+	}
+	if len(by) == 0 {
+		return "has the tag never, and --tags does not name it"
+	}
+	return "is not selected by " + strings.Join(by, " ")
+}
+
 func (s selector) wanted(tags []string) bool {
 	has := func(tag string) bool { return slices.Contains(tags, tag) }
 	switch {

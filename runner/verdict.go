@@ -58,7 +58,7 @@ func (st *step) judge(s *vars.Scope, res *result) {
 		case failed:
 			res.status = event.Failed
 			res.msg = firstOf(res.msg, "failed_when is true")
-			res.because("failed_when", st.withResult(s, res), t.FailedWhen...)
+			st.r.because(res, "failed_when", st.withResult(s, res), t.FailedWhen...)
 		case res.changed:
 			res.status = event.Changed
 		default:
@@ -94,7 +94,7 @@ func (st *step) overruled(s *vars.Scope, not vars.Expr, res *result) {
 	if !not.IsZero() {
 		deciding = []vars.Expr{not}
 	}
-	res.because("changed_when", st.withResult(s, res), deciding...)
+	st.r.because(res, "changed_when", st.withResult(s, res), deciding...)
 }
 
 // constant says whether conditions depend on no variable at all.

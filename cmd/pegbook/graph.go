@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -35,7 +36,7 @@ func newGraphCmd(a *app) *cobra.Command {
 
 func (a *app) writeGraph(plays []runner.PlayGraph) {
 	for i, p := range plays {
-		fmt.Fprintf(a.out, "%d. play %s  (%s, %d hosts)\n", i+1, p.Play, p.Strategy, len(p.Hosts))
+		fmt.Fprintf(a.out, "%d. play %s  (%s, %d hosts%s)\n", i+1, p.Play, p.Strategy, len(p.Hosts), waitsFor(plays, i))
 		for n, batch := range p.Batches {
 			if len(p.Batches) > 1 {
 				fmt.Fprintf(a.out, "   batch %d of %d: %s\n", n+1, len(p.Batches), strings.Join(batch, " "))
@@ -49,6 +50,33 @@ func (a *app) writeGraph(plays []runner.PlayGraph) {
 			fmt.Fprintf(a.out, "   handlers: %s\n", strings.Join(p.Handlers, ", "))
 		}
 	}
+}
+
+// waitsFor says which plays a play comes after, where these are not simply those before it.
+func waitsFor(plays []runner.PlayGraph, i int) string {
+	first := i
+	for first > 0 && plays[first-1].Playbook == plays[i].Playbook {
+		first--
+	}
+	if after := plays[i].After; len(after) != 1 || after[0] != i-first-1 {
+		return startsAfter(first, i, after)
+	}
+	return ""
+}
+
+// startsAfter says what a play waits for. first is where its playbook's plays begin, i where it stands itself.
+func startsAfter(first, i int, after []int) string {
+	switch {
+	case len(after) == 0 && i == first:
+		return ""
+	case len(after) == 0:
+		return ", starts at once"
+	}
+	var numbers []string
+	for _, n := range after {
+		numbers = append(numbers, strconv.Itoa(first+n+1))
+	}
+	return ", after play " + strings.Join(numbers, " and ")
 }
 
 func (a *app) writeRows(rows []runner.RowNode, depth int, handlers bool) {

@@ -79,6 +79,7 @@ type runOptions struct {
 	confirm     string
 	step        bool
 	list        string
+	explain     bool
 }
 
 func newRunCmd(a *app) *cobra.Command {
@@ -107,6 +108,7 @@ func newRunCmd(a *app) *cobra.Command {
 	f.StringVar(&o.confirm, "confirm", "", "the value that a play which destroys something asks for")
 	f.BoolVar(&o.defaults.AcceptNewHostKeys, "accept-new-host-keys", false, "remember the key of a host that is in no known_hosts file; a changed key is refused always")
 	f.BoolVar(&o.step, "step", false, "ask before each task")
+	f.BoolVar(&o.explain, "explain", false, "run nothing and contact nobody; say which tasks would run on which hosts, in which batches, and why")
 	f.StringVar(&o.list, "list", "", "run nothing; list hosts, tasks or tags")
 	for _, what := range []string{"hosts", "tasks", "tags"} {
 		f.BoolFunc("list-"+what, "run nothing; list the "+what, func(string) error { o.list = what; return nil })
@@ -250,14 +252,18 @@ func (o *selectOptions) extraVars() (*vars.Values, error) {
 }
 
 func (a *app) runPlaybooks(ctx context.Context, o runOptions, paths []string) error {
-	if err := a.askPasswords(ctx, &o.selectOptions); err != nil {
-		return err
+	if !o.explain {
+		if err := a.askPasswords(ctx, &o.selectOptions); err != nil {
+			return err
+		}
 	}
 	plan, err := a.compile(ctx, o.selectOptions, paths)
-	if err != nil {
+	switch {
+	case err != nil:
 		return a.jsonProblem(o.asJSON, err)
-	}
-	if o.list != "" {
+	case o.explain:
+		return a.explain(plan, o)
+	case o.list != "":
 		a.list(plan, o.list)
 		return nil
 	}

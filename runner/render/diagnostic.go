@@ -34,11 +34,11 @@ func Tally(list diag.List) string {
 	errors := len(list) - warnings
 	switch {
 	case warnings == 0:
-		return howMany(errors, "error")
+		return HowMany(errors, "error")
 	case errors == 0:
-		return howMany(warnings, "warning")
+		return HowMany(warnings, "warning")
 	}
-	return howMany(errors, "error") + ", " + howMany(warnings, "warning")
+	return HowMany(errors, "error") + ", " + HowMany(warnings, "warning")
 }
 
 // Diagnostic shows one problem: a line that editors can jump from, the source line with a mark below the

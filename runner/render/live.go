@@ -127,12 +127,12 @@ func (l *Live) Record(rec event.Record) {
 	case event.PlayStarted:
 		l.flush(true)
 		l.play, l.batch = Clean(e.Play, false), event.BatchStarted{}
-		l.say("%s  (%s)", l.p.in(bold, "PLAY "+l.play), howMany(len(e.Hosts), "host"))
+		l.say("%s  (%s)", l.p.in(bold, "PLAY "+l.play), HowMany(len(e.Hosts), "host"))
 	case event.BatchStarted:
 		l.flush(true)
 		l.batch = e
 		if e.Batches > 1 {
-			l.say("  %s  %s", l.p.in(bold, fmt.Sprintf("batch %d of %d", e.Batch, e.Batches)), names(e.Hosts))
+			l.say("  %s  %s", l.p.in(bold, fmt.Sprintf("batch %d of %d", e.Batch, e.Batches)), Names(e.Hosts))
 		}
 	case event.TaskStarted:
 		l.started(e)

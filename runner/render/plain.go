@@ -34,11 +34,11 @@ func (r *Plain) Record(rec event.Record) {
 		r.started(e)
 	case event.PlayStarted:
 		r.heading = ""
-		fmt.Fprintf(r.w, "\n%s  (%s)\n", r.p.in(bold, "PLAY "+Clean(e.Play, false)), howMany(len(e.Hosts), "host"))
+		fmt.Fprintf(r.w, "\n%s  (%s)\n", r.p.in(bold, "PLAY "+Clean(e.Play, false)), HowMany(len(e.Hosts), "host"))
 	case event.BatchStarted:
 		r.heading = ""
 		if e.Batches > 1 {
-			fmt.Fprintf(r.w, "\n%s  %s\n", r.p.in(bold, fmt.Sprintf("BATCH %d of %d", e.Batch, e.Batches)), names(e.Hosts))
+			fmt.Fprintf(r.w, "\n%s  %s\n", r.p.in(bold, fmt.Sprintf("BATCH %d of %d", e.Batch, e.Batches)), Names(e.Hosts))
 		}
 	case event.TaskDone:
 		r.done(e)
@@ -48,7 +48,7 @@ func (r *Plain) Record(rec event.Record) {
 			fmt.Fprintf(r.w, "  %s %s: %s\n", r.p.in(gray, "…"), e.Host, Clean(e.Text, false))
 		}
 	case event.Included:
-		fmt.Fprintf(r.w, "  included %s for %s\n", Clean(e.File, false), names(e.Hosts))
+		fmt.Fprintf(r.w, "  included %s for %s\n", Clean(e.File, false), Names(e.Hosts))
 	case event.Problem:
 		Diagnostic(r.w, e.Diagnostic, r.source, r.p.on)
 	case event.RunDone:
@@ -128,7 +128,7 @@ func taskLines(p paint, o Options, e event.TaskDone) []string {
 	if msg := shownMessage(o, e.Status, e.Msg); msg != "" {
 		line += "  " + msg
 	}
-	if reason := shownReason(e.Why); reason != "" {
+	if reason := Reason(e.Why); reason != "" {
 		line += "  " + reason
 	}
 	lines := append([]string{line}, itemLines(p, o, e.Items)...)
@@ -156,7 +156,7 @@ func itemLines(p paint, o Options, items []event.Item) []string {
 		if msg := shownMessage(o, item.Status, item.Msg); msg != "" {
 			line += "  " + msg
 		}
-		if reason := shownReason(item.Why); reason != "" {
+		if reason := Reason(item.Why); reason != "" {
 			line += "  " + reason
 		}
 		lines = append(lines, line)
@@ -191,9 +191,9 @@ func shownMessage(o Options, s event.Status, msg string) string {
 	return Clean(msg, false)
 }
 
-// shownReason is the condition that decided, with the values that it read and where they come from. Events
+// Reason is the condition that decided, with the values that it read and where they come from. Events
 // carry it for what failed, and for all that was decided when the run is verbose.
-func shownReason(w event.Why) string {
+func Reason(w event.Why) string {
 	if w.Reason == "" {
 		return ""
 	}
@@ -215,15 +215,16 @@ func shownReason(w event.Why) string {
 	return text
 }
 
-func howMany(n int, what string) string {
+// HowMany is a number with its noun: 1 host, 2 hosts.
+func HowMany(n int, what string) string {
 	if n == 1 {
 		return "1 " + what
 	}
 	return fmt.Sprintf("%d %ss", n, what)
 }
 
-// names lists hosts, shortened when there are many.
-func names(hosts []string) string {
+// Names lists hosts, shortened when there are many.
+func Names(hosts []string) string {
 	if len(hosts) > 8 {
 		return fmt.Sprintf("%s … %s (%d hosts)", strings.Join(hosts[:4], " "), hosts[len(hosts)-1], len(hosts))
 	}
