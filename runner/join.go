@@ -2,6 +2,7 @@ package runner
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/pegbook/pegbook/modules"
 	"github.com/pegbook/pegbook/runner/event"
@@ -23,6 +24,9 @@ func (st *step) joins(j modules.Join, res *result) error {
 		values[name] = d
 	}
 	a := inventory.Addition{Host: firstOf(j.Host, st.p.Name), Groups: j.Groups, Parents: j.Parents, Vars: vars.ValuesOf(values), Present: j.Host == ""}
+	if way := st.r.inventory().Circle(a); way != nil {
+		return &modules.ArgumentError{Arg: "parents", Problem: "groups would be below themselves: " + strings.Join(way, " → "), Hint: "leave that parent out"}
+	}
 	res.joins = append(res.joins, a)
 	if !st.r.inventory().Has(a) {
 		res.changed, res.status = true, event.Changed

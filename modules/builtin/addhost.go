@@ -3,6 +3,9 @@ package builtin
 import (
 	"context"
 	"encoding/json"
+	"maps"
+	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/pegbook/pegbook/modules"
@@ -13,7 +16,8 @@ func AddHost() *modules.Module {
 	return modules.Define("add_host", `Add a host to the inventory for the rest of the run
 
 Runs once for all hosts of the batch. Plays behind this one can run on the host; the play that is running
-does not. Every name but name and groups is a variable of the host.
+does not. Every name but name and groups is a variable of the host. A port behind the name (web1:2222,
+[fd00::1]:2222) is its SSH port.
 
     - name: the machine that was just made
       add_host:
@@ -34,19 +38,48 @@ type addedHost struct {
 }
 
 func proposeAddHost(_ context.Context, _ *modules.Call, args addHostArgs) (*modules.Proposal, error) {
-	var groups []string
+	groups := []string{}
 	for _, text := range args.Groups {
 		for group := range strings.SplitSeq(text, ",") {
-			groups = append(groups, strings.TrimSpace(group))
+			if group = strings.TrimSpace(group); group != "" && !slices.Contains(groups, group) {
+				groups = append(groups, group)
+			}
 		}
 	}
-	join := modules.Join{Host: args.Name, Groups: groups, Vars: args.Vars}
+	join := modules.Join{Host: args.Name, Groups: groups, Vars: map[string]json.RawMessage{}}
+	maps.Copy(join.Vars, args.Vars)
+	if name, port, ok := splitPort(args.Name); ok {
+		join.Host = name
+		join.Vars["ansible_ssh_port"] = json.RawMessage(port)
+	}
+	if join.Host == "" {
+		return nil, &modules.ArgumentError{Arg: "name", Problem: "the host has no name", Hint: "give name"}
+	}
 	return &modules.Proposal{Joins: []modules.Join{join}, Output: addedHost{join}}, nil
+}
+
+// splitPort takes the port off a host's name. An address of IPv6 has one only behind brackets.
+func splitPort(text string) (name, port string, ok bool) {
+	i := strings.LastIndexByte(text, ':')
+	if i < 0 {
+		return text, "", false
+	}
+	name, port = text[:i], text[i+1:]
+	inner, bracketed := strings.CutPrefix(strings.TrimSuffix(name, "]"), "[")
+	if bracketed {
+		name = inner
+	} else if strings.Contains(name, ":") {
+		return text, "", false
+	}
+	n, err := strconv.ParseUint(port, 10, 16)
+	return name, port, err == nil && n > 0 && port[0] != '0'
 }
 
 // GroupBy puts the host into a group of the inventory.
 func GroupBy() *modules.Module {
 	return modules.Define("group_by", `Put the host into a group, which is made if need be, for the rest of the run
+
+Spaces in the names of groups become hyphens. parents are groups that the group becomes a child of.
 
     - name: a group for each system
       group_by:
@@ -56,19 +89,27 @@ func GroupBy() *modules.Module {
 
 type groupByArgs struct {
 	Key     string   `arg:"key,free,required" doc:"the group"`
-	Parents []string `arg:"parents" doc:"groups that it becomes a child of; new ones are made"`
+	Parents []string `arg:"parents" default:"all" doc:"the groups that it belongs to"`
+}
+
+// groupedBy is what group_by registers.
+type groupedBy struct {
+	Group   string   `json:"add_group"`
+	Parents []string `json:"parent_groups"`
 }
 
 func proposeGroupBy(_ context.Context, _ *modules.Call, args groupByArgs) (*modules.Proposal, error) {
 	if args.Key == "" {
 		return nil, &modules.ArgumentError{Arg: "key", Problem: "the group has no name", Hint: "give a name, such as os_{{ .ansible_os_family }}"}
 	}
-	join := modules.Join{Groups: []string{groupName(args.Key)}}
+	hyphens := func(name string) string { return strings.ReplaceAll(name, " ", "-") }
+	out := groupedBy{Group: hyphens(args.Key), Parents: []string{}}
+	join := modules.Join{Groups: []string{out.Group}}
 	for _, parent := range args.Parents {
-		join.Parents = append(join.Parents, groupName(parent))
+		out.Parents = append(out.Parents, hyphens(parent))
+		if parent != "all" {
+			join.Parents = append(join.Parents, hyphens(parent))
+		}
 	}
-	return &modules.Proposal{Joins: []modules.Join{join}}, nil
+	return &modules.Proposal{Joins: []modules.Join{join}, Output: out}, nil
 }
-
-// groupName makes a fact the name of a group, as Ansible does.
-func groupName(text string) string { return strings.ReplaceAll(text, " ", "-") }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"net"
 	"strings"
 	"testing"
@@ -386,9 +385,31 @@ env HOME=/home/pegasus
 }
 
 func TestJoins(t *testing.T) {
-	added := once(t, AddHost(), `{"hostname": "n1", "group": "a,b", "color": "blue"}`, machine(), modtest.Setup{})
-	equal(t, "joins", fmt.Sprint(added.Joins), `[{n1 [a b] [] map[color:[34 98 108 117 101 34]]}]`)
-	equal(t, "output", string(added.Output), `{"add_host":{"host_name":"n1","groups":["a","b"],"host_vars":{"color":"blue"}}}`)
-	grouped := once(t, GroupBy(), `{"key": "os linux", "parents": "systems"}`, machine(), modtest.Setup{})
-	equal(t, "joins", fmt.Sprint(grouped.Joins), `[{ [os-linux] [systems] map[]}]`)
+	host := func(vars string) string { return `{"host_name":"n1","groups":["a","b"],"host_vars":` + vars + `}` }
+	cases := []struct {
+		m                  *modules.Module
+		args, join, output string
+	}{
+		{AddHost(), `{"hostname": "n1", "group": "a, b,a", "color": "blue"}`, host(`{"color":"blue"}`), `{"add_host":` + host(`{"color":"blue"}`) + `}`},
+		{AddHost(), `{"host": "n1:2222", "groups": ["a", "b"]}`, host(`{"ansible_ssh_port":2222}`), `{"add_host":` + host(`{"ansible_ssh_port":2222}`) + `}`},
+		{AddHost(), `{"name": "[fd00::1]:22"}`, `{"host_name":"fd00::1","groups":[],"host_vars":{"ansible_ssh_port":22}}`, ""},
+		{AddHost(), `{"name": "fd00::22"}`, `{"host_name":"fd00::22","groups":[],"host_vars":{}}`, ""},
+		{AddHost(), `{"name": "n1:x"}`, `{"host_name":"n1:x","groups":[],"host_vars":{}}`, ""},
+		{GroupBy(), `{"key": "os_linux"}`, `{"host_name":"","groups":["os_linux"],"host_vars":null}`, `{"add_group":"os_linux","parent_groups":["all"]}`},
+		{GroupBy(), `{"key": "os linux", "parents": ["by system"]}`, `{"host_name":"","groups":["os-linux"],"parent_groups":["by-system"],"host_vars":null}`,
+			`{"add_group":"os-linux","parent_groups":["by-system"]}`},
+	}
+	for _, c := range cases {
+		r := once(t, c.m, c.args, machine(), modtest.Setup{})
+		raw, err := json.Marshal(r.Joins[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		equal(t, c.args+": join", string(raw), c.join)
+		if c.output != "" {
+			equal(t, c.args+": output", string(r.Output), c.output)
+		}
+	}
+	modtest.Errors(t, AddHost(), []modtest.ErrorCase{{Name: "no name", Args: `{"name": ""}`, Want: "the host has no name"}})
+	modtest.Errors(t, GroupBy(), []modtest.ErrorCase{{Name: "no group", Args: `{"key": ""}`, Want: "the group has no name"}})
 }

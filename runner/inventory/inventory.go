@@ -202,6 +202,24 @@ func (inv *Inventory) With(additions ...Addition) *Inventory {
 	return s.build()
 }
 
+// Circle is how an addition's groups would come to be below themselves; empty where they would not.
+func (inv *Inventory) Circle(a Addition) []string {
+	for _, g := range a.Groups {
+		child, ok := inv.groups[g]
+		for _, parent := range a.Parents {
+			if parent == g {
+				return []string{g, g}
+			}
+			if above, there := inv.groups[parent]; ok && there {
+				if way := child.group.wayTo(above.group, map[*group]bool{}); way != nil {
+					return append([]string{parent}, way...)
+				}
+			}
+		}
+	}
+	return nil
+}
+
 // Has says whether an addition would add neither a host nor a host to a group.
 func (inv *Inventory) Has(a Addition) bool {
 	h, ok := inv.hosts[a.Host]

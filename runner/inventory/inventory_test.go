@@ -470,3 +470,18 @@ file: 1
 	assert.Equal(t, []string{dir, filepath.Join(dir, "inventory.yml"), "", ""},
 		[]string{inv.Dir("w1"), inv.File("w1"), inv.Dir("new"), inv.File("new")})
 }
+
+func TestAdditionsPutGroupsBelowOthers(t *testing.T) {
+	unpack(t, "-- hosts --\n[inner]\nw1\n[outer:children]\ninner\n")
+	before, problems := Load(t.Context(), Options{Sources: []string{"hosts"}})
+	require.Empty(t, problems.Error())
+	a := Addition{Host: "w1", Groups: []string{"fresh"}, Parents: []string{"above", "all"}}
+	inv := before.With(a)
+	assert.Equal(t, []bool{false, true}, []bool{before.Has(a), inv.Has(a)})
+	assert.Equal(t, []string{"fresh"}, inv.Children("above"))
+	hosts, ok := inv.Group("above")
+	assert.True(t, ok && len(hosts) == 1 && hosts[0].Name == "w1")
+	assert.Empty(t, before.Circle(a))
+	assert.Equal(t, []string{"inner", "outer", "inner"}, before.Circle(Addition{Host: "w1", Groups: []string{"outer"}, Parents: []string{"inner"}}))
+	assert.Equal(t, []string{"x", "x"}, before.Circle(Addition{Host: "w1", Groups: []string{"x"}, Parents: []string{"x"}}))
+}
