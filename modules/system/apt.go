@@ -2,6 +2,7 @@ package system
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -345,16 +346,19 @@ func (t *aptTask) fetchLists(ctx context.Context, host modules.Host) error {
 	delay := time.Second
 	for n := 1; ; n++ {
 		out, err := t.locked(ctx, host, []string{"apt-get", "-q", "update"})
-		said := string(out.Stderr)
-		if err == nil && strings.Contains(said, "Failed to fetch") {
-			err = fmt.Errorf("fetch package lists: %s", lastLine(out.Stderr))
+		var exit *modules.ExitError
+		if err == nil && strings.Contains(string(out.Stderr), "Failed to fetch") { // apt-get ends with 0 then
+			err = &modules.ExitError{Argv: []string{"apt-get"}, Output: out}
 		}
 		if err == nil {
 			updated, now := true, out.Ended.Unix()
 			t.out.Updated, t.out.UpdateTime = &updated, &now
 			return nil
 		}
-		if n >= t.Retries || ctx.Err() != nil {
+		if !errors.As(err, &exit) || ctx.Err() != nil {
+			return err
+		}
+		if n >= t.Retries {
 			return fmt.Errorf("fetch package lists, tried %d times: %w", n, err)
 		}
 		t.note("package lists cannot be fetched; trying again in %s", delay)

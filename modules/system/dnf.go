@@ -72,17 +72,19 @@ func proposeDnf(ctx context.Context, call *modules.Call, args dnfArgs) (*modules
 	if err := t.check(); err != nil {
 		return nil, err
 	}
-	verb, what, err := t.look(ctx, call.Host)
+	calls, err := t.look(ctx, call.Host)
 	if err != nil {
 		return nil, err
 	}
 	p := &modules.Proposal{Output: t.out, Predicts: map[string]string{}}
-	if verb == nil {
-		return p, nil
-	}
-	acts, err := t.simulate(ctx, call.Host, verb, what)
-	if err != nil {
-		return nil, err
+	var acts []packageAct
+	for i := range calls {
+		found, err := t.simulate(ctx, call.Host, calls[i])
+		if err != nil {
+			return nil, err
+		}
+		calls[i].needed = len(found) > 0
+		acts = append(acts, found...)
 	}
 	for _, act := range acts {
 		if version, ok := call.Host.Predicted(packageKey(act.name)); ok && version == act.after {
@@ -97,7 +99,7 @@ func proposeDnf(ctx context.Context, call *modules.Call, args dnfArgs) (*modules
 	}
 	if len(p.Diff) > 0 {
 		t.predictNames(p)
-		p.Do = func(ctx context.Context, host modules.Host) error { return t.do(ctx, host, verb, what) }
+		p.Do = func(ctx context.Context, host modules.Host) error { return t.do(ctx, host, calls) }
 	}
 	return p, nil
 }
@@ -140,8 +142,14 @@ func (t *dnfTask) check() error {
 	return nil
 }
 
+// dnfCall is one call of dnf.
+type dnfCall struct {
+	verb, what []string
+	needed     bool
+}
+
 // look finds out what is to be asked of dnf: nothing where rpm says that all is as it should be.
-func (t *dnfTask) look(ctx context.Context, host modules.Host) (verb, what []string, err error) {
+func (t *dnfTask) look(ctx context.Context, host modules.Host) ([]dnfCall, error) {
 	// It says which program there is, and of each name whether it is installed. It changes nothing.
 	const probe = adminPath + `
 for p in dnf yum; do command -v $p >/dev/null && { echo "program $p"; break; }; done
@@ -153,7 +161,7 @@ done`
 	argv := append([]string{"/bin/sh", "-c", probe, "sh", t.Root}, t.names...)
 	out, err := host.Run(ctx, modules.Command{Argv: argv, ReadOnly: true, Env: map[string]string{"LC_ALL": "C"}})
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	there := map[string]bool{}
 	for _, line := range lines(string(out.Stdout)) {
@@ -164,11 +172,11 @@ done`
 		case "there":
 			there[value] = true
 		case "nofile":
-			return nil, nil, fmt.Errorf("%s is no RPM package on the host", value)
+			return nil, fmt.Errorf("%s is no RPM package on the host", value)
 		}
 	}
 	if t.program == "" {
-		return nil, nil, errors.New("there is neither dnf nor yum on the host; package finds the host's own package manager")
+		return nil, errors.New("there is neither dnf nor yum on the host; package finds the host's own package manager")
 	}
 	predicted := map[string]bool{}
 	for _, name := range t.names {
@@ -176,38 +184,33 @@ done`
 			there[name], predicted[name] = version != "", true
 		}
 	}
-	verb, what = t.decide(there, predicted)
-	return verb, what, nil
+	return slices.DeleteFunc(t.decide(there, predicted), func(c dnfCall) bool { return len(c.what) == 0 }), nil
 }
 
-// decide chooses dnf's verb and what it is given; no verb where nothing is to be done.
-func (t *dnfTask) decide(there, predicted map[string]bool) (verb, what []string) {
+// decide chooses dnf's calls. install leaves alone what is there, so that latest takes two.
+func (t *dnfTask) decide(there, predicted map[string]bool) []dnfCall {
 	pick := func(keep func(string) bool) []string {
 		return slices.DeleteFunc(slices.Clone(t.names), func(name string) bool { return !keep(name) })
 	}
-	switch t.State {
-	case "present":
-		what, verb = pick(func(n string) bool { return !there[n] }), []string{"install"}
-	case "absent":
+	missing := pick(func(n string) bool { return !there[n] })
+	switch {
+	case t.State == "present":
+		return []dnfCall{{verb: []string{"install"}, what: missing}}
+	case len(t.names) == 0:
+		return []dnfCall{{verb: nil, what: []string{"autoremove"}}}
+	case t.State == "absent":
 		// rpm does not know patterns and groups, so dnf decides about these.
-		what, verb = pick(func(n string) bool { return there[n] || strings.ContainsAny(n, "*?[@") && !predicted[n] }), []string{"remove"}
-		if len(t.names) == 0 {
-			return []string{"autoremove"}, nil
-		}
-	case "latest":
-		if slices.Equal(t.names, []string{"*"}) {
-			return t.upgrade(), nil
-		}
-		what = pick(func(n string) bool { return !predicted[n] && (there[n] || !t.UpdateOnly) })
-		verb = []string{"install"}
-		if t.UpdateOnly || t.program == "yum" && !slices.ContainsFunc(what, func(n string) bool { return !there[n] }) {
-			verb = t.upgrade()
-		}
+		gone := pick(func(n string) bool { return there[n] || strings.ContainsAny(n, "*?[@") && !predicted[n] })
+		return []dnfCall{{verb: []string{"remove"}, what: gone}}
 	}
-	if len(what) == 0 {
-		return nil, nil
+	calls := []dnfCall{{verb: t.upgrade(), what: pick(func(n string) bool { return there[n] && !predicted[n] })}}
+	if slices.Equal(t.names, []string{"*"}) {
+		return []dnfCall{{verb: t.upgrade(), what: []string{"*"}}}
 	}
-	return verb, what
+	if !t.UpdateOnly {
+		calls = append(calls, dnfCall{verb: []string{"install"}, what: missing})
+	}
+	return calls
 }
 
 func (t *dnfTask) upgrade() []string {
@@ -222,7 +225,7 @@ func (t *dnfTask) upgrade() []string {
 }
 
 // command is the program with all options of the task.
-func (t *dnfTask) command(answer string, verb, what []string) []string {
+func (t *dnfTask) command(answer string, c dnfCall) []string {
 	argv := []string{t.program, answer, "-q"}
 	if answer == "--assumeno" {
 		argv = argv[:2] // the transaction is what it prints
@@ -249,12 +252,12 @@ func (t *dnfTask) command(answer string, verb, what []string) []string {
 			argv = append(argv, o.option+strings.Join(o.values, ","))
 		}
 	}
-	return slices.Concat(argv, verb, what)
+	return slices.Concat(argv, c.verb, c.what)
 }
 
 // simulate asks dnf what it would do; it answers itself with no.
-func (t *dnfTask) simulate(ctx context.Context, host modules.Host, verb, what []string) ([]packageAct, error) {
-	cmd := script(t.command("--assumeno", verb, what))
+func (t *dnfTask) simulate(ctx context.Context, host modules.Host, c dnfCall) ([]packageAct, error) {
+	cmd := script(t.command("--assumeno", c))
 	cmd.ReadOnly = true
 	out, err := host.Run(ctx, cmd)
 	var exit *modules.ExitError
@@ -297,11 +300,10 @@ func (t *dnfTask) explain(err error) error {
 	return fmt.Errorf("%s: %s: %w", t.program, strings.Join(problems, "; "), err)
 }
 
-// transactionAct reads one of the headings of a transaction and what they mean: installed, upgraded, or gone.
+// transactionAct reads one of the headings of a transaction; empty for another line.
 func transactionAct(heading string) string {
-	for start, act := range map[string]string{"Installing": "new", "Upgrading": "new", "Updating": "new", "Downgrading": "new", "Reinstalling": "new",
-		"Removing": "gone", "Erasing": "gone"} {
-		if strings.HasPrefix(heading, start) {
+	for _, act := range []string{"Installing", "Upgrading", "Updating", "Downgrading", "Reinstalling", "Removing", "Erasing"} {
+		if strings.HasPrefix(heading, act) {
 			return act
 		}
 	}
@@ -331,8 +333,13 @@ func readTransaction(text string) []packageAct {
 				continue
 			}
 			act := packageAct{name: fields[0], after: fields[2]}
-			if doing == "gone" {
+			switch doing {
+			case "Removing", "Erasing":
 				act = packageAct{name: fields[0], before: fields[2]}
+			case "Upgrading", "Updating":
+				act.note = "is upgraded to " + fields[2]
+			case "Downgrading":
+				act.note = "is downgraded to " + fields[2]
 			}
 			acts = append(acts, act)
 		}
@@ -340,23 +347,36 @@ func readTransaction(text string) []packageAct {
 	return acts
 }
 
-// do lets dnf do it, and waits while another program has its lock.
-func (t *dnfTask) do(ctx context.Context, host modules.Host, verb, what []string) error {
-	deadline := time.Now().Add(t.Timeout)
-	for {
-		out, err := host.Run(ctx, script(t.command("-y", verb, what)))
-		t.out.Stdout, t.out.Stderr = string(out.Stdout), string(out.Stderr)
+// do lets dnf do it.
+func (t *dnfTask) do(ctx context.Context, host modules.Host, calls []dnfCall) error {
+	for _, c := range calls {
+		if !c.needed {
+			continue
+		}
+		out, err := t.locked(ctx, host, t.command("-y", c))
+		t.out.Stdout, t.out.Stderr = t.out.Stdout+string(out.Stdout), t.out.Stderr+string(out.Stderr)
+		if err != nil {
+			return t.explain(err)
+		}
+	}
+	return nil
+}
+
+// locked waits while another program has dnf's lock.
+func (t *dnfTask) locked(ctx context.Context, host modules.Host, argv []string) (modules.Output, error) {
+	for deadline := time.Now().Add(t.Timeout); ; {
+		out, err := host.Run(ctx, script(argv))
 		var exit *modules.ExitError
 		if !errors.As(err, &exit) {
-			return err
+			return out, err
 		}
 		said := string(exit.Stderr) + string(exit.Stdout)
 		if !strings.Contains(said, "Waiting for process") && !strings.Contains(said, "Existing lock") || time.Now().After(deadline) {
-			return t.explain(err)
+			return out, err
 		}
 		t.note("waits for the lock of another %s", t.program)
 		if err := sleep(ctx, lockTries); err != nil {
-			return err
+			return out, err
 		}
 	}
 }
