@@ -78,6 +78,13 @@ func (l *lookups) keyword(get func(*playbook.Keywords) vars.Value) string {
 	return d.Text()
 }
 
+// refuse keeps the first error.
+func (l *lookups) refuse(err error) {
+	if l.err == nil {
+		l.err = err
+	}
+}
+
 func (l *lookups) number(text, what string) int {
 	if text == "" {
 		return 0
@@ -129,8 +136,12 @@ func (d ConnectionDefaults) address(h *inventory.Host, scope *vars.Scope, k *key
 		a.Connection = "local"
 	}
 	a.Connection = strings.TrimPrefix(a.Connection, "ansible.builtin.")
-	if a.Connection == "smart" || a.Connection == "paramiko" {
+	switch a.Connection {
+	case "", "ssh", "local":
+	case "smart", "paramiko", "paramiko_ssh":
 		a.Connection = "ssh"
+	default:
+		l.refuse(fmt.Errorf("connection is %q; there are ssh and local", a.Connection))
 	}
 	if key := firstOf(l.text("ansible_ssh_private_key_file", "ansible_private_key_file"), d.KeyFile); key != "" {
 		a.KeyFiles = []string{key}

@@ -116,6 +116,9 @@ func environment(k *keys, s *vars.Scope) (map[string]string, error) {
 				layers = []vars.Data{d}
 			}
 			for _, layer := range layers {
+				if kind := layer.Kind(); kind != "mapping" && kind != "null" {
+					return nil, fmt.Errorf("environment takes a mapping, or a list of mappings, not %s", layer.Text())
+				}
 				for _, name := range layer.Keys() {
 					value, _ := layer.Get(name)
 					more[name] = value.Text()

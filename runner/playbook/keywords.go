@@ -96,7 +96,7 @@ func addInherited(k map[string]keyword) {
 	add("become", onEverything, isBoolean, func(k *Keywords) *vars.Value { return &k.Become })
 	add("become_user", onEverything, isText, func(k *Keywords) *vars.Value { return &k.BecomeUser })
 	add("become_method", onEverything, isText, func(k *Keywords) *vars.Value { return &k.BecomeMethod })
-	add("connection", onEverything, isText, func(k *Keywords) *vars.Value { return &k.Connection })
+	add("connection", onEverything, isConnection, func(k *Keywords) *vars.Value { return &k.Connection })
 	add("remote_user", onEverything, isText, func(k *Keywords) *vars.Value { return &k.RemoteUser })
 	add("port", onEverything, isWhole, func(k *Keywords) *vars.Value { return &k.Port })
 	add("check_mode", onEverything, isBoolean, func(k *Keywords) *vars.Value { return &k.CheckMode })
@@ -200,6 +200,14 @@ func isText(d vars.Data) string {
 		return "text"
 	}
 	return ""
+}
+
+func isConnection(d vars.Data) string {
+	switch strings.TrimPrefix(d.Text(), "ansible.builtin.") {
+	case "ssh", "local", "smart", "paramiko", "paramiko_ssh":
+		return ""
+	}
+	return "ssh or local"
 }
 
 func isBoolean(d vars.Data) string {
