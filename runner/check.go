@@ -50,7 +50,7 @@ func (c *compiler) checkAsync(r *row) {
 	}
 	d, static := t.Poll.Static()
 	if n, err := d.Int(); static && !t.Poll.IsZero() && err == nil && n == 0 && !r.module.Runs {
-		c.problems.Add(t.Poll.Position(), "leave poll out: the task then runs for async seconds at most; what command and shell start can go on by itself",
+		c.problems.Add(t.Poll.Position(), "leave poll out: the task then runs for async seconds at most; what command, shell and script start can go on by itself",
 			"module %s does not take poll: 0: %s", r.module.Name, cannotDetach)
 	}
 }

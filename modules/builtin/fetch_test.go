@@ -2,11 +2,13 @@ package builtin
 
 import (
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/pegbook/pegbook/modules"
 	"github.com/pegbook/pegbook/modules/modtest"
@@ -169,16 +171,32 @@ func TestScript(t *testing.T) {
 func TestScriptIsUnknownInCheckMode(t *testing.T) {
 	host := machine()
 	host.OnRun = func(_ context.Context, cmd modules.Command) (modules.Output, error) {
-		if cmd.Argv[len(cmd.Argv)-1] == "x.sh" {
-			host.Write("/tmp/script-1/x.sh", string(cmd.Stdin))
-			return modules.Output{Stdout: []byte("/tmp/script-1")}, nil
-		}
-		return modules.Output{Stdout: []byte(strings.Join(cmd.Argv, " "))}, nil
+		return modules.Output{Stdout: []byte(strings.Join(cmd.Argv[4:], " ") + " " + string(cmd.Stdin))}, nil
 	}
-	r := once(t, Script(), `{"cmd": "x.sh -v"}`, host, modtest.Setup{Files: map[string]string{"x.sh": "true"}, Repeats: true, ActTrips: 3})
+	r := once(t, Script(), `{"cmd": "x.sh -v"}`, host, modtest.Setup{Files: map[string]string{"x.sh": "true"}, Repeats: true})
 	equal(t, "unknown in check mode", r.Unknown, true)
-	equal(t, "it runs", r.Get("stdout"), `"/bin/sh -c '/tmp/script-1/x.sh' -v"`)
-	equal(t, "what is left", host.File("/tmp/script-1").Kind, modules.Missing)
+	equal(t, "it runs", r.Get("stdout"), `"x.sh \"$0\" -v true"`)
+}
+
+// A script that is cancelled leaves nothing behind.
+func TestScriptCancelled(t *testing.T) {
+	host, dir := thisMachine(t), t.TempDir()
+	t.Setenv("XDG_CACHE_HOME", dir)
+	if err := os.Mkdir(filepath.Join(dir, "pegbook"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	p, err := modtest.Propose(t, Script(), `{"cmd": "x.sh"}`, host, modtest.Setup{Files: map[string]string{"x.sh": "#!/bin/sh\nsleep 1017\n"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	time.AfterFunc(500*time.Millisecond, cancel)
+	if err := p.Do(ctx, host); !errors.Is(err, context.Canceled) {
+		t.Errorf("it ended with %v", err)
+	}
+	if left, err := filepath.Glob(filepath.Join(dir, "pegbook", "script-*")); err != nil || len(left) > 0 {
+		t.Errorf("%v is left, %v", left, err)
+	}
 }
 
 func TestRaw(t *testing.T) {

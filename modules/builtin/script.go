@@ -2,7 +2,6 @@ package builtin
 
 import (
 	"context"
-	"errors"
 	"path"
 	"strings"
 
@@ -11,7 +10,7 @@ import (
 
 // Script runs a script of the control node on a host.
 func Script() *modules.Module {
-	return modules.Define("script", `Run a script of the control node on a host
+	return running(modules.Define("script", `Run a script of the control node on a host
 
 The script is looked for in files/, copied to a folder on the host that only the user it runs as can
 enter, run there by what its first line names (or executable), and removed again, also when it fails.
@@ -27,7 +26,7 @@ creates or removes says that there is nothing to do, or changed_when says otherw
     - name: with an interpreter
       script:
         cmd: report.py
-        executable: /usr/bin/python3`, proposeScript)
+        executable: /usr/bin/python3`, proposeScript))
 }
 
 type scriptArgs struct {
@@ -93,14 +92,18 @@ type scriptRun struct {
 	out    *ran
 }
 
-// placing makes a folder that nobody else can enter and puts its input into it as an executable file of the
-// name given. The folder of pegbook's helper comes first: programs may run there.
-const placing = `umask 077
+// runningScript makes a folder that nobody else can enter, puts its input into it as an executable file of the name
+// $1, runs the line $2 with that file as $0, and takes the folder away again. The folder of pegbook's helper comes
+// first: programs may run there. All is one command, so that it can go on by itself under async.
+const runningScript = `p=$(umask 077
 for d in "${XDG_CACHE_HOME:-$HOME/.cache}/pegbook" "/var/tmp/pegbook-$(id -u)" "${TMPDIR:-/tmp}"; do
   if [ -d "$d" ] && [ -w "$d" ] && [ -O "$d" ]; then break; fi
 done
 f=$(mktemp -d "$d/script-XXXXXXXXXX") || exit 1
-if cat >"$f/$1" && chmod 700 "$f/$1"; then printf %s "$f"; else rm -rf "$f"; exit 1; fi`
+if cat >"$f/$1" && chmod 700 "$f/$1"; then printf %s "$f"; else rm -rf "$f"; exit 1; fi) || exit 1
+trap 'rm -rf "$p"' EXIT
+trap 'exit 143' TERM HUP INT
+/bin/sh -c "$2" "$p/$1" </dev/null`
 
 func (s *scriptRun) do(ctx context.Context, host modules.Host) error {
 	content, err := readSource(s.source)
@@ -108,25 +111,11 @@ func (s *scriptRun) do(ctx context.Context, host modules.Host) error {
 		return err
 	}
 	name := path.Base(s.source.Name())
-	placed, err := host.Run(ctx, modules.Command{Argv: []string{"/bin/sh", "-c", placing, "pegbook", name}, Stdin: content})
-	if err != nil {
-		return err
-	}
-	folder := string(placed.Stdout)
-	if !path.IsAbs(folder) || !strings.HasPrefix(path.Base(folder), "script-") {
-		return errors.New("the host does not say where it has put the script")
-	}
-	// What a cancelled task leaves behind is tidied, too.
-	defer func() {
-		_ = host.Apply(context.WithoutCancel(ctx), modules.Change{Kind: modules.Remove, Path: folder})
-	}()
-	line := shellQuoted(path.Join(folder, name))
-	if s.args.Executable != "" {
-		line = s.args.Executable + " " + line
-	}
+	line := strings.TrimSpace(s.args.Executable + ` "$0" ` + s.rest)
+	err = s.out.run(ctx, host, modules.Command{Argv: []string{"/bin/sh", "-c", runningScript, "pegbook", name, line}, Stdin: content, Dir: s.args.Chdir}, true)
+	s.out.Cmd = []string{name}
 	if s.rest != "" {
-		line += " " + s.rest
+		s.out.Cmd = append(s.out.Cmd, s.rest)
 	}
-	s.out.Cmd = []string{"/bin/sh", "-c", line}
-	return s.out.run(ctx, host, modules.Command{Argv: s.out.Cmd, Dir: s.args.Chdir}, true)
+	return err
 }

@@ -10,10 +10,10 @@ func taskDocs() map[string]KeywordDoc {
 		"meta": {Takes: TakesWord, Fixed: true, Choices: []string{"flush_handlers", "end_play", "end_batch", "end_host", "end_role", "clear_host_errors", "clear_facts",
 			"refresh_inventory", "reset_connection", "noop"}, Doc: "What the runner itself does.", Example: "meta: flush_handlers"},
 		"listen": {Takes: TakesTexts, Fixed: true, Doc: "Topics that a handler is notified by, besides its name.", Example: "listen: configuration changed"},
-		"async": {Takes: TakesWhole, Doc: "Seconds that the task may take. What command and shell run goes on by itself on the host, whatever becomes of the connection.",
+		"async": {Takes: TakesWhole, Doc: "Seconds that the task may take. What command, shell and script run goes on by itself on the host, whatever becomes of the connection.",
 			Example: "async: 3600", Ansible: "The work of other modules is the control node's: it ends with the connection."},
 		"poll": {Takes: TakesWhole, Default: "15", Doc: "Seconds between looks at a task under async; 0: go on at once, and ask async_status later.", Example: "poll: 0",
-			Ansible: "poll: 0 is for command and shell."},
+			Ansible: "poll: 0 is for command, shell and script."},
 		"parallel": {Takes: TakesBoolean, Fixed: true, Default: "false", Doc: "Run the tasks of a block side by side on each host.", Example: "parallel: true", Ansible: "Not in Ansible."},
 		"gate":     {Takes: TakesAny, Doc: "The approval of a person."},
 	}
