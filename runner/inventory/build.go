@@ -67,15 +67,17 @@ func (s *sources) reconcile() {
 			top.adopt(g)
 		}
 	}
+	left := map[*host]bool{}
 	for _, h := range s.names {
 		named := slices.ContainsFunc(h.groups, func(g *group) bool { return g != top && g != loose })
 		switch {
 		case !named:
 			loose.add(h)
 		case loose.has[h]:
-			loose.remove(h)
+			left[h] = true
 		}
 	}
+	loose.remove(left)
 	depths(top)
 }
 

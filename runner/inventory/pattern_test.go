@@ -121,6 +121,70 @@ func FuzzInventory(f *testing.F) {
 	})
 }
 
+// FuzzRange expands any name: what it gives is bounded, and as many names as the ranges say.
+func FuzzRange(f *testing.F) {
+	for _, name := range []string{"web[1:3]", "a[01:10:3]b[a:c]", "[::1]:22", "h:22", "x[1:", "[z:A]", "fe80::[0:f]", "h[:5]", "[1:2][3:4][5:6]", "h[1:99999999]"} {
+		f.Add(name)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		name, port := splitPort(text)
+		if port != "" && !strings.HasSuffix(text, ":"+port) {
+			t.Fatalf("%q has no port %q", text, port)
+		}
+		names, err := expand(name)
+		if err != nil {
+			return
+		}
+		if len(names) == 0 || len(names) > maxRange {
+			t.Fatalf("%q gives %d names", name, len(names))
+		}
+		for _, one := range names {
+			if strings.ContainsAny(one, "[]") || one == "" {
+				t.Fatalf("%q gives %q", name, one)
+			}
+		}
+	})
+}
+
+// FuzzPattern selects with any pattern: every host that it gives is one of the inventory, once.
+func FuzzPattern(f *testing.F) {
+	for _, pattern := range []string{"all:!web*[0]", "~h:&g[1:2]", "@x,[a-z]?", "g[-1]", "fe80::1,!g", "h1:22", "[]a]*", "[!^-]", "g[1-2]", "&:!"} {
+		f.Add(pattern)
+	}
+	var problems diag.List
+	s := newSources(&problems)
+	s.readYAML("f", []byte("g: {hosts: {\"h[1:5]\": , \"fe80::1\": }}\nk: {children: {g: }, hosts: {\"a-b.c\": , localhost: }}\n"))
+	inv := s.build()
+	f.Fuzz(func(t *testing.T, pattern string) {
+		hosts, _ := inv.Select(pattern, diag.Position{})
+		met := map[string]bool{}
+		for _, h := range hosts {
+			if known, ok := inv.Host(h.Name); met[h.Name] || !ok || known != h {
+				t.Fatalf("%q gives %q", pattern, h.Name)
+			}
+			met[h.Name] = true
+		}
+	})
+}
+
+// FuzzINI reads any text as INI: every value that is a literal is data, and every problem has its line.
+func FuzzINI(f *testing.F) {
+	f.Add("h1 a=1 b='c d' e=\"[1, (2,), {'k': None}]\" # x\n[g:children]\nx\n[x]\n[g:vars]\nl=r'\\n' \"b\", 1_0\n")
+	f.Add("[a:children]\nb\n[b:children]\na\n[1:2]x\n[::1]:22 p='\\x41\\u00e9\\101'\n")
+	f.Add("h a=\\\nb:\n---\n[g\n[g:x]\n=1\n")
+	f.Fuzz(func(t *testing.T, text string) {
+		var problems diag.List
+		s := newSources(&problems)
+		s.readINI("f", text)
+		s.build()
+		for _, d := range problems {
+			if d.Line == 0 && !d.Warning {
+				t.Fatalf("%v has no line", d)
+			}
+		}
+	})
+}
+
 func BenchmarkLoad10000Hosts(b *testing.B) {
 	dir := b.TempDir()
 	var text strings.Builder

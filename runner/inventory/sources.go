@@ -106,11 +106,16 @@ func (g *group) add(h *host) {
 	}
 }
 
-// remove takes a host out of a group.
-func (g *group) remove(h *host) {
-	delete(g.has, h)
-	g.hosts = slices.DeleteFunc(g.hosts, func(other *host) bool { return other == h })
-	h.groups = slices.DeleteFunc(h.groups, func(other *group) bool { return other == g })
+// remove takes hosts out of a group.
+func (g *group) remove(hosts map[*host]bool) {
+	if len(hosts) == 0 {
+		return
+	}
+	g.hosts = slices.DeleteFunc(g.hosts, func(h *host) bool { return hosts[h] })
+	for h := range hosts {
+		delete(g.has, h)
+		h.groups = slices.DeleteFunc(h.groups, func(other *group) bool { return other == g })
+	}
 }
 
 // adopt makes a group a child of another. Where that would put a group below itself nothing changes, and the

@@ -112,11 +112,11 @@ func (y yamlReader) group(key, body *yaml.Node, depth int) *group {
 	return g
 }
 
-// unknown reports a key that a group has not. Ansible passes over it; what is nearly one of the three can only
-// be a mistake.
+// unknown reports a key that a group has not. Ansible passes over it; what begins like one of the three and
+// nearly is it can only be a mistake.
 func (y yamlReader) unknown(g *group, key, body *yaml.Node) {
 	known := []string{"hosts", "vars", "children"}
-	if near := diag.Nearest(key.Value, known); near != "" {
+	if near := diag.Nearest(key.Value, known); near != "" && near[0] == key.Value[0] {
 		y.problems.Add(y.at(key), fmt.Sprintf("did you mean %q?", near), "a group has hosts, vars and children, not %q", key.Value)
 		return
 	}
