@@ -313,3 +313,21 @@ func TestInventory(t *testing.T) {
 
 // sitePath is how inventories/lab.yml finds the folder of a lab that stands in its default place.
 const sitePath = `{{ coalesce (lookup_env "PEGBOOK_LAB_HOME") (printf "%s/.pegbook/lab" (lookup_env "HOME")) }}`
+
+func TestFaultsReachTheHostsTheyAreFor(t *testing.T) {
+	dir := t.TempDir()
+	s, err := layout(Options{Dir: dir, Metas: 1, Replicas: 2, Address: "127.0.61.10", SSHPort: 1, ZooKeeperPort: 2})
+	require.NoError(t, err)
+	require.NoError(t, os.MkdirAll(filepath.Join(dir, "hosts"), 0o700))
+	require.NoError(t, s.write())
+	require.NoError(t, Fault(dir, []string{"replica2"}, []string{"hung", "load_ms=5"}))
+	raw, err := os.ReadFile(filepath.Join(dir, "hosts/replica2.faults"))
+	require.NoError(t, err)
+	require.Equal(t, "hung\nload_ms=5\n", string(raw))
+	require.NoFileExists(t, filepath.Join(dir, "hosts/replica1.faults"))
+	require.ErrorContains(t, Fault(dir, nil, []string{"hang"}), `no setting "hang"`)
+	require.ErrorContains(t, Fault(dir, []string{"replica3"}, nil), "no host replica3")
+	require.NoError(t, Fault(dir, nil, nil))
+	require.NoFileExists(t, filepath.Join(dir, "hosts/replica2.faults"))
+	require.ErrorIs(t, Fault(t.TempDir(), nil, nil), ErrNoLab)
+}

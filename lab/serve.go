@@ -89,6 +89,7 @@ func environment(s *State, h Host) []string {
 	return []string{
 		envDir + "=" + s.Dir, envHost + "=" + h.Name,
 		"PEGASUS_SIM_ADDRESS=" + h.IP, "PEGASUS_SIM_SCALE=" + scale(s),
+		"PEGASUS_SIM_FAULTS_FILE=" + faultsFile(s, h),
 	}
 }
 

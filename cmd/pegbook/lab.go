@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/pegbook/pegbook/lab"
+	"github.com/pegbook/pegbook/lab/pegasus"
 	"github.com/pegbook/pegbook/lab/traffic"
 	"github.com/pegbook/pegbook/runner/render"
 )
@@ -19,9 +20,9 @@ import (
 func newLabCmd(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "lab",
-		Short: "A simulated Pegasus cluster on this machine: up, status, down, traffic",
+		Short: "A simulated Pegasus cluster on this machine: up, status, down, traffic, fault",
 	}
-	cmd.AddCommand(newLabUpCmd(a), newLabStatusCmd(a), newLabDownCmd(a), newLabTrafficCmd(a), newLabServeCmd(a))
+	cmd.AddCommand(newLabUpCmd(a), newLabStatusCmd(a), newLabDownCmd(a), newLabTrafficCmd(a), newLabFaultCmd(a), newLabServeCmd(a))
 	return cmd
 }
 
@@ -169,6 +170,40 @@ func newLabTrafficCmd(a *app) *cobra.Command {
 	f.Float64Var(&o.Rate, "rate", 0, "operations a second (default 500)")
 	f.DurationVar(&length, "for", 0, "how long (default until interrupted)")
 	f.BoolVar(&asJSON, "json", false, "print the figures as JSON")
+	return cmd
+}
+
+func newLabFaultCmd(a *app) *cobra.Command {
+	var dir string
+	var hosts []string
+	cmd := &cobra.Command{
+		Use:   "fault [SETTING...]",
+		Short: "Have the lab's servers misbehave: hung, slow, stuck, full",
+		Long: `Have the simulated servers of the lab misbehave, from now on and when they start again, until other settings
+replace these; without settings they behave. Settings: ` + strings.Join(pegasus.FaultNames(), ", ") + `.
+docs/lab.md tells what each does.`,
+		Example: `  pegbook lab fault --host replica2 closing_never_ends
+  pegbook lab fault --host replica3 load_ms=120000
+  pegbook lab fault two_copies=2.3
+  pegbook lab fault`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := lab.Fault(dir, hosts, args); err != nil {
+				return err
+			}
+			who := "all hosts"
+			if len(hosts) > 0 {
+				who = strings.Join(hosts, ", ")
+			}
+			if len(args) == 0 {
+				fmt.Fprintf(a.out, "The servers of %s behave.\n", who)
+			} else {
+				fmt.Fprintf(a.out, "Faults of %s: %s\n", who, strings.Join(args, " "))
+			}
+			return nil
+		},
+	}
+	labDirFlag(cmd, &dir)
+	cmd.Flags().StringSliceVar(&hosts, "host", nil, "hosts whose servers misbehave (default all)")
 	return cmd
 }
 

@@ -70,7 +70,7 @@ func TestLeaderChangeForgetsFlags(t *testing.T) {
 					require.Equal(t, "unknown command '"+flag+"'", c.command(m, flag))
 				}
 			}
-			require.True(t, c.healthy(), "partitions are as before")
+			c.until("partitions are as before", c.healthy)
 			c.until("writes go on", func() bool { return c.put(1, "after") == nil })
 		})
 	}
@@ -317,27 +317,27 @@ func TestMisbehaviour(t *testing.T) {
 	c := booted(t, shape{block: 9, metas: 2, replicas: 4, scale: fast})
 	s := c.replicas[0]
 
-	require.Equal(t, "OK", c.command(s, "sim.closing_never_ends", "true"))
+	require.Equal(t, "OK", c.command(s, "sim.fault", "closing_never_ends"))
 	require.Equal(t, "ERR_OK", c.command(s, "replica.kill_partition"))
 	time.Sleep(500 * time.Millisecond)
 	require.NotContains(t, c.liveCount(s, "closing."), `"value":"0.00"`)
-	require.Equal(t, "OK", c.command(s, "sim.closing_never_ends", "false"))
+	require.Equal(t, "OK", c.command(s, "sim.fault", "closing_never_ends=false"))
 	c.until("healthy again", c.healthy)
 
-	require.Equal(t, "OK", c.command(s, "sim.lose_heartbeats", "true"))
+	require.Equal(t, "OK", c.command(s, "sim.fault", "lose_heartbeats=true"))
 	c.until("UNALIVE", func() bool { return c.nodes()[s.addr.String()] == wire.NodeUnalive })
-	require.Equal(t, "OK", c.command(s, "sim.lose_heartbeats", "false"))
+	require.Equal(t, "OK", c.command(s, "sim.fault", "clear"))
 	c.until("healthy again", c.healthy)
 
 	pid := c.config("temp").Partitions[0]
 	primary := c.at(pid.Primary)
-	require.Equal(t, "OK", c.command(primary, "sim.stuck_partition", "2.0", "true"))
+	require.Equal(t, "OK", c.command(primary, "sim.fault", "stuck_partitions=2.0"))
 	require.Equal(t, wire.OK, c.propose(pid.PID, action(pid.Primary, pid.Secondaries[0], wire.DowngradeToInactive)))
 	require.Equal(t, wire.InvalidParameters, c.propose(pid.PID, action(pid.Primary, pid.Secondaries[0], wire.DowngradeToInactive)), "one is pending")
 	time.Sleep(time.Second)
 	require.Len(t, c.config("temp").Partitions[0].Secondaries, 2)
 
-	require.Equal(t, "OK", c.command(primary, "sim.hang", "true"))
+	require.Equal(t, "OK", c.command(primary, "sim.fault", "hung"))
 	var r wire.CommandResponse
 	require.ErrorIs(t, ask(primary.addr, &wire.CommandRequest{Command: "server-info"}, &r), errNoAnswer)
 }

@@ -54,7 +54,7 @@ func (b *buffer) String() string {
 	return b.b.String()
 }
 
-// cluster is a whole simulated cluster on 127.0.40.x.
+// cluster is a whole simulated cluster on 127.0.40.x and up.
 type cluster struct {
 	t        *testing.T
 	dir      string
@@ -69,7 +69,7 @@ type cluster struct {
 // shape is a cluster to boot. Clusters run at the same time, each in its block
 // of ten addresses.
 type shape struct {
-	block           int // 1 to 24
+	net, block      int // 0 to 29 and 1 to 24
 	metas, replicas int
 	scale           string
 	edit            func(config string) string
@@ -78,7 +78,7 @@ type shape struct {
 func boot(t *testing.T, s shape) *cluster {
 	t.Helper()
 	t.Parallel()
-	host := func(i int) string { return fmt.Sprintf("127.0.40.%d", 10*s.block+i) }
+	host := func(i int) string { return fmt.Sprintf("127.0.%d.%d", 40+s.net, 10*s.block+i) }
 	raw, err := os.ReadFile("package/config.ini")
 	require.NoError(t, err)
 	c := &cluster{t: t, dir: t.TempDir(), template: string(raw), scale: s.scale, all: map[string]*server{}}

@@ -41,8 +41,8 @@ func (p *process) command(name string, args []string) string {
 	case "sim.crash":
 		p.abort("simulator: sim.crash was asked for")
 		return "OK"
-	case "sim.hang":
-		return onOff(args, func(on bool) { p.hung.Store(on) })
+	case "sim.fault":
+		return p.fault(args)
 	}
 	if reply, ok := p.actor.command(p.life, name, args); ok {
 		return reply
@@ -50,12 +50,15 @@ func (p *process) command(name string, args []string) string {
 	return fmt.Sprintf("unknown command '%s'", name)
 }
 
-// onOff is the protocol of sim.* switches.
-func onOff(args []string, set func(bool)) string {
-	if len(args) != 1 || args[0] != "true" && args[0] != "false" {
-		return "ERR: invalid arguments"
+// fault sets how this process misbehaves: "key=value" each, or "clear"; without
+// arguments it tells what differs from what is usual.
+func (p *process) fault(args []string) string {
+	if len(args) == 0 {
+		return p.config.Faults()
 	}
-	set(args[0] == "true")
+	if err := p.config.SetFaults(strings.Join(args, ";")); err != nil {
+		return "ERR: " + err.Error()
+	}
 	return "OK"
 }
 

@@ -47,7 +47,7 @@ func (p *process) serveHTTP(c net.Conn, r *bufio.Reader) {
 			}
 		}
 		words := strings.Fields(line)
-		if len(words) != 3 || p.hung.Load() {
+		if len(words) != 3 || p.config.Sim().Hung {
 			return
 		}
 		reply := p.httpCall(words[1])

@@ -58,6 +58,10 @@ func (m *metaRole) run(ctx context.Context) {
 	m.p.log.Line('I', "meta_service.cpp:227:remote_storage_initialize()", "init meta_state_service succeed, cluster_root = %s", m.p.config.ClusterRoot)
 	m.p.phase.Store(ready)
 	for ctx.Err() == nil {
+		for m.p.config.Sim().Resign && ctx.Err() == nil { // it has no lock node and so stands for nothing
+			m.keep.look(m.follow)
+			pause(ctx, controlEvery)
+		}
 		lost, err := m.keep.elect(ctx, m.follow)
 		if err == nil {
 			err = m.lead(ctx, lost)
@@ -109,12 +113,33 @@ func (m *metaRole) lead(ctx context.Context, lost <-chan struct{}) error {
 		return ctx.Err()
 	case <-lost:
 		return errLost
-	case <-m.resign:
+	case <-m.told(reign):
 		m.p.log.Line('W', "meta_service.cpp:480:stop()", "simulator: leadership given up")
 		m.turn(nil, false)
 		m.follow(peer.Addr{})
 		return m.keep.resign()
 	}
+}
+
+// told is closed when the leader is to give up the lead.
+func (m *metaRole) told(ctx context.Context) <-chan struct{} {
+	out := make(chan struct{})
+	m.p.tasks.Go(func() {
+		tick := time.NewTicker(controlEvery)
+		defer tick.Stop()
+		for !m.p.config.Sim().Resign {
+			select {
+			case <-ctx.Done():
+				return
+			case <-m.resign:
+				close(out)
+				return
+			case <-tick.C:
+			}
+		}
+		close(out)
+	})
+	return out
 }
 
 func (m *metaRole) turn(s *meta.State, activating bool) {
@@ -156,13 +181,13 @@ func (m *metaRole) datagram(from peer.Addr, body []byte) {
 func (m *metaRole) handlers() map[string]peer.Handler {
 	return map[string]peer.Handler{
 		"config_sync": peer.Handle(func(_ context.Context, q peer.ConfigSync) peer.ConfigSyncReply {
-			if s, _, _ := m.view(); s != nil && !m.p.hung.Load() {
+			if s, _, _ := m.view(); s != nil && !m.p.config.Sim().Hung {
 				return s.ConfigSync(q)
 			}
 			return peer.ConfigSyncReply{Err: string(wire.ForwardToOthers)}
 		}),
 		"update_config": peer.Handle(func(ctx context.Context, u peer.Update) peer.UpdateReply {
-			if s, _, _ := m.view(); s != nil && !m.p.hung.Load() {
+			if s, _, _ := m.view(); s != nil && !m.p.config.Sim().Hung {
 				return s.Update(ctx, u)
 			}
 			return peer.UpdateReply{Err: string(wire.ForwardToOthers)}

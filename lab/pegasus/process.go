@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -17,6 +18,9 @@ import (
 	"github.com/pegbook/pegbook/lab/pegasus/internal/peer"
 	"github.com/pegbook/pegbook/modules/pegasus/wire"
 )
+
+// controlEvery is how often a process looks at its control file.
+const controlEvery = 100 * time.Millisecond
 
 // Phases of a starting server as its clients see them.
 const (
@@ -43,7 +47,7 @@ type process struct {
 	udp *net.UDPConn
 
 	phase    atomic.Int32
-	hung     atomic.Bool
+	control  *config.Control
 	counters snapshot
 
 	mu     sync.Mutex // guards open, closed
@@ -178,7 +182,7 @@ func (p *process) serveRPC(c net.Conn, r *bufio.Reader) {
 			p.hazard("from %s: %s with partition %s in its header, sent to a meta server", c.RemoteAddr(), in.Code, in.PID)
 			return
 		}
-		if p.hung.Load() || p.phase.Load() == deaf {
+		if p.phase.Load() == deaf || p.config.Sim().Hung && !simulators(in) {
 			continue
 		}
 		p.tasks.Go(func() {
@@ -190,6 +194,36 @@ func (p *process) serveRPC(c net.Conn, r *bufio.Reader) {
 			defer mu.Unlock()
 			_, _ = c.Write(reply) // the reader notices a dead connection
 		})
+	}
+}
+
+// simulators is a request to the simulator itself: it is answered even by a
+// server that answers nothing.
+func simulators(in *wire.Incoming) bool {
+	cmd, ok := in.Request.(*wire.CommandRequest)
+	return ok && strings.HasPrefix(cmd.Command, "sim.")
+}
+
+// watchControl takes up what tests write to the control file.
+func (p *process) watchControl() {
+	tick := time.NewTicker(controlEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-p.life.Done():
+			return
+		case <-tick.C:
+			p.takeControl(p.control.Look())
+		}
+	}
+}
+
+func (p *process) takeControl(changed bool, err error) {
+	switch {
+	case err != nil:
+		p.log.Line('E', "simulator.cpp:1:control()", "%v", err)
+	case changed:
+		p.log.Line('W', "simulator.cpp:1:control()", "simulator: faults are now: %s", p.config.Faults())
 	}
 }
 
@@ -214,7 +248,7 @@ func (p *process) receive() {
 			}
 			continue // an ICMP error of an earlier datagram
 		}
-		if n > len(peer.Magic) && string(buf[:len(peer.Magic)]) == peer.Magic && !p.hung.Load() {
+		if n > len(peer.Magic) && string(buf[:len(peer.Magic)]) == peer.Magic && !p.config.Sim().Hung {
 			p.actor.datagram(peer.Addr(from), append([]byte(nil), buf[len(peer.Magic):n]...))
 		}
 	}
@@ -234,7 +268,7 @@ func (p *process) sendJSON(to peer.Addr, ack peer.BeaconAck) {
 // startUp goes through the phases of a starting server that come before the
 // role has anything to say.
 func (p *process) startUp(ctx context.Context) {
-	half := p.config.Scaled(p.config.Sim.Start) / 2
+	half := p.config.Scaled(p.config.Sim().Start) / 2
 	pause(ctx, half)
 	p.phase.Store(noHandler)
 	pause(ctx, half)

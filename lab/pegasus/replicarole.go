@@ -190,19 +190,6 @@ func (r *replicaRole) command(ctx context.Context, name string, args []string) (
 	switch name {
 	case "replica.kill_partition":
 		return r.kill(ctx, args), true
-	case "sim.lose_heartbeats":
-		return onOff(args, func(on bool) { r.stub.Fault(func(f *replica.Faults) { f.LoseHeartbeats = on }) }), true
-	case "sim.closing_never_ends":
-		return onOff(args, func(on bool) { r.stub.Fault(func(f *replica.Faults) { f.ClosingNeverEnds = on }) }), true
-	case "sim.stuck_partition":
-		if len(args) != 2 {
-			return "ERR: invalid arguments", true
-		}
-		pid, ok := peer.ParseGPID(args[0])
-		if !ok {
-			return "ERR: invalid arguments", true
-		}
-		return onOff(args[1:], func(on bool) { r.stub.Fault(func(f *replica.Faults) { f.Stuck[pid] = on }) }), true
 	}
 	return r.rates.command(name, args)
 }
@@ -279,6 +266,9 @@ func (r *replicaRole) disks() []counter {
 		return nil
 	}
 	free := float64(fs.Bavail * 100 / fs.Blocks)
+	if r.p.config.Sim().DiskFull {
+		free = 0
+	}
 	return []counter{
 		{"replica*eon.replica_stub*disk.capacity.total(MB)", "disk capacity total in MB", float64(fs.Blocks * uint64(fs.Bsize) >> 20)},
 		{"replica*eon.replica_stub*disk.available.total.ratio", "disk available total ratio", free},

@@ -1,6 +1,7 @@
 package pegasus
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -16,10 +17,16 @@ import (
 	"github.com/pegbook/pegbook/lab/pegasus/internal/peer"
 )
 
-// Environment variables that a host's daemon may set; both beat the config.
+// Environment variables that a host's daemon may set; they beat the config.
 const (
 	ScaleEnv   = "PEGASUS_SIM_SCALE"
 	AddressEnv = "PEGASUS_SIM_ADDRESS"
+	// FaultsEnv are settings of the simulator, "key=value;key=value", for the whole
+	// life of the process.
+	FaultsEnv = "PEGASUS_SIM_FAULTS"
+	// FaultsFileEnv names the control file, whose settings come and go while the
+	// process runs; without it it is "faults" in [core] data_dir.
+	FaultsFileEnv = "PEGASUS_SIM_FAULTS_FILE"
 )
 
 // Options are one start of the program.
@@ -111,6 +118,10 @@ func start(parent context.Context, o Options, c *config.Config) int {
 		open: map[io.Closer]bool{}}
 	p.log.Line('I', "service_api_c.cpp:465:run()", "process(%d) start: %d, date: %s",
 		os.Getpid(), p.start.UnixMilli(), p.start.Format("2006-01-02 15:04:05.000"))
+	var err error
+	if p.control, err = c.Lay(o.Env(FaultsEnv), cmp.Or(o.Env(FaultsFileEnv), filepath.Join(c.AppDir, "faults"))); err != nil {
+		p.takeControl(false, err)
+	}
 	if err := p.prepare(); err != nil {
 		p.abort("%s", err)
 	} else {
@@ -135,8 +146,8 @@ func (p *process) prepare() error {
 			"All commands must be deregistered before command_manager is destroyed, however flush-log is still registered")
 	}
 	p.self = peer.Addr(netip.AddrPortFrom(host, uint16(port)))
-	if c.Sim.CrashAtStart {
-		return errors.New("simulator: crash_at_start is set in [simulator]")
+	if c.Sim().CrashAtStart {
+		return errors.New("simulator: crash_at_start is set")
 	}
 	if err := p.listen(); err != nil {
 		return err
@@ -189,6 +200,7 @@ func (p *process) serve() {
 	p.tasks.Go(p.accept)
 	p.tasks.Go(p.receive)
 	p.tasks.Go(p.refreshCounters)
+	p.tasks.Go(p.watchControl)
 	p.tasks.Go(func() { p.actor.run(p.life) })
 	select {
 	case <-p.life.Done():
@@ -202,7 +214,7 @@ func (p *process) terminate() {
 	fmt.Fprintln(p.Out, "got signal id: 15")
 	p.closeAll()
 	if p.actor.slowToStop() {
-		pause(p.life, p.config.Scaled(p.config.Sim.Stop))
+		pause(p.life, p.config.Scaled(p.config.Sim().Stop))
 	}
 	fmt.Fprintln(p.Out, "dsn exit with code 0")
 	p.die(exit{0})

@@ -48,7 +48,7 @@ func (quiet) Printf(string, ...any) {}
 // open blocks until ZooKeeper answers, or ctx is done.
 func (z *zooKeeper) open(ctx context.Context) error {
 	c := z.p.config
-	timeout := max(c.Scaled(c.ZKTimeout), c.Sim.SessionTimeoutLeast)
+	timeout := max(c.Scaled(c.ZKTimeout), c.Sim().SessionTimeoutLeast)
 	conn, events, err := zk.Connect(strings.Split(c.ZooKeeper, ","), timeout, zk.WithLogger(quiet{}), zk.WithLogInfo(false), zk.WithDialer(z.dialer.dial))
 	if err != nil {
 		return fmt.Errorf("zookeeper %s: %w", c.ZooKeeper, err)
@@ -151,6 +151,15 @@ func (z *zooKeeper) elect(ctx context.Context, leader func(peer.Addr)) (<-chan s
 		case <-changed:
 		}
 	}
+}
+
+// look finds out who leads without running for it.
+func (z *zooKeeper) look(leader func(peer.Addr)) {
+	names, _, err := z.conn.Children(z.lock)
+	if err != nil || len(names) == 0 {
+		return
+	}
+	z.follow(slices.MinFunc(names, func(a, b string) int { return sequence(a) - sequence(b) }), leader)
 }
 
 // renew forgets the lock node of a session that is over.

@@ -52,10 +52,9 @@ type Config struct {
 	LearnAtOnce    int
 	CounterRefresh time.Duration
 
-	Sim Sim
-
-	scale float64
-	file  ini
+	faults faults // see Sim
+	scale  float64
+	file   ini
 }
 
 // Table is a default table, made when the cluster starts for the first time.
@@ -67,22 +66,6 @@ type Table struct {
 
 // DataDir is one disk of a replica server.
 type DataDir struct{ Tag, Dir string }
-
-// Sim is the [simulator] section: how long simulated work takes, and how the
-// process misbehaves. Durations are production time and scaled like all others.
-type Sim struct {
-	CrashAtStart        bool          // abort before the port is open
-	LoseHeartbeats      bool          // send no beacons
-	ClosingNeverEnds    bool          // killed replicas stay in closing
-	StuckPartitions     []string      // "app.pidx": its primary ignores proposals
-	LoadTotal           time.Duration // loading replicas takes at least this
-	LoadReplica         time.Duration // and this for each
-	Learn               time.Duration // copying one replica
-	Close               time.Duration // flushing one killed replica
-	Start               time.Duration // port open → handlers there
-	Stop                time.Duration // SIGTERM → gone
-	SessionTimeoutLeast time.Duration // floor of the ZooKeeper session, not scaled
-}
 
 // Load reads the file. scaleOverride, when not "", replaces time_scale.
 // A file that cannot be parsed is a *LoadError.
@@ -199,22 +182,9 @@ func (c *Config) readReplica() {
 	c.LearnAtOnce = int(f.number("replication", "learn_app_max_concurrent_count", 5))
 }
 
-func (c *Config) readSim() {
-	f := c.file
-	c.Sim = Sim{
-		CrashAtStart:        f.truth("simulator", "crash_at_start", false),
-		LoseHeartbeats:      f.truth("simulator", "lose_heartbeats", false),
-		ClosingNeverEnds:    f.truth("simulator", "closing_never_ends", false),
-		StuckPartitions:     split(f.text("simulator", "stuck_partitions", "")),
-		LoadTotal:           c.millis("simulator", "load_ms", 0),
-		LoadReplica:         c.millis("simulator", "load_replica_ms", 20),
-		Learn:               c.millis("simulator", "learn_ms", 1000),
-		Close:               c.millis("simulator", "close_ms", 2000),
-		Start:               c.millis("simulator", "start_ms", 400),
-		Stop:                c.millis("simulator", "stop_ms", 1000),
-		SessionTimeoutLeast: c.millis("simulator", "zk_session_least_ms", 1000),
-	}
-}
+// readSim takes [simulator] as the lowest layer; time_scale and address are not
+// among its settings.
+func (c *Config) readSim() { c.lay(layerFile, c.file["simulator"]) }
 
 // ParseMetas checks server_list and returns it. The error is the text of the
 // server's assertion.

@@ -63,3 +63,37 @@ func FuzzParse(f *testing.F) {
 		_, _ = c.ParseDataDirs("whole") // must not panic
 	})
 }
+
+func TestFaultsAreLaidOverTheFile(t *testing.T) {
+	c := load(t, "[simulator]\nlearn_ms = 5\ntime_scale = 1\n", "")
+	path := filepath.Join(t.TempDir(), "faults")
+	k, err := c.Lay("load_ms=7; hung", path)
+	require.NoError(t, err)
+	require.Equal(t, 5*time.Millisecond, c.Sim().Learn)
+	require.Equal(t, 7*time.Millisecond, c.Sim().LoadTotal)
+	require.True(t, c.Sim().Hung)
+
+	require.NoError(t, os.WriteFile(path, []byte("# a comment\nhung = false\nstuck_partitions = 2.3,2.4\n"), 0o644))
+	changed, err := k.Look()
+	require.NoError(t, err)
+	require.True(t, changed)
+	require.False(t, c.Sim().Hung)
+	require.True(t, c.Sim().Stuck.Has("2.4"))
+	require.False(t, c.Sim().Stuck.Has("2.5"))
+	require.NoError(t, c.SetFaults("stuck_partitions=all"))
+	require.True(t, c.Sim().Stuck.Has("2.5"))
+	require.NoError(t, c.SetFaults("clear"))
+	require.NoError(t, os.Remove(path))
+	changed, err = k.Look()
+	require.NoError(t, err)
+	require.True(t, changed)
+	require.True(t, c.Sim().Hung)
+	require.Equal(t, "hung=true;learn_ms=5;load_ms=7", c.Faults())
+}
+
+func TestFaultsThatThereAreNotAreErrors(t *testing.T) {
+	for _, text := range []string{"no_such", "hung=maybe", "load_ms=soon", "load_ms=-1", "load_ms"} {
+		_, err := ParseFaults(text)
+		require.Error(t, err, text)
+	}
+}

@@ -86,6 +86,9 @@ func (s *State) diagnose(t *table, p *partition) (a action, ill bool) {
 	case !p.Primary.IsValid():
 		a = s.missingPrimary(p)
 	case len(p.Secondaries)+1 < int(p.MaxReplicas):
+		if p.Replicas() >= 2 && s.Config.Sim().TwoCopies.Has(p.PID.String()) {
+			return action{}, true
+		}
 		a = s.missingSecondary(p)
 	case len(p.Secondaries) >= int(p.MaxReplicas):
 		a = s.redundantSecondary(p)

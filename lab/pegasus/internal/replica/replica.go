@@ -3,6 +3,7 @@ package replica
 import (
 	"context"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/pegbook/pegbook/lab/pegasus/internal/meta"
@@ -145,7 +146,7 @@ func (s *Stub) replicate(ctx context.Context, r *replica, op peer.Op) (int64, st
 		r.mu.Unlock()
 		failed := s.prepareAll(ctx, c, decree, op)
 		if len(failed) == 0 {
-			return decree, r.commit(decree, op)
+			return decree, s.commit(ctx, r, decree, op)
 		}
 		for _, a := range failed {
 			s.Log('W', "replica_2pc.cpp:540:on_prepare_reply()", "%s@%s: prepare to %s failed, remove it", r.pid, s.Self, a)
@@ -154,6 +155,27 @@ func (s *Stub) replicate(ctx context.Context, r *replica, op peer.Op) (int64, st
 			}
 		}
 	}
+}
+
+// errDiskFull is the system's error of a write to a full disk.
+var errDiskFull = syscall.ENOSPC
+
+// commit writes on the primary. One that cannot write fails: its replica is
+// closed here and another server leads (facts/pegasus.md §8.6).
+func (s *Stub) commit(ctx context.Context, r *replica, decree int64, op peer.Op) string {
+	code := "ERR_FILE_OPERATION_FAILED"
+	if !s.Config.Sim().DiskFull {
+		code = r.commit(decree, op)
+	}
+	if code == "ERR_FILE_OPERATION_FAILED" {
+		s.Log('E', "replica.cpp:590:handle_local_failure()", "%s@%s: %v", r.pid, s.Self, errDiskFull)
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.replicas[r.pid] == r {
+			s.beginClose(ctx, r)
+		}
+	}
+	return code
 }
 
 func (r *replica) commit(decree int64, op peer.Op) string {
@@ -223,7 +245,7 @@ func (s *Stub) Prepare(_ context.Context, p peer.Prepare) peer.Reply {
 			return peer.Reply{Err: "ERR_FILE_OPERATION_FAILED"}
 		}
 	}
-	if err := r.disk.append(p.Decree, p.Op); err != nil {
+	if err := r.disk.append(p.Decree, p.Op); err != nil || s.Config.Sim().DiskFull {
 		return peer.Reply{Err: "ERR_FILE_OPERATION_FAILED"}
 	}
 	apply(r.data, p.Op)

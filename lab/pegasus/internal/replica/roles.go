@@ -11,10 +11,7 @@ import (
 
 // Propose takes an order of the meta. It is carried out behind the answer.
 func (s *Stub) Propose(ctx context.Context, p peer.Proposal) peer.Reply {
-	s.mu.Lock()
-	stuck := s.faults.Stuck[p.Config.PID] || !s.ready
-	s.mu.Unlock()
-	if !stuck {
+	if s.Ready() && !s.Config.Sim().Stuck.Has(p.Config.PID.String()) {
 		go s.obey(ctx, p)
 	}
 	return peer.Reply{Err: meta.OK}
@@ -227,7 +224,7 @@ func (s *Stub) addSecondary(ctx context.Context, p peer.Proposal) {
 		delete(r.learners, p.Node)
 		r.mu.Unlock()
 	}()
-	short, stop := context.WithTimeout(ctx, s.Config.Scaled(30*s.Config.Sim.Learn+time.Minute)+time.Second)
+	short, stop := context.WithTimeout(ctx, s.Config.Scaled(30*s.Config.Sim().Learn+time.Minute)+time.Second)
 	defer stop()
 	reply, err := peer.Call[peer.Assignment, peer.Reply](short, s.Client, p.Node, "add_learner", peer.Assignment{Table: t, Config: c})
 	if err != nil || reply.Err != meta.OK || !r.lock(ctx) {
@@ -259,7 +256,7 @@ func (s *Stub) teach(ctx context.Context, r *replica, node peer.Addr) {
 // that copying takes.
 func (s *Stub) AddLearner(ctx context.Context, a peer.Assignment) peer.Reply {
 	s.mu.Lock()
-	refused := !s.ready || !s.online || s.busy[a.Config.PID] || s.faults.Stuck[a.Config.PID]
+	refused := !s.ready || !s.online || s.busy[a.Config.PID] || s.Config.Sim().LearningFails.Has(a.Config.PID.String())
 	s.mu.Unlock()
 	if refused {
 		return peer.Reply{Err: "ERR_INVALID_STATE"}
@@ -285,7 +282,7 @@ func (s *Stub) AddLearner(ctx context.Context, a peer.Assignment) peer.Reply {
 		return peer.Reply{Err: "ERR_TIMEOUT"}
 	}
 	defer func() { <-s.learning }()
-	sleep(ctx, s.Config.Scaled(s.Config.Sim.Learn))
+	sleep(ctx, s.Config.Scaled(s.Config.Sim().Learn))
 	return peer.Reply{Err: meta.OK}
 }
 
@@ -299,6 +296,9 @@ func (s *Stub) Learn(_ context.Context, l peer.Lesson) peer.Reply {
 	defer r.mu.Unlock()
 	if r.status != Potential {
 		return peer.Reply{Err: "ERR_INVALID_STATE"}
+	}
+	if s.Config.Sim().DiskFull {
+		return peer.Reply{Err: "ERR_FILE_OPERATION_FAILED"}
 	}
 	if err := r.disk.replace(l.Decree, l.Ops); err != nil {
 		return peer.Reply{Err: "ERR_FILE_OPERATION_FAILED"}

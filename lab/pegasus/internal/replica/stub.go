@@ -44,14 +44,6 @@ type Stub struct {
 	acked    time.Time
 	online   bool // has a lease
 	syncNow  chan struct{}
-	faults   Faults
-}
-
-// Faults are the misbehaviours that can be switched while running.
-type Faults struct {
-	LoseHeartbeats   bool
-	ClosingNeverEnds bool
-	Stuck            map[peer.GPID]bool
 }
 
 // closedReplica is a replica that is on disk only.
@@ -68,13 +60,6 @@ func New(o Options) *Stub {
 		closed:   map[peer.GPID]*closedReplica{},
 		busy:     map[peer.GPID]bool{},
 		syncNow:  make(chan struct{}, 1),
-		faults: Faults{LoseHeartbeats: o.Config.Sim.LoseHeartbeats, ClosingNeverEnds: o.Config.Sim.ClosingNeverEnds,
-			Stuck: map[peer.GPID]bool{}},
-	}
-	for _, text := range o.Config.Sim.StuckPartitions {
-		if pid, ok := peer.ParseGPID(text); ok {
-			s.faults.Stuck[pid] = true
-		}
 	}
 	return s
 }
@@ -90,7 +75,7 @@ func (s *Stub) Load(ctx context.Context) error {
 	s.mu.Lock()
 	s.opening = len(found)
 	s.mu.Unlock()
-	sleep(ctx, s.Config.Scaled(s.Config.Sim.LoadTotal+time.Duration(len(found))*s.Config.Sim.LoadReplica))
+	sleep(ctx, s.Config.Scaled(s.Config.Sim().LoadTotal+time.Duration(len(found))*s.Config.Sim().LoadReplica))
 	for pid, d := range found {
 		r, err := s.open(pid, d)
 		if err != nil {
@@ -170,7 +155,7 @@ func (s *Stub) shut() {
 func (s *Stub) beacon() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.faults.LoseHeartbeats || len(s.Config.Metas) == 0 {
+	if s.Config.Sim().LoseHeartbeats || len(s.Config.Metas) == 0 {
 		return
 	}
 	if time.Since(s.acked) > 2*s.Config.Scaled(s.Config.Beacon)-time.Millisecond {
@@ -190,7 +175,7 @@ func (s *Stub) sendBeacon() {
 func (s *Stub) Acked(a peer.BeaconAck) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.faults.LoseHeartbeats {
+	if s.Config.Sim().LoseHeartbeats {
 		return
 	}
 	if !a.Master {
@@ -292,13 +277,6 @@ func (s *Stub) Counts() (serving, opening, closing int) {
 
 // Learning is the number of replicas that are being copied.
 func (s *Stub) Learning() int { return len(s.learning) }
-
-// Fault changes misbehaviour.
-func (s *Stub) Fault(change func(*Faults)) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	change(&s.faults)
-}
 
 func sleep(ctx context.Context, d time.Duration) {
 	if d <= 0 {

@@ -108,7 +108,7 @@ func (s *Stub) retire(pid peer.GPID, ballot int64) {
 	case Primary, Secondary:
 		r.become(Inactive)
 	case Potential:
-		if time.Since(r.since) > s.Config.Scaled(s.Config.ConfigSync+s.Config.Sim.Learn) {
+		if time.Since(r.since) > s.Config.Scaled(s.Config.ConfigSync+s.Config.Sim().Learn) {
 			r.become(Inactive)
 		}
 	}
@@ -150,6 +150,9 @@ func (s *Stub) openOrCreate(t peer.Table, pid peer.GPID, create bool) (*replica,
 	if c := s.closed[pid]; c != nil {
 		d = c.disk
 	} else if create {
+		if s.Config.Sim().DiskFull {
+			return nil, errDiskFull
+		}
 		d = place(s.Config.DataDirs, s.usedDisks(), pid)
 		if err := d.create(t); err != nil {
 			return nil, err
@@ -229,8 +232,8 @@ func (s *Stub) beginClose(ctx context.Context, r *replica) {
 }
 
 func (s *Stub) endClose(ctx context.Context, r *replica, stored peer.Stored) {
-	sleep(ctx, s.Config.Scaled(s.Config.Sim.Close))
-	for s.closingStuck() && ctx.Err() == nil {
+	sleep(ctx, s.Config.Scaled(s.Config.Sim().Close))
+	for s.Config.Sim().ClosingNeverEnds && ctx.Err() == nil {
 		sleep(ctx, max(s.Config.Scaled(time.Second), time.Millisecond))
 	}
 	r.mu.Lock()
@@ -242,10 +245,4 @@ func (s *Stub) endClose(ctx context.Context, r *replica, stored peer.Stored) {
 	s.closing--
 	s.closed[r.pid] = &closedReplica{disk: r.disk, stored: stored}
 	s.Log('I', "replica_stub.cpp:2190:close_replica()", "%s@%s: finish to close replica", r.pid, s.Self)
-}
-
-func (s *Stub) closingStuck() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.faults.ClosingNeverEnds
 }
