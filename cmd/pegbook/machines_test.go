@@ -11,6 +11,7 @@ func TestMachines(t *testing.T) {
 	t.Run("modules", s.testModules)
 	t.Run("files", s.testFiles)
 	t.Run("raw with passwords", s.testRawPasswords)
+	t.Run("jobs", s.testJobs)
 	t.Run("logins", s.testLogins)
 	t.Run("faults", s.testFaults)
 }
