@@ -138,23 +138,7 @@ type brought struct {
 // bring lets the hosts go through what the row included: hosts with the same file and item together,
 // different ones one after the other.
 func (rr *rowRun) bring() *graph.Graph[node] {
-	var all []*brought
-	for _, st := range rr.done {
-		for _, in := range st.res.includes {
-			if st.p.lost != notLost || st.p.ended {
-				continue
-			}
-			i := slices.IndexFunc(all, func(b *brought) bool { return b.key == in.key && b.content == in.content })
-			switch {
-			case i >= 0 && slices.Contains(all[i].who, st.p):
-				all = append(all, &brought{in, []*player{st.p}}) // the same item again
-			case i >= 0:
-				all[i].who = append(all[i].who, st.p)
-			default:
-				all = append(all, &brought{in, []*player{st.p}})
-			}
-		}
-	}
+	all := rr.broughtIn()
 	rr.done = nil
 	g := &graph.Graph[node]{}
 	var after []graph.ID
@@ -167,6 +151,36 @@ func (rr *rowRun) bring() *graph.Graph[node] {
 		after = rr.lane.part(b.who).strand(g, rows, after)
 	}
 	return g
+}
+
+// broughtIn are the inclusions of all hosts, equal ones together.
+func (rr *rowRun) broughtIn() []*brought {
+	type place struct {
+		key     string
+		content *playbook.Content
+	}
+	var all []*brought
+	first := map[place]*brought{}
+	for _, st := range rr.done {
+		own := map[place]bool{} // what this host has already
+		for _, in := range st.res.includes {
+			if st.p.lost != notLost || st.p.ended {
+				continue
+			}
+			at := place{in.key, in.content}
+			if b := first[at]; b != nil && !own[at] {
+				b.who = append(b.who, st.p)
+			} else { // new, or the same item again
+				b = &brought{in, []*player{st.p}}
+				all = append(all, b)
+				if first[at] == nil {
+					first[at] = b
+				}
+			}
+			own[at] = true
+		}
+	}
+	return all
 }
 
 func (rr *rowRun) announce(b *brought) {

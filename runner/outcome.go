@@ -77,6 +77,51 @@ func (r *run) whereabouts() string {
 	return ": stopped on " + strings.Join(parts, "; ")
 }
 
+// goOn names the command that continues an interrupted run: from the task that hosts stopped at where that is
+// one for all of them, and the run would come to it again; else the same command, which finds what is done.
+func (r *run) goOn() string {
+	if r.opts.Again == nil {
+		return ""
+	}
+	if name := r.stoppedAt(); name != "" {
+		return "; to go on: " + r.opts.Again(name)
+	}
+	return "; to go on (what is done already is found so): " + r.opts.Again("")
+}
+
+// stoppedAt is the task at which all hosts that take part have stopped; "" where --start-at-task could not bring
+// them there: other batches are to come, there are several such tasks, or it stands in a block, a handler or an
+// include.
+func (r *run) stoppedAt() string {
+	var at *rowRun
+	for p, rr := range r.inside {
+		if p.lost != notLost || p.ended {
+			continue
+		}
+		if at != nil && at.row != rr.row {
+			return ""
+		}
+		at = rr
+	}
+	if at == nil || len(at.lane.batches) > 1 || at.row.in != nil || at.row.handler != nil || at.row.frame.depth > 0 {
+		return ""
+	}
+	name, same := r.plan.rowNode(at.row).Name, 0
+	for _, b := range r.plan.playbooks {
+		for _, pl := range b.plays {
+			for _, t := range r.plan.rowNodes(pl.rows) {
+				if t.Name == name {
+					same++
+				}
+			}
+		}
+	}
+	if same != 1 {
+		return ""
+	}
+	return name
+}
+
 func guarded(s *section) bool {
 	for ; s != nil; s = s.outer {
 		if s.part == body && (s.block.rescue || s.block.always) || s.part == rescue && s.block.always {

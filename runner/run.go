@@ -36,6 +36,9 @@ type Options struct {
 	Confirm func(ctx context.Context, message, value string) error
 	// Step asks before each task whether to do it; nil does not ask. It may be called from several goroutines.
 	Step func(ctx context.Context, task string) (Leave, error)
+	// Again gives the command that goes on after an interrupt: from a task on, or from the beginning where the
+	// name is "". nil: it is not known.
+	Again func(startAt string) string
 	// RunID names the run in its records.
 	RunID string
 	// Now is the clock of the records; nil is the system's.
@@ -109,7 +112,7 @@ func (r *run) all(ctx context.Context) Outcome {
 	out := r.outcome()
 	out.Interrupted = stopped != nil
 	if out.Interrupted && out.Message == "" {
-		out.Message = "interrupted" + r.whereabouts()
+		out.Message = "interrupted" + r.whereabouts() + r.goOn()
 	}
 	out.Message = r.secrets.Text(out.Message)
 	out.Took = r.opts.Now().Sub(start)

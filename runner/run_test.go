@@ -452,6 +452,50 @@ func TestInterrupt(t *testing.T) {
 	assert.Contains(t, out.Message, `h1 after task "a" inside a block whose rescue or always has not run`)
 }
 
+func TestInterruptedRunNamesTheCommandThatGoesOn(t *testing.T) {
+	tests := []struct{ name, playbook, want string }{
+		{"all at one task", `
+- hosts: all
+  gather_facts: false
+  tasks:
+    - {name: a, say: x}
+    - {name: b, say: x}
+`, `; to go on: again from "a"`},
+		{"batches to come", `
+- hosts: all
+  gather_facts: false
+  serial: 1
+  tasks:
+    - {name: a, say: x}
+    - {name: b, say: x}
+`, `; to go on (what is done already is found so): again from ""`},
+		{"two of that name", `
+- hosts: all
+  gather_facts: false
+  tasks:
+    - {name: a, say: x}
+    - {name: a, say: x}
+`, `again from ""`},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			plan, problems := compileFiles(t, "-- site.yml --"+tt.playbook, nil)
+			require.Empty(t, problems)
+			drain := make(chan struct{})
+			var once sync.Once
+			sink := sinkFunc(func(rec event.Record) {
+				if _, ok := rec.Event.(event.TaskStarted); ok {
+					once.Do(func() { close(drain) })
+				}
+			})
+			out, err := plan.Run(t.Context(), Options{Connect: &machines{}, Events: sink, Drain: drain,
+				Again: func(startAt string) string { return fmt.Sprintf("again from %q", startAt) }})
+			require.NoError(t, err)
+			assert.True(t, strings.HasSuffix(out.Message, tt.want), out.Message)
+		})
+	}
+}
+
 type sinkFunc func(event.Record)
 
 func (f sinkFunc) Record(r event.Record) { f(r) }

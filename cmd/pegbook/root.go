@@ -41,6 +41,7 @@ func color(stream any) bool {
 type app struct {
 	streams
 	interrupts <-chan os.Signal
+	args       []string // as typed
 	// secrets are masked in whatever the program shows.
 	secrets *secret.Set
 }
@@ -50,7 +51,7 @@ func (a *app) look() render.Options { return render.Options{Color: color(a.err),
 
 // run is the whole program but for the process: tests and scripts call it.
 func run(ctx context.Context, args []string, s streams, interrupts <-chan os.Signal) int {
-	a := &app{streams: s, interrupts: interrupts, secrets: &secret.Set{}}
+	a := &app{streams: s, interrupts: interrupts, args: args, secrets: &secret.Set{}}
 	root := newRootCmd(a)
 	root.SetArgs(args)
 	root.SetIn(s.in)

@@ -282,7 +282,7 @@ func (a *app) runPlaybooks(ctx context.Context, o runOptions, paths []string) er
 	pool := connect.NewPool(connect.Options{Ask: a.ask(view.aside)})
 	outcome, err := plan.Run(ctx, runner.Options{
 		Connect: pool, Events: view.sink, Check: o.check, Diff: o.diff, Forks: o.forks, Verbosity: o.verbosity,
-		Drain: drain, Confirm: a.confirm(o, view.aside), RunID: runID(time.Now()), Step: step,
+		Drain: drain, Confirm: a.confirm(o, view.aside), RunID: runID(time.Now()), Step: step, Again: again(a.args),
 	})
 	err = errors.Join(err, pool.Close(), view.close())
 	if err != nil {
@@ -292,6 +292,43 @@ func (a *app) runPlaybooks(ctx context.Context, o runOptions, paths []string) er
 		return exitError(code)
 	}
 	return nil
+}
+
+// again gives the command that was typed, with another --start-at-task. Variables on the command line may be
+// secret, so a command with -e is not repeated as it is.
+func again(args []string) func(startAt string) string {
+	return func(startAt string) string {
+		words := []string{"pegbook"}
+		for i := 0; i < len(args); i++ {
+			switch arg := args[i]; {
+			case arg == "--start-at-task":
+				i++
+			case strings.HasPrefix(arg, "--start-at-task="):
+			case strings.HasPrefix(arg, "--extra-vars"), strings.HasPrefix(arg, "-") && !strings.HasPrefix(arg, "--") && strings.Contains(arg, "e"):
+				if startAt == "" {
+					return "the same command"
+				}
+				return "the same command with --start-at-task " + quoted(startAt)
+			default:
+				words = append(words, quoted(arg))
+			}
+		}
+		if startAt != "" {
+			words = append(words, "--start-at-task", quoted(startAt))
+		}
+		return strings.Join(words, " ")
+	}
+}
+
+// quoted is a word as a shell takes it.
+func quoted(word string) string {
+	plain := func(r rune) bool {
+		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("-_./,:@%+=", r)
+	}
+	if word != "" && strings.IndexFunc(word, func(r rune) bool { return !plain(r) }) < 0 {
+		return word
+	}
+	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
 }
 
 // runID names a run so that names sort by time and two started at once differ.

@@ -17,6 +17,7 @@ package overlay
 import (
 	"context"
 	"net"
+	"path"
 	"strings"
 	"sync"
 
@@ -184,18 +185,8 @@ func (v *view) commandDiffers(ctx context.Context, cmd modules.Command) (bool, e
 	if len(v.layer) == 0 {
 		return false, nil
 	}
-	paths := []string{cmd.Dir}
-	for _, arg := range cmd.Argv {
-		if i := strings.Index(arg, "=/"); i > 0 {
-			arg = arg[i+1:]
-		}
-		paths = append(paths, arg)
-	}
-	for _, path := range paths {
-		if !strings.HasPrefix(path, "/") {
-			continue
-		}
-		place, err := v.resolve(ctx, path, true)
+	for _, p := range pathsOf(cmd) {
+		place, err := v.resolve(ctx, p, true)
 		if err != nil {
 			return false, err
 		}
@@ -205,3 +196,29 @@ func (v *view) commandDiffers(ctx context.Context, cmd modules.Command) (bool, e
 	}
 	return false, nil
 }
+
+// pathsOf are what may be paths in a command: its folder, its program and its arguments, also behind the equals
+// sign of an option. Relative ones count from the folder, where one is given: nobody knows another.
+func pathsOf(cmd modules.Command) []string {
+	paths := []string{}
+	if cmd.Dir != "" {
+		paths = append(paths, cmd.Dir)
+	}
+	for i, arg := range cmd.Argv {
+		if option, value, ok := strings.Cut(arg, "="); ok && strings.HasPrefix(option, "-") || strings.HasPrefix(value, "/") {
+			arg = value
+		}
+		switch {
+		case strings.HasPrefix(arg, "/"):
+			paths = append(paths, arg)
+		case cmd.Dir == "", arg == "", strings.HasPrefix(arg, "-"), len(arg) > maxPath:
+		case i == 0 && !strings.Contains(arg, "/"): // found on the user's path
+		default:
+			paths = append(paths, path.Join(cmd.Dir, arg))
+		}
+	}
+	return paths
+}
+
+// maxPath is the longest path that Linux takes; a longer argument is a text.
+const maxPath = 4096

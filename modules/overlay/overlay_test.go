@@ -368,6 +368,9 @@ func TestCommands(t *testing.T) {
 		{"program behind a predicted link", modules.Command{Argv: []string{"/srv/current/four"}, ReadOnly: true}, false},
 		{"reads a predicted file", modules.Command{Argv: []string{"cat", "/etc/app.conf"}, ReadOnly: true}, false},
 		{"reads a predicted file by an option", modules.Command{Argv: []string{"app", "--config=/etc/app.conf"}, ReadOnly: true}, false},
+		{"reads a predicted file from its folder", modules.Command{Argv: []string{"cat", "app.conf"}, Dir: "/etc", ReadOnly: true}, false},
+		{"reads a predicted file by an option from its folder", modules.Command{Argv: []string{"app", "--config=app.conf"}, Dir: "/etc", ReadOnly: true}, false},
+		{"reads a file of the host from its folder", modules.Command{Argv: []string{"cat", "../srv/a/one"}, Dir: "/etc", ReadOnly: true}, true},
 		{"in a predicted folder", modules.Command{Argv: []string{"ls"}, Dir: "/srv/current", ReadOnly: true}, false},
 	}
 	for _, c := range cases {

@@ -226,7 +226,7 @@ func (l *line) start(ctx context.Context, b Become) (*mux, error) {
 // startBeside starts a helper on another connection to the host, since its sshd opens no more sessions on the
 // first. That connection is the helper's alone, and ends with it.
 func (l *line) startBeside(ctx context.Context, s *starter, b Become) (*mux, error) {
-	conn, err := l.connect(ctx)
+	conn, err := l.connect(ctx, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -240,11 +240,19 @@ func (l *line) startBeside(ctx context.Context, s *starter, b Become) (*mux, err
 }
 
 func (l *line) timeout(ctx context.Context, what string) (context.Context, context.CancelFunc) {
-	d := l.address.Timeout
-	if d <= 0 {
-		d = defaultTimeout
+	return context.WithTimeoutCause(ctx, l.limit(), l.late(what))
+}
+
+// limit is how long connecting may take, and starting a helper.
+func (l *line) limit() time.Duration {
+	if l.address.Timeout > 0 {
+		return l.address.Timeout
 	}
-	return context.WithTimeoutCause(ctx, d, fmt.Errorf("it took longer than %s to %s it", d, what))
+	return defaultTimeout
+}
+
+func (l *line) late(what string) error {
+	return fmt.Errorf("it took longer than %s to %s it", l.limit(), what)
 }
 
 // connection gives the SSH connection, dialling where there is none.
@@ -258,9 +266,9 @@ func (l *line) connection(ctx context.Context) (*sshConn, error) {
 }
 
 func (l *line) establish(ctx context.Context) (*sshConn, error) {
-	ctx, stop := l.timeout(ctx, "connect to")
-	defer stop()
-	conn, err := l.connect(ctx)
+	ctx, patience := newPatience(ctx, l.limit(), l.late("connect to"))
+	defer patience.end()
+	conn, err := l.connect(ctx, patience)
 	if err == nil && l.address.Connection == jumpOnly {
 		every := conn.every
 		if every == 0 {
@@ -284,7 +292,7 @@ func (l *line) dial(ctx context.Context, network, addr string) (net.Conn, error)
 }
 
 // connect finds the way and goes it.
-func (l *line) connect(ctx context.Context) (*sshConn, error) {
+func (l *line) connect(ctx context.Context, patience *patience) (*sshConn, error) {
 	s, err := l.pool.configs.lookup(ctx, l.address.ConfigFile, or(l.address.Host, l.address.Name))
 	if err != nil {
 		return nil, &modules.UnreachableError{Host: l.address.Name, Err: err}
@@ -303,7 +311,7 @@ func (l *line) connect(ctx context.Context) (*sshConn, error) {
 	}
 	for attempt := 0; ; attempt++ {
 		began := time.Now()
-		conn, served, err := l.attempt(ctx, r, ring)
+		conn, served, err := l.attempt(ctx, r, ring, patience)
 		l.pool.log.Debug("dial", "host", l.address.Name, "address", r.address(), "attempt", attempt, "took", time.Since(began), "error", err)
 		if err == nil {
 			return conn, nil
@@ -321,17 +329,22 @@ func (l *line) connect(ctx context.Context) (*sshConn, error) {
 }
 
 // attempt dials once. served says whether the address has let in anybody so far.
-func (l *line) attempt(ctx context.Context, r *route, ring *keyring) (conn *sshConn, served bool, err error) {
+func (l *line) attempt(ctx context.Context, r *route, ring *keyring, patience *patience) (conn *sshConn, served bool, err error) {
 	dial, through := localDial, r.address()
 	if len(r.jumps) > 0 {
-		// The way there is made before a place among the dials is taken: it needs one itself.
+		// The way there is made before a place among the dials is taken: it needs one itself. It has a limit of
+		// its own, too.
+		resume := patience.pause()
 		jump, err := l.jump(ctx, r.jumps)
+		resume()
 		if err != nil {
 			return nil, false, err
 		}
 		dial, through = jump.dial, strings.Join(r.jumps, ",")
 	}
+	resume := patience.pause()
 	gate, err := l.pool.enter(ctx, through)
+	resume()
 	if err != nil {
 		return nil, false, err
 	}
