@@ -22,7 +22,7 @@ import (
 // All lists the modules of this package.
 func All() []*modules.Module {
 	return []*modules.Module{shellModule(), settingsModule(), migrateModule(), downgradeModule(), closeModule(),
-		serverModule(), statusModule(), preflightModule(), balanceModule(), copyRateModule(), waitHealthyModule()}
+		serverModule(), statusModule(), preflightModule(), balanceModule(), copyRateModule(), backupModule(), backupPolicyModule(), restoreModule(), recoverModule(), waitHealthyModule()}
 }
 
 // clusterArgs are the arguments that name a cluster.

@@ -48,6 +48,9 @@ func (c *Cluster) standby(in *wire.Incoming) []byte {
 }
 
 func (c *Cluster) leader(in *wire.Incoming) []byte {
+	if answer := c.backups(in); answer != nil {
+		return answer
+	}
 	switch req := in.Request.(type) {
 	case *wire.ClusterInfoRequest:
 		level := c.Level.String()
@@ -59,6 +62,9 @@ func (c *Cluster) leader(in *wire.Incoming) []byte {
 	case *wire.ListNodesRequest:
 		return in.Reply(wire.OK, c.listNodes())
 	case *wire.ListAppsRequest:
+		if c.Recovering {
+			return in.Reply(wire.OK, &wire.ListAppsResponse{Err: wire.UnderRecovery})
+		}
 		reply := &wire.ListAppsResponse{Err: wire.OK}
 		for _, t := range c.Tables {
 			if req.Status == wire.AppAny || req.Status == t.Status {

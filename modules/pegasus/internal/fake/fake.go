@@ -38,6 +38,13 @@ type Cluster struct {
 	// Freezed makes the effective level freezed.
 	Freezed bool
 
+	// Recovering is a leader that waits to be recovered.
+	Recovering bool
+	// Backups are those of single tables; BackupsFail lets them fail.
+	Backups     []wire.Backup
+	BackupsFail bool
+	Policies    []wire.BackupPolicy
+
 	Level    wire.Level
 	Settings map[string]string
 	Nodes    []*Node
@@ -50,6 +57,7 @@ type Cluster struct {
 	Problems []string
 
 	t     testing.TB
+	restoring int32
 	queue map[wire.GPID][]wire.ProposalAction
 }
 
