@@ -56,9 +56,9 @@ type Cluster struct {
 	// Problems are requests that would make a real server abort.
 	Problems []string
 
-	t     testing.TB
+	t         testing.TB
 	restoring int32
-	queue map[wire.GPID][]wire.ProposalAction
+	queue     map[wire.GPID][]wire.ProposalAction
 }
 
 // Node is a replica server.
