@@ -1,11 +1,9 @@
 package builtin
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
 	"fmt"
-	"net/netip"
 	"path"
 	"slices"
 	"strconv"
@@ -24,6 +22,10 @@ others, with Ansible's names and meaning. It runs by itself where gather_facts i
 and networks come from the kernel's own files, so the host needs no program for them but a shell. One
 fact is not Ansible's: ansible_clock_offset, the seconds that the host's clock is ahead of the control node's.
 
+gather_subset also takes the name of a part, such as distribution or mounts, and then gathers the subset that
+the part belongs to. Files of fact_path that end in .fact (JSON, INI, or programs that print one of these)
+become ansible_local.
+
     - name: only what is needed
       setup:
         gather_subset: [network]
@@ -31,7 +33,8 @@ fact is not Ansible's: ansible_clock_offset, the seconds that the host's clock i
 }
 
 type setupArgs struct {
-	Subset []string `arg:"gather_subset" default:"all" choices:"all,min,hardware,network,virtual,!all,!min,!hardware,!network,!virtual" doc:"which facts, or with ! which not; min is always there but with !min"`
+	Subset []string `arg:"gather_subset" default:"all" choices:"all,min,hardware,network,virtual,!all,!min,!hardware,!network,!virtual,platform,distribution,date_time,env,user,local,pkg_mgr,service_mgr,dns,cmdline,lsb,selinux,apparmor,fips,ssh_pub_keys,devices,mounts,interfaces,default_ipv4,default_ipv6,virtualization_type" doc:"which facts, or with ! which not; min is always there but with !min"`
+	Path   string   `arg:"fact_path,path" default:"/etc/ansible/facts.d" doc:"folder of the host's own facts"`
 	Filter []string `arg:"filter" doc:"patterns of the names to keep, with or without ansible_"`
 }
 
@@ -48,29 +51,47 @@ func (a setupArgs) wants(subset string) bool {
 	if subset == "min" {
 		return !slices.Contains(a.Subset, "!all") || !slices.Contains(a.Subset, "!min")
 	}
-	if slices.Contains(a.Subset, subset) || slices.Contains(a.Subset, "all") {
+	if slices.Contains(a.Subset, subset) || slices.Contains(a.Subset, "all") || slices.ContainsFunc(a.Subset, func(part string) bool { return subsetOf(part) == subset }) {
 		return true
 	}
 	// Only exclusions: everything that is not excluded.
 	return !slices.Contains(a.Subset, "!all") && !slices.ContainsFunc(a.Subset, func(s string) bool { return !strings.HasPrefix(s, "!") })
 }
 
+// subsetOf is the subset that a part of the facts belongs to; empty for what is no part.
+func subsetOf(part string) string {
+	switch part {
+	case "devices", "mounts":
+		return "hardware"
+	case "interfaces", "default_ipv4", "default_ipv6":
+		return "network"
+	case "virtualization_type":
+		return "virtual"
+	}
+	return "" // of the others min is the subset, which is there anyway
+}
+
 // facts collects values by Ansible's names, without the prefix.
 type facts map[string]json.RawMessage
 
 func set[T any](f facts, name string, value T) {
+	f[name] = encoded(value)
+}
+
+func encoded(value any) json.RawMessage {
 	raw, err := json.Marshal(value)
 	if err != nil {
-		panic("builtin: fact " + name + ": " + err.Error())
+		panic("builtin: fact: " + err.Error())
 	}
-	f[name] = raw
+	return raw
 }
 
 // kernelFiles are what one look reads.
 func kernelFiles() []modules.Query {
 	var queries []modules.Query
 	for _, p := range []string{"/etc/os-release", "/proc/cpuinfo", "/proc/meminfo", "/proc/mounts", "/proc/uptime",
-		"/proc/net/route", "/proc/net/fib_trie", "/proc/net/if_inet6", "/proc/1/comm", "/etc/machine-id", "/etc/debian_version"} {
+		"/proc/net/route", "/proc/net/ipv6_route", "/proc/net/fib_trie", "/proc/net/if_inet6", "/proc/1/comm",
+		"/proc/cmdline", "/proc/loadavg", "/etc/resolv.conf", "/etc/machine-id", "/etc/debian_version"} {
 		queries = append(queries, modules.Query{Path: p, Follow: true, Content: 4 << 20})
 	}
 	return queries
@@ -84,11 +105,34 @@ echo "user_id $(id -un)"; echo "user_uid $(id -u)"; echo "user_gid $(id -g)"
 echo "passwd $(getent passwd "$(id -u)")"; echo "date $(date +%s\ %Z\ %z)"; echo "utc $(date -u +%Y-%m-%dT%H:%M:%SZ)"
 echo "local $(date +%Y-%m-%dT%H:%M:%S)"; echo "weekday $(date +%u\ %A)"; echo "virt $(systemd-detect-virt || true)"
 [ -d /run/systemd/system ] && echo "systemd 1"
+get() { v=; [ -r "$1" ] && IFS= read -r v <"$1"; }
 for d in /sys/class/net/*; do
-  n=${d##*/}; [ "$n" = '*' ] || echo "nic $n $(cat "$d/mtu") $(cat "$d/operstate") $(cat "$d/address")"
+  n=${d##*/}; [ "$n" = '*' ] && continue
+  get "$d/mtu"; l="$n $v"; get "$d/operstate"; l="$l $v"; get "$d/address"; echo "nic $l $v"
 done
-df -lkP | sed 's/^/df /'
-env | sed 's/^/env /' | grep -E '^env (HOME|LANG|PATH|SHELL|USER|LOGNAME|TZ)='
+while read -r d m t rest; do case $d in /*|*:/*) echo "fs $(stat -f -c '%S %b %a %c %d' "$(printf '%b' "$m")") $m";; esac; done </proc/mounts
+for u in /dev/disk/by-uuid/*; do [ -e "$u" ] && echo "uuid ${u##*/} $(readlink -f "$u")"; done
+for b in /sys/block/*; do
+  n=${b##*/}; case $n in loop*|ram*|'*') continue;; esac
+  get $b/size; l="$n $v"; get $b/queue/logical_block_size; l="$l $v"; get $b/queue/rotational; l="$l $v"; get $b/removable; l="$l $v"
+  get $b/device/model; echo "disk $l $v"
+  for p in $b/$n*; do [ -e "$p/partition" ] && { get $p/start; l="$n ${p##*/} $v"; get $p/size; echo "part $l $v"; }; done
+done
+for k in bios_date bios_vendor bios_version board_name board_serial board_vendor board_version chassis_serial chassis_vendor chassis_version product_name product_serial product_uuid product_version sys_vendor; do
+  get /sys/class/dmi/id/$k; echo "dmi $k $v"
+done
+for k in dsa rsa ecdsa ed25519; do get /etc/ssh/ssh_host_${k}_key.pub; [ -n "$v" ] && echo "hostkey $k $v"; done
+for p in apt-get:apt dnf5:dnf5 dnf:dnf yum:yum zypper:zypper pacman:pacman apk:apk; do
+  [ -x /usr/bin/${p%%:*} ] || [ -x /sbin/${p%%:*} ] && { echo "pkg_mgr ${p##*:}"; break; }
+done
+get /sys/fs/selinux/enforce; echo "selinux $v"; [ -d /sys/kernel/security/apparmor ] && echo "apparmor 1"
+get /proc/sys/crypto/fips_enabled; echo "fips $v"; echo "bits $(getconf LONG_BIT)"
+for f in "$1"/*.fact; do
+  [ -f "$f" ] || continue
+  n=${f##*/}; if [ -x "$f" ]; then c=$("$f" </dev/null); else c=$(cat "$f"); fi
+  echo "fact ${n%.fact} $(printf '%s' "$c" | base64 | tr -d '\n')"
+done
+env -0 | tr '\n\0' ' \n' | sed 's/^/env /'
 true`
 
 func proposeSetup(ctx context.Context, call *modules.Call, args setupArgs) (*modules.Proposal, error) {
@@ -98,7 +142,7 @@ func proposeSetup(ctx context.Context, call *modules.Call, args setupArgs) (*mod
 		return nil, err
 	}
 	asked := time.Now()
-	out, err := call.Host.Run(ctx, modules.Command{Argv: []string{"/bin/sh", "-c", probe}, ReadOnly: true})
+	out, err := call.Host.Run(ctx, modules.Command{Argv: []string{"/bin/sh", "-c", probe, "sh", args.Path}, ReadOnly: true})
 	if err != nil {
 		return nil, fmt.Errorf("gather facts: %w", err)
 	}
@@ -114,6 +158,7 @@ func proposeSetup(ctx context.Context, call *modules.Call, args setupArgs) (*mod
 		userFacts(f, said)
 		dateFacts(f, said)
 		clockFact(f, out, asked, answered)
+		moreFacts(f, text, said)
 	}
 	if args.wants("hardware") {
 		hardwareFacts(f, text, said)
@@ -124,8 +169,10 @@ func proposeSetup(ctx context.Context, call *modules.Call, args setupArgs) (*mod
 	if args.wants("virtual") {
 		virtualFacts(f, said)
 	}
-	set(f, "gather_subset", args.Subset)
 	all := args.filtered(f)
+	if len(args.Filter) == 0 {
+		all["gather_subset"], all["module_setup"] = encoded(args.Subset), json.RawMessage("true")
+	}
 	return &modules.Proposal{Facts: all, FactRank: modules.RankFound, Output: found{all}}, nil
 }
 
@@ -179,9 +226,12 @@ func platformFacts(f facts, text map[string]string, said map[string][]string) {
 	set(f, "kernel_version", first(said, "version"))
 	set(f, "machine", first(said, "machine"))
 	set(f, "architecture", first(said, "machine"))
-	bits := "32"
-	if strings.Contains(first(said, "machine"), "64") {
-		bits = "64"
+	bits := first(said, "bits")
+	if bits == "" {
+		bits = "32"
+		if strings.Contains(first(said, "machine"), "64") {
+			bits = "64"
+		}
 	}
 	set(f, "userspace_bits", bits)
 	set(f, "machine_id", strings.TrimSpace(text["/etc/machine-id"]))
@@ -202,12 +252,7 @@ func platformFacts(f facts, text map[string]string, said map[string][]string) {
 
 // distributionFacts reads os-release, with Ansible's spelling of the names.
 func distributionFacts(f facts, text map[string]string) {
-	release := map[string]string{}
-	for line := range strings.SplitSeq(text["/etc/os-release"], "\n") {
-		if key, value, ok := strings.Cut(line, "="); ok {
-			release[key] = strings.Trim(value, `"'`)
-		}
-	}
+	release := osRelease(text["/etc/os-release"])
 	id := release["ID"]
 	name, ok := map[string]string{"debian": "Debian", "ubuntu": "Ubuntu", "centos": "CentOS", "rhel": "RedHat", "fedora": "Fedora",
 		"rocky": "Rocky", "almalinux": "AlmaLinux", "amzn": "Amazon", "ol": "OracleLinux", "opensuse-leap": "openSUSE Leap",
@@ -225,6 +270,17 @@ func distributionFacts(f facts, text map[string]string) {
 	set(f, "distribution_major_version", major)
 	set(f, "distribution_release", release["VERSION_CODENAME"])
 	set(f, "os_family", osFamily(id, release["ID_LIKE"]))
+}
+
+// osRelease reads the names and values of os-release.
+func osRelease(text string) map[string]string {
+	release := map[string]string{}
+	for line := range strings.SplitSeq(text, "\n") {
+		if key, value, ok := strings.Cut(line, "="); ok {
+			release[key] = strings.Trim(value, `"'`)
+		}
+	}
+	return release
 }
 
 func osFamily(id, like string) string {
@@ -302,7 +358,7 @@ func virtualFacts(f facts, said map[string][]string) {
 }
 
 func hardwareFacts(f facts, text map[string]string, said map[string][]string) {
-	cpus, cores, sockets := 0, 1, map[string]bool{}
+	cpus, cores, siblings, sockets := 0, 1, 1, map[string]bool{}
 	var models []string
 	for line := range strings.SplitSeq(text["/proc/cpuinfo"], "\n") {
 		key, value, _ := strings.Cut(line, ":")
@@ -313,14 +369,18 @@ func hardwareFacts(f facts, text map[string]string, said map[string][]string) {
 		case "physical id":
 			sockets[value] = true
 		case "cpu cores":
-			if n, err := strconv.Atoi(value); err == nil {
+			if n, err := strconv.Atoi(value); err == nil && n > 0 {
 				cores = n
 			}
-		case "model name":
+		case "siblings":
+			siblings, _ = strconv.Atoi(value)
+		}
+		if key = strings.TrimSpace(key); key == "processor" || key == "vendor_id" || key == "model name" {
 			models = append(models, value)
 		}
 	}
 	set(f, "processor", models)
+	set(f, "processor_threads_per_core", max(siblings/cores, 1))
 	set(f, "processor_vcpus", cpus)
 	set(f, "processor_nproc", cpus)
 	set(f, "processor_cores", cores)
@@ -337,10 +397,13 @@ func hardwareFacts(f facts, text map[string]string, said map[string][]string) {
 	set(f, "memavailable_mb", memory["MemAvailable"])
 	set(f, "swaptotal_mb", memory["SwapTotal"])
 	set(f, "swapfree_mb", memory["SwapFree"])
+	memoryFact(f, memory)
+	deviceFacts(f, said)
+	machineFacts(f, said)
 	up, _, _ := strings.Cut(text["/proc/uptime"], ".")
 	seconds, _ := strconv.ParseInt(up, 10, 64)
 	set(f, "uptime_seconds", seconds)
-	set(f, "mounts", mounts(text["/proc/mounts"], said["df"]))
+	set(f, "mounts", mounts(text["/proc/mounts"], said))
 }
 
 // mount is one file system, with Ansible's names.
@@ -349,196 +412,52 @@ type mount struct {
 	Device         string `json:"device"`
 	FSType         string `json:"fstype"`
 	Options        string `json:"options"`
+	UUID           string `json:"uuid"`
 	SizeTotal      int64  `json:"size_total"`
 	SizeAvailable  int64  `json:"size_available"`
 	BlockSize      int64  `json:"block_size"`
 	BlockTotal     int64  `json:"block_total"`
 	BlockAvailable int64  `json:"block_available"`
+	BlockUsed      int64  `json:"block_used"`
+	InodeTotal     int64  `json:"inode_total"`
+	InodeAvailable int64  `json:"inode_available"`
+	InodeUsed      int64  `json:"inode_used"`
 }
 
-// mounts are the file systems on devices, with df's sizes where it gives them.
-func mounts(table string, df []string) []mount {
-	sizes := map[string][2]int64{}
-	for _, line := range df {
+// mounts are the file systems on devices and servers, with stat's sizes where it gives them.
+func mounts(table string, said map[string][]string) []mount {
+	sizes := map[string][5]int64{}
+	for _, line := range said["fs"] {
 		fields := strings.Fields(line)
-		if len(fields) < 6 {
+		if len(fields) != 6 {
 			continue
 		}
-		total, err1 := strconv.ParseInt(fields[1], 10, 64)
-		free, err2 := strconv.ParseInt(fields[3], 10, 64)
-		if err1 == nil && err2 == nil {
-			sizes[strings.Join(fields[5:], " ")] = [2]int64{total * 1024, free * 1024}
+		var n [5]int64
+		for i := range n {
+			n[i], _ = strconv.ParseInt(fields[i], 10, 64)
+		}
+		sizes[fields[5]] = n
+	}
+	uuids := map[string]string{}
+	for _, line := range said["uuid"] {
+		if uuid, device, ok := strings.Cut(line, " "); ok {
+			uuids[device] = uuid
 		}
 	}
 	all := []mount{}
 	for line := range strings.SplitSeq(table, "\n") {
 		fields := strings.Fields(line)
-		if len(fields) < 4 || (!strings.HasPrefix(fields[0], "/") && fields[1] != "/") {
+		if len(fields) < 4 || (!strings.HasPrefix(fields[0], "/") && !strings.Contains(fields[0], ":/") && fields[1] != "/") {
 			continue
 		}
-		at := strings.NewReplacer(`\040`, " ", `\011`, "\t").Replace(fields[1])
-		size := sizes[at]
-		all = append(all, mount{Mount: at, Device: fields[0], FSType: fields[2], Options: fields[3], SizeTotal: size[0],
-			SizeAvailable: size[1], BlockSize: 1024, BlockTotal: size[0] / 1024, BlockAvailable: size[1] / 1024})
-	}
-	return all
-}
-
-// ipv4 is an address of an interface, with Ansible's names.
-type ipv4 struct {
-	Address    string `json:"address"`
-	Interface  string `json:"interface,omitempty"`
-	Alias      string `json:"alias,omitempty"`
-	Gateway    string `json:"gateway,omitempty"`
-	Netmask    string `json:"netmask,omitempty"`
-	Network    string `json:"network,omitempty"`
-	Prefix     string `json:"prefix,omitempty"`
-	MACAddress string `json:"macaddress,omitempty"`
-	MTU        int    `json:"mtu,omitempty"`
-	Type       string `json:"type,omitempty"`
-}
-
-// nic is what the interface's own fact, such as ansible_eth0, holds.
-type nic struct {
-	Device     string `json:"device"`
-	Active     bool   `json:"active"`
-	MTU        int    `json:"mtu"`
-	MACAddress string `json:"macaddress,omitempty"`
-	Type       string `json:"type"`
-	IPv4       *ipv4  `json:"ipv4,omitempty"`
-}
-
-func networkFacts(f facts, text map[string]string, said map[string][]string) {
-	routes := readRoutes(text["/proc/net/route"])
-	addresses := localAddresses(text["/proc/net/fib_trie"])
-	names := []string{}
-	nics := map[string]*nic{}
-	for _, line := range said["nic"] {
-		fields := strings.Fields(line)
-		if len(fields) < 3 {
-			continue
+		n := sizes[fields[1]]
+		m := mount{Mount: strings.NewReplacer(`\040`, " ", `\011`, "\t").Replace(fields[1]), Device: fields[0], FSType: fields[2], Options: fields[3],
+			UUID: "N/A", SizeTotal: n[0] * n[1], SizeAvailable: n[0] * n[2], BlockSize: n[0], BlockTotal: n[1], BlockAvailable: n[2],
+			BlockUsed: n[1] - n[2], InodeTotal: n[3], InodeAvailable: n[4], InodeUsed: n[3] - n[4]}
+		if uuid, ok := uuids[m.Device]; ok {
+			m.UUID = uuid
 		}
-		mtu, _ := strconv.Atoi(fields[1])
-		n := &nic{Device: fields[0], MTU: mtu, Active: fields[2] == "up" || fields[2] == "unknown", Type: "ether"}
-		if len(fields) > 3 {
-			n.MACAddress = fields[3]
-		}
-		if n.Device == "lo" {
-			n.Type, n.MACAddress = "loopback", ""
-		}
-		names = append(names, n.Device)
-		nics[n.Device] = n
-	}
-	all := []string{}
-	for _, a := range addresses {
-		if !a.IsLoopback() {
-			all = append(all, a.String())
-		}
-		for _, r := range routes {
-			if n := nics[r.device]; n != nil && n.IPv4 == nil && r.net.Bits() > 0 && r.net.Contains(a) {
-				n.IPv4 = r.describe(a)
-			}
-		}
-	}
-	set(f, "interfaces", names)
-	set(f, "all_ipv4_addresses", all)
-	set(f, "all_ipv6_addresses", inet6(text["/proc/net/if_inet6"]))
-	for _, n := range nics {
-		set(f, strings.NewReplacer("-", "_", ".", "_", ":", "_").Replace(n.Device), n)
-	}
-	set(f, "default_ipv4", defaultAddress(routes, nics))
-}
-
-// defaultAddress is the address that connections to elsewhere come from; empty where there is no
-// default route.
-func defaultAddress(routes []route, nics map[string]*nic) *ipv4 {
-	var best *route
-	for i, r := range routes {
-		if r.net.Bits() == 0 && (best == nil || r.metric < best.metric) {
-			best = &routes[i]
-		}
-	}
-	if best == nil || nics[best.device] == nil || nics[best.device].IPv4 == nil {
-		return &ipv4{}
-	}
-	n := nics[best.device]
-	a := *n.IPv4
-	a.Interface, a.Alias, a.Gateway, a.MACAddress, a.MTU, a.Type = n.Device, n.Device, best.gateway.String(), n.MACAddress, n.MTU, n.Type
-	return &a
-}
-
-// route is a line of /proc/net/route.
-type route struct {
-	device  string
-	net     netip.Prefix
-	gateway netip.Addr
-	metric  int
-}
-
-func (r route) describe(a netip.Addr) *ipv4 {
-	mask := ^uint32(0) << (32 - r.net.Bits())
-	return &ipv4{Address: a.String(), Network: r.net.Addr().String(), Prefix: strconv.Itoa(r.net.Bits()),
-		Netmask: netip.AddrFrom4([4]byte{byte(mask >> 24), byte(mask >> 16), byte(mask >> 8), byte(mask)}).String()}
-}
-
-func readRoutes(table string) []route {
-	var routes []route
-	for line := range strings.SplitSeq(table, "\n") {
-		fields := strings.Fields(line)
-		if len(fields) < 8 {
-			continue
-		}
-		to, ok1 := kernelAddress(fields[1])
-		gateway, ok2 := kernelAddress(fields[2])
-		mask, ok3 := kernelAddress(fields[7])
-		metric, err := strconv.Atoi(fields[6])
-		if !ok1 || !ok2 || !ok3 || err != nil {
-			continue // the heading
-		}
-		bits := 0
-		for _, b := range mask.AsSlice() {
-			for ; b&0x80 != 0; b <<= 1 {
-				bits++
-			}
-		}
-		routes = append(routes, route{device: fields[0], net: netip.PrefixFrom(to, bits), gateway: gateway, metric: metric})
-	}
-	return routes
-}
-
-// localAddresses finds the host's own addresses in the routing trie: each stands above a line that says
-// "/32 host LOCAL".
-func localAddresses(trie string) []netip.Addr {
-	var all []netip.Addr
-	var last netip.Addr
-	lines := bufio.NewScanner(strings.NewReader(trie))
-	for lines.Scan() {
-		line := strings.TrimSpace(lines.Text())
-		if rest, ok := strings.CutPrefix(line, "|-- "); ok {
-			last, _ = netip.ParseAddr(rest)
-			continue
-		}
-		if line == "/32 host LOCAL" && last.IsValid() && !slices.Contains(all, last) {
-			all = append(all, last)
-		}
-	}
-	return all
-}
-
-func inet6(table string) []string {
-	all := []string{}
-	for line := range strings.SplitSeq(table, "\n") {
-		fields := strings.Fields(line)
-		if len(fields) < 6 || fields[5] == "lo" || len(fields[0]) != 32 {
-			continue
-		}
-		var groups []string
-		for i := 0; i < 32; i += 4 {
-			groups = append(groups, fields[0][i:i+4])
-		}
-		if a, err := netip.ParseAddr(strings.Join(groups, ":")); err == nil {
-			all = append(all, a.String())
-		}
+		all = append(all, m)
 	}
 	return all
 }

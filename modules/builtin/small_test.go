@@ -322,7 +322,10 @@ func TestSetup(t *testing.T) {
 		Write("/proc/net/route", "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT\n"+
 			"eth0\t00000000\t0101A8C0\t0003\t0\t0\t100\t00000000\t0\t0\t0\neth0\t0001A8C0\t00000000\t0001\t0\t0\t100\t00FFFFFF\t0\t0\t0\n").
 		Write("/proc/net/fib_trie", "Main:\n  +-- 0.0.0.0/0 3 0 5\n     |-- 127.0.0.1\n        /32 host LOCAL\n     |-- 192.168.1.0\n        /24 link UNICAST\n     |-- 192.168.1.7\n        /32 host LOCAL\n     |-- 192.168.1.255\n        /32 link BROADCAST\nLocal:\n     |-- 192.168.1.7\n        /32 host LOCAL\n").
-		Write("/proc/net/if_inet6", "fe80000000000000020c29fffe123456 02 40 20 80     eth0\n00000000000000000000000000000001 01 80 10 80       lo\n")
+		Write("/proc/net/if_inet6", "fe80000000000000020c29fffe123456 02 40 20 80     eth0\n00000000000000000000000000000001 01 80 10 80       lo\nfd000000000000000000000000000002 02 40 00 80     eth0\n").
+		Write("/proc/net/ipv6_route", "00000000000000000000000000000000 00 00000000000000000000000000000000 00 fd000000000000000000000000000001 00000400 00000001 00000000 00000003     eth0\n").
+		Write("/proc/cmdline", "quiet root=/dev/sda1\n").Write("/proc/loadavg", "1.50 1.00 0.50 1/2 3\n").
+		Write("/etc/resolv.conf", "# x\nnameserver 10.0.0.1\nsearch example.org\noptions ndots:2 rotate\n")
 	host.OnRun = func(context.Context, modules.Command) (modules.Output, error) {
 		return modules.Output{Stdout: []byte(`machine x86_64
 system Linux
@@ -341,9 +344,20 @@ virt kvm
 systemd 1
 nic eth0 1500 up 00:0c:29:12:34:56
 nic lo 65536 unknown 00:00:00:00:00:00
-df Filesystem 1024-blocks Used Available Capacity Mounted on
-df /dev/sda1 1000 400 600 40% /
-df /dev/sdb1 2000 400 1600 20% /srv/my data
+fs 1024 1000 600 100 40 /
+fs 4096 2000 1600 0 0 /srv/my\040data
+uuid 1111-2222 /dev/sda1
+disk sda 4194304 512 1 0 A disk
+part sda sda1 2048 2097152
+dmi product_name A machine
+dmi sys_vendor
+hostkey ed25519 ssh-ed25519 AAAAC3 root@db1
+pkg_mgr apt
+selinux
+fips 0
+bits 64
+fact mine eyJhIjogMX0=
+fact other W01haW5dCktleSA9IHZhbHVlCg==
 env HOME=/home/pegasus
 `)}, nil
 	}
@@ -353,12 +367,20 @@ env HOME=/home/pegasus
 		"hostname": `"db1"`, "fqdn": `"db1.example.org"`, "domain": `"example.org"`, "architecture": `"x86_64"`, "kernel": `"6.1.0"`,
 		"distribution": `"Debian"`, "distribution_version": `"12.5"`, "distribution_major_version": `"12"`, "distribution_release": `"bookworm"`,
 		"os_family": `"Debian"`, "processor_vcpus": "2", "processor_cores": "2", "processor_count": "1", "memtotal_mb": "8192", "memfree_mb": "1024",
+		"pkg_mgr": `"apt"`, "userspace_bits": `"64"`, "local": `{"mine":{"a":1},"other":{"Main":{"key":"value"}}}`, "product_name": `"A machine"`, "system_vendor": `"NA"`,
+		"processor": `["0","Xeon","1","Xeon"]`, "ssh_host_key_ed25519_public": `"AAAAC3"`, "selinux": `{"status":"disabled"}`,
+		"devices":      `{"sda":{"model":"A disk","removable":"0","rotational":"1","sectors":4194304,"sectorsize":512,"size":"2.00 GB","partitions":{"sda1":{"start":"2048","sectors":2097152,"sectorsize":512,"size":"1.00 GB"}}}}`,
+		"memory_mb":    `{"real":{"total":8192,"used":7168,"free":1024},"nocache":{"free":1024,"used":7168},"swap":{"total":0,"free":0,"used":0,"cached":0}}`,
+		"lo":           `{"device":"lo","active":true,"mtu":65536,"type":"loopback","ipv4":{"address":"127.0.0.1","broadcast":"","netmask":"255.0.0.0","network":"127.0.0.0","prefix":"8"},"ipv6":[{"address":"::1","prefix":"128","scope":"host"}]}`,
+		"default_ipv6": `{"address":"fd00::2","prefix":"64","scope":"global","gateway":"fd00::1","interface":"eth0","macaddress":"00:0c:29:12:34:56","mtu":1500,"type":"ether"}`,
+		"dns":          `{"nameservers":["10.0.0.1"],"search":["example.org"],"options":{"ndots":"2","rotate":true}}`, "cmdline": `{"quiet":true,"root":"/dev/sda1"}`,
+		"loadavg": `{"15m":0.5,"1m":1.5,"5m":1}`, "lsb": `{"codename":"bookworm","description":"","id":"Debian","major_release":"12","release":"12"}`,
 		"user_id": `"pegasus"`, "user_uid": "1001", "user_dir": `"/home/pegasus"`, "service_mgr": `"systemd"`, "uptime_seconds": "1234",
-		"interfaces": `["eth0","lo"]`, "all_ipv4_addresses": `["192.168.1.7"]`, "all_ipv6_addresses": `["fe80::20c:29ff:fe12:3456"]`,
-		"default_ipv4":        `{"address":"192.168.1.7","interface":"eth0","alias":"eth0","gateway":"192.168.1.1","netmask":"255.255.255.0","network":"192.168.1.0","prefix":"24","macaddress":"00:0c:29:12:34:56","mtu":1500,"type":"ether"}`,
+		"interfaces": `["eth0","lo"]`, "all_ipv4_addresses": `["192.168.1.7"]`, "all_ipv6_addresses": `["fe80::20c:29ff:fe12:3456","fd00::2"]`,
+		"default_ipv4":        `{"address":"192.168.1.7","broadcast":"192.168.1.255","interface":"eth0","alias":"eth0","gateway":"192.168.1.1","netmask":"255.255.255.0","network":"192.168.1.0","prefix":"24","macaddress":"00:0c:29:12:34:56","mtu":1500,"type":"ether"}`,
 		"virtualization_type": `"kvm"`, "virtualization_role": `"guest"`, "env": `{"HOME":"/home/pegasus"}`,
-		"mounts": `[{"mount":"/","device":"/dev/sda1","fstype":"ext4","options":"rw","size_total":1024000,"size_available":614400,"block_size":1024,"block_total":1000,"block_available":600},` +
-			`{"mount":"/srv/my data","device":"/dev/sdb1","fstype":"xfs","options":"rw,noatime","size_total":2048000,"size_available":1638400,"block_size":1024,"block_total":2000,"block_available":1600}]`,
+		"mounts": `[{"mount":"/","device":"/dev/sda1","fstype":"ext4","options":"rw","uuid":"1111-2222","size_total":1024000,"size_available":614400,"block_size":1024,"block_total":1000,"block_available":600,"block_used":400,"inode_total":100,"inode_available":40,"inode_used":60},` +
+			`{"mount":"/srv/my data","device":"/dev/sdb1","fstype":"xfs","options":"rw,noatime","uuid":"N/A","size_total":8192000,"size_available":6553600,"block_size":4096,"block_total":2000,"block_available":1600,"block_used":400,"inode_total":0,"inode_available":0,"inode_used":0}]`,
 	}
 	for name, value := range want {
 		equal(t, name, string(r.Facts["ansible_"+name]), value)
