@@ -35,3 +35,19 @@ func TestCopyRateOfAServerThatHasNone(t *testing.T) {
 	_, _, err := b.do(copyRateModule(), `{"megabytes": 50}`)
 	require.ErrorContains(t, err, fake.Replica(2)+" knows no limit of the copy rate")
 }
+
+func TestBlackListIsASetting(t *testing.T) {
+	b := newBed(t, 4)
+	set := `{"settings": {"assign_secondary_black_list": "` + fake.Replica(2) + `,` + fake.Replica(1) + `"}}`
+	b.converge(settingsModule(), set, false)
+	_, changed, err := b.do(settingsModule(), `{"settings": {"assign_secondary_black_list": "`+fake.Replica(1)+`,`+fake.Replica(2)+`"}}`)
+	require.NoError(t, err)
+	assert.False(t, changed, "the order does not matter")
+	for range 2 {
+		_, _, err = b.do(settingsModule(), `{"settings": {"assign_secondary_black_list": "clear"}}`)
+		require.NoError(t, err)
+	}
+	_, changed, err = b.do(settingsModule(), `{"settings": {"assign_secondary_black_list": ""}}`)
+	require.NoError(t, err)
+	assert.False(t, changed)
+}

@@ -34,7 +34,8 @@ Sets the function level and settings of the balancer together, on the meta serve
 each one back. They live in that server's memory: after another one has taken over, run the task again.
 With neither, the task only tells who leads, and at which level.
 
-A setting is named as its remote command is, with or without "meta.lb." in front. The value DEFAULT goes
+A setting is named as its remote command is, with or without "meta.lb." in front. A list of nodes
+(assign_secondary_black_list) is emptied by the value clear. The value DEFAULT goes
 back to the server's configuration; since nobody can ask for that value, such a task always counts as
 changed. The result has level_before and before (a mapping like settings), so that a later task can put
 back exactly what was there.
@@ -106,7 +107,7 @@ func proposeSettings(ctx context.Context, call *modules.Call, args settingsArgs)
 			return nil, err
 		}
 		out.Before[command], out.Settings[command] = now, now
-		if now == want && want != defaultValue {
+		if same(now, want) {
 			continue
 		}
 		p.Diff = append(p.Diff, modules.Diff{Subject: command, Note: now + " → " + want})
@@ -196,19 +197,40 @@ func (s *session) enforceOnce(ctx context.Context, level string, want, got map[s
 // enforceSetting sets one setting and gives its value as read back.
 func (s *session) enforceSetting(ctx context.Context, command, want string) (string, error) {
 	now, err := s.Setting(ctx, command)
-	if err != nil || now == want {
+	if err != nil || same(now, want) {
 		return now, err
 	}
-	if err := s.SetSetting(ctx, command, want); err != nil {
+	if err := s.SetSetting(ctx, command, spoken(want)); err != nil {
 		return now, err
 	}
 	if now, err = s.Setting(ctx, command); err != nil {
 		return now, err
 	}
-	if want != defaultValue && now != want {
+	if want != defaultValue && !same(now, want) {
 		return now, fmt.Errorf("%s is %s after it was set to %s; somebody else sets it too", command, now, want)
 	}
 	return now, nil
+}
+
+// clearWord empties a setting that is a list.
+const clearWord = "clear"
+
+// spoken is how a value is said to a server, which takes no empty one.
+func spoken(want string) string {
+	if want == "" {
+		return clearWord
+	}
+	return want
+}
+
+// same says whether a setting has the value wanted. Servers tell lists in any order; what the
+// configuration says nobody can ask for.
+func same(now, want string) bool {
+	if want == clearWord {
+		want = ""
+	}
+	items := func(text string) []string { return slices.Sorted(strings.SplitSeq(text, ",")) }
+	return want != defaultValue && slices.Equal(items(now), items(want))
 }
 
 // hold keeps settings in force while a step works: it sets them again when another meta server leads.

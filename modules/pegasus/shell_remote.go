@@ -246,11 +246,6 @@ func (sh *shell) leaderCommand(ctx context.Context, r *remoteCommand) (*modules.
 	return p, nil
 }
 
-// same says whether a setting has the value wanted. A cleared list is an empty one.
-func same(now, want string) bool {
-	return now == want && want != defaultValue || want == "clear" && now == ""
-}
-
 // leaderReads runs a command of the leader that only reads.
 func (sh *shell) leaderReads(ctx context.Context, r *remoteCommand) (*modules.Proposal, error) {
 	leader, err := sh.Leader(ctx)

@@ -300,6 +300,8 @@ func (c *Cluster) setting(req *wire.CommandRequest) string {
 		return string(b)
 	}
 	switch {
+	case len(req.Arguments) == 0 && strings.HasSuffix(req.Command, "_list"):
+		return reply("get ok: "+now, now)
 	case len(req.Arguments) == 0:
 		return reply(now, now)
 	case len(req.Arguments) > 1 || req.Arguments[0] == "abc":
@@ -308,6 +310,12 @@ func (c *Cluster) setting(req *wire.CommandRequest) string {
 	value := req.Arguments[0]
 	if value == "DEFAULT" {
 		value = "600000"
+	}
+	if strings.HasSuffix(req.Command, "_list") {
+		if c.Settings[req.Command] = value; value == "clear" {
+			c.Settings[req.Command] = ""
+		}
+		return reply(map[bool]string{true: "clear ok", false: "set ok"}[value == "clear"])
 	}
 	c.Settings[req.Command] = value
 	return reply("OK")
