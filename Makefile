@@ -4,7 +4,7 @@ GO ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS := -s -w -X main.version=$(VERSION)
 
-.PHONY: help build generate demo demo-clean test conformance setup lint docs bench e2e fuzz clean
+.PHONY: help build generate demo demo-clean test conformance setup lint docs bench e2e e2e-pegasus fuzz clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -43,6 +43,9 @@ bench: build ## the speed table: pegbook beside its peers and the raw limit of S
 
 e2e: build ## the main job at production times, under load (ten minutes)
 	@scripts/e2e
+
+e2e-pegasus: setup build ## rolling updates on systemd hosts with faults put in: a table of faults and outcomes (SCALE=1, 40 minutes)
+	@scripts/e2e-pegasus $(SCALE)
 
 fuzz: ## every fuzz target for 20 seconds
 	@scripts/fuzz 20s

@@ -1,0 +1,90 @@
+// Command e2e runs rolling updates of a Pegasus cluster while clients read and write 500 operations a second and
+// faults are put in, and prints what became of each: a table of faults and outcomes. It fails when one is not as
+// it must be.
+//
+// The cluster is 3 meta servers, 5 replica servers and a collector, on hosts with systemd, OpenSSH and a real
+// ZooKeeper quorum of their own (-on machines, which needs root), or on the lab's simulated hosts (-on lab).
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"regexp"
+	"syscall"
+	"time"
+)
+
+func main() {
+	var o options
+	flag.StringVar(&o.pegbook, "pegbook", "bin/pegbook", "the program that does the updates")
+	flag.StringVar(&o.repository, "repository", ".", "the folder with playbooks/")
+	flag.StringVar(&o.on, "on", "machines", "machines (systemd hosts, real ZooKeeper; needs root) or lab")
+	flag.Float64Var(&o.scale, "scale", 1, "how long the servers take for what takes a real one a second")
+	flag.IntVar(&o.net, "net", 70, "machines: the third byte of their addresses 10.78.NET.11 …; lab: of 127.78.NET.10 …")
+	only := flag.String("only", "", "only the scenarios that this regular expression matches")
+	flag.BoolVar(&o.verbose, "v", false, "show how each run of pegbook ended")
+	flag.Parse()
+
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	err := fmt.Errorf("-on %s: choose machines or lab", o.on)
+	if o.on == "machines" || o.on == "lab" {
+		if o.only, err = regexp.Compile(*only); err == nil {
+			err = e2e(ctx, o)
+		}
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "e2e:", err)
+		stop()
+		os.Exit(1)
+	}
+}
+
+// options are the flags.
+type options struct {
+	pegbook, repository, on string
+	scale                   float64
+	net                     int
+	only                    *regexp.Regexp
+	verbose                 bool
+}
+
+// e2e starts the cluster, plays the scenarios and prints their table.
+func e2e(ctx context.Context, o options) (err error) {
+	began := time.Now()
+	s, err := newStage(ctx, o)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if closed := s.close(); err == nil {
+			err = closed
+		}
+	}()
+	fmt.Printf("%d hosts (%s), scale %g: up after %s\n", len(s.hosts.names()), o.on, o.scale, time.Since(began).Round(time.Second))
+	var rows []row
+	for _, sc := range scenarios() {
+		if !o.only.MatchString(sc.name) || (sc.machines && o.on != "machines") {
+			continue
+		}
+		r, err := s.play(ctx, sc)
+		if err != nil {
+			return fmt.Errorf("%s: %w", sc.name, err)
+		}
+		rows = append(rows, r)
+		fmt.Println(r.line())
+		for _, w := range r.wrong {
+			fmt.Println("    NOT AS IT MUST BE:", w)
+		}
+	}
+	fmt.Print("\n", table(rows))
+	for _, r := range rows {
+		if len(r.wrong) > 0 {
+			return fmt.Errorf("%s: %s", r.name, r.wrong[0])
+		}
+	}
+	return nil
+}

@@ -1,0 +1,206 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/pegbook/pegbook/runner/event"
+)
+
+// record is what is looked at of pegbook's records.
+type record struct {
+	Event    string    `json:"event"`
+	Time     time.Time `json:"time"`
+	Play     string    `json:"play"`
+	Batch    int       `json:"batch"`
+	Task     string    `json:"task"`
+	Module   string    `json:"module"`
+	Host     string    `json:"host"`
+	Hosts    []string  `json:"hosts"`
+	Status   string    `json:"status"`
+	Msg      string    `json:"msg"`
+	Message  string    `json:"message"`
+	ExitCode int       `json:"exit_code"`
+	TookMS   float64   `json:"took_ms"`
+
+	Recap map[string]event.Counts `json:"recap"`
+}
+
+// run is a run of pegbook.
+type run struct {
+	cmd    *exec.Cmd
+	stderr strings.Builder
+	ended  chan struct{}
+
+	mu      sync.Mutex // guards what follows
+	records []record
+	more    chan struct{} // closed and replaced when records are added
+}
+
+// begin starts pegbook with a playbook.
+func (s *stage) begin(ctx context.Context, playbook string, args ...string) (*run, error) {
+	if !filepath.IsAbs(playbook) && !strings.Contains(playbook, "/") {
+		playbook = filepath.Join(s.o.repository, "playbooks", playbook)
+	}
+	argv := append([]string{"run", playbook, "--json", "-i", s.hosts.inventory()}, args...)
+	r := &run{cmd: exec.CommandContext(ctx, s.o.pegbook, argv...), ended: make(chan struct{}), more: make(chan struct{})}
+	r.cmd.Cancel = func() error { return r.cmd.Process.Signal(os.Interrupt) }
+	r.cmd.WaitDelay = 30 * time.Second
+	r.cmd.Stderr = &r.stderr
+	out, err := r.cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := r.cmd.Start(); err != nil {
+		return nil, err
+	}
+	go r.read(out)
+	return r, nil
+}
+
+func (r *run) read(out io.Reader) {
+	lines := bufio.NewScanner(out)
+	lines.Buffer(nil, 64<<20)
+	for lines.Scan() {
+		var rec record
+		if json.Unmarshal(lines.Bytes(), &rec) != nil {
+			continue // the last line of a run that was killed
+		}
+		r.mu.Lock()
+		r.records = append(r.records, rec)
+		close(r.more)
+		r.more = make(chan struct{})
+		r.mu.Unlock()
+	}
+	close(r.ended)
+}
+
+// wait waits for the run's end and gives its exit code, -9 for one that was killed.
+func (r *run) wait() (int, error) {
+	<-r.ended
+	err := r.cmd.Wait()
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		if status, ok := exit.Sys().(syscall.WaitStatus); ok && status.Signaled() {
+			return -int(status.Signal()), nil
+		}
+		return exit.ExitCode(), nil
+	}
+	return 0, err
+}
+
+// until waits for a record. A run that ends before is an error.
+func (r *run) until(ctx context.Context, what string, is func(record) bool) error {
+	for from := 0; ; {
+		r.mu.Lock()
+		for ; from < len(r.records); from++ {
+			if is(r.records[from]) {
+				r.mu.Unlock()
+				return nil
+			}
+		}
+		more := r.more
+		r.mu.Unlock()
+		select {
+		case <-more:
+		case <-r.ended:
+			r.mu.Lock()
+			all := from == len(r.records)
+			r.mu.Unlock()
+			if all {
+				return fmt.Errorf("the run ended before %s: %s", what, r.says())
+			}
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+func (r *run) all() []record {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.records[:len(r.records):len(r.records)]
+}
+
+// says is what the run tells people: messages of what failed, and the last word.
+func (r *run) says() string {
+	var b strings.Builder
+	for _, rec := range r.all() {
+		switch {
+		case rec.Status == "failed" || rec.Status == "unreachable":
+			fmt.Fprintf(&b, "%s %s on %s: %s\n", rec.Task, rec.Status, rec.Host, rec.Msg)
+		case rec.Event == "run_done":
+			fmt.Fprintf(&b, "exit %d %s %v\n", rec.ExitCode, rec.Message, rec.Recap)
+		}
+	}
+	return b.String() + r.stderr.String()
+}
+
+// lastWord is the first line of what ended the run.
+func (r *run) lastWord() string {
+	var last string
+	for _, rec := range r.all() {
+		if (rec.Status == "failed" || rec.Status == "unreachable") && rec.Msg != "" {
+			last = rec.Msg
+		}
+	}
+	last, _, _ = strings.Cut(last, "\n")
+	return last
+}
+
+// node is how a replica server's turn went.
+type node struct {
+	host          string
+	took, waiting time.Duration
+}
+
+// own is the time that pegbook itself took: what is left without the tasks in which it waits for servers.
+func (n node) own() time.Duration { return n.took - n.waiting }
+
+// waits says whether a task lasts as long as the servers take.
+func waits(rec record) bool {
+	switch rec.Module {
+	case "migrate_primaries", "downgrade_secondaries", "close_replicas", "daemon", "wait_healthy", "pause":
+		return true
+	case "pegasus_server":
+		return strings.Contains(rec.Task, "new process")
+	}
+	return false
+}
+
+// nodes are the turns of the replica servers that were ended.
+func (r *run) nodes() []node {
+	var list []node
+	var first time.Time
+	for _, rec := range r.all() {
+		if rec.Play != "replica servers" {
+			continue
+		}
+		switch rec.Event {
+		case "batch_started":
+			first = rec.Time
+			list = append(list, node{host: strings.Join(rec.Hosts, " ")})
+		case "task_done":
+			if len(list) == 0 {
+				continue // nobody's turn
+			}
+			n := &list[len(list)-1]
+			n.took = rec.Time.Sub(first)
+			if waits(rec) {
+				n.waiting += time.Duration(rec.TookMS * float64(time.Millisecond))
+			}
+		}
+	}
+	return list
+}

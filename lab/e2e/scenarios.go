@@ -1,0 +1,278 @@
+package main
+
+import (
+	"archive/tar"
+	"bytes"
+	"compress/gzip"
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// scenario is a fault, when it is put in, and what must become of the update.
+type scenario struct {
+	name, fault string
+	// machines says that it needs hosts with a network and a ZooKeeper of their own.
+	machines bool
+	// args are more arguments of the update.
+	args func(p *performance) []string
+	// before prepares the fault, during puts it in while the update runs, then is what people do afterwards
+	// to go on, while clients still read and write. All may be nil.
+	before, during, then func(ctx context.Context, p *performance) error
+	// mend brings back what the fault has ended, once everything has been looked at.
+	mend func(ctx context.Context, p *performance) error
+	want want
+}
+
+// want is what must become of an update.
+type want struct {
+	codes []int
+	// failed says that operations of clients may fail because of the fault; least is how many live copies
+	// each partition has at least.
+	failed bool
+	least  int
+	// stall is how long one operation may take at most; 0 for not at issue.
+	stall time.Duration
+	// says is what people are told.
+	says []string
+}
+
+// flawless is an update that nobody notices.
+func flawless() want { return want{codes: []int{0}, least: 2, stall: time.Second} }
+
+// stopped is an update that stops and says so, and nobody else notices.
+func stopped(says ...string) want {
+	return want{codes: []int{2}, least: 2, stall: time.Second, says: append(says, "settings are as before")}
+}
+
+// fixed makes arguments that depend on nothing.
+func fixed(args ...string) func(*performance) []string {
+	return func(*performance) []string { return args }
+}
+
+// firstReplicas limits an update to the first replica servers and all meta servers.
+func firstReplicas(count int, more ...string) func(*performance) []string {
+	return func(p *performance) []string {
+		return append([]string{"--limit", strings.Join(p.replicas()[:count], ":") + ":meta_server"}, more...)
+	}
+}
+
+// onlyReplicas is an update of the first replica servers and nothing else.
+func onlyReplicas(count int, more ...string) func(*performance) []string {
+	return firstReplicas(count, append(more, "-e", "{update_roles: [replica]}")...)
+}
+
+// scenarios are all, in the order in which they are played.
+func scenarios() []scenario {
+	all := []scenario{
+		{name: "ha", fault: "none, mode=ha", args: fixed(), want: flawless()},
+		{name: "simple", fault: "none, mode=simple", args: fixed("-e", "mode=simple"), want: want{codes: []int{0}, failed: true, least: 2}},
+	}
+	all = append(all, serverScenarios()...)
+	all = append(all, hostScenarios()...)
+	return append(all, pegbookKilled())
+}
+
+// draining waits until a replica server's secondaries go, which is in the middle of its drain.
+func draining(ctx context.Context, p *performance, host string) error {
+	return p.run.until(ctx, "the drain of "+host, func(r record) bool {
+		return r.Event == "task_started" && r.Host == host && strings.HasSuffix(r.Task, "secondaries are taken out of service")
+	})
+}
+
+// ended waits until a task has ended on a host.
+func ended(ctx context.Context, p *performance, host, task string) error {
+	return p.run.until(ctx, task+" on "+host, func(r record) bool {
+		return r.Event == "task_done" && r.Host == host && strings.HasSuffix(r.Task, task) && r.Status != "failed"
+	})
+}
+
+// deployVictim is what the message of a failed update tells people to do.
+func deployVictim(ctx context.Context, p *performance) error {
+	return p.pegbook(ctx, append([]string{"deploy.yml", "--limit", p.victim}, packageArgs(p.target())...)...)
+}
+
+// serverScenarios are about servers that die, or are not as they should be.
+func serverScenarios() []scenario {
+	return []scenario{
+		{
+			name: "meta-killed", fault: "leading meta server killed (-9) while replica 2 drains", args: onlyReplicas(3),
+			during: func(ctx context.Context, p *performance) (err error) {
+				if err := draining(ctx, p, p.replicas()[1]); err != nil {
+					return err
+				}
+				if p.victim, err = p.leader(ctx); err != nil {
+					return err
+				}
+				return p.hosts.kill(ctx, p.victim, meta)
+			},
+			mend: deployVictim,
+			want: flawless(),
+		},
+		{
+			name: "broken-package", fault: "the new package's server does not come up",
+			args: func(p *performance) []string {
+				file := p.dir + "/pegasus-server-2.6.0-broken.tar.gz"
+				return append(onlyReplicas(2)(p), "-e", "package="+file, "-e", "package_sha256=")
+			},
+			before: func(_ context.Context, p *performance) error {
+				p.victim = p.replicas()[0]
+				return p.brokenPackage()
+			},
+			mend: deployVictim,
+			want: stopped("cannot open shared object", "--limit"),
+		},
+		{
+			name: "slow-start", fault: "replica 2 takes two minutes to load its replicas", args: onlyReplicas(2),
+			before: func(ctx context.Context, p *performance) error {
+				p.victim = p.replicas()[1]
+				p.heal = func() error { return p.hosts.fault(context.WithoutCancel(ctx), p.victim, replica) }
+				return p.hosts.fault(ctx, p.victim, replica, "load_ms=120000")
+			},
+			want: flawless(),
+		},
+		{
+			name: "two-copies", fault: "partitions stay at two copies after replica 1", args: func(p *performance) []string {
+				return onlyReplicas(2, "-e", fmt.Sprintf("healthy_timeout=%s", max(scaled(60*time.Second, p.o.scale), 5*time.Second)))(p)
+			},
+			before: func(ctx context.Context, p *performance) error {
+				p.heal = func() error { return p.everyMeta(context.WithoutCancel(ctx)) }
+				return p.everyMeta(ctx, "two_copies=all")
+			},
+			want: stopped("2 of 3 replicas"),
+		},
+	}
+}
+
+// everyMeta has all meta servers misbehave, since any of them may lead.
+func (p *performance) everyMeta(ctx context.Context, settings ...string) error {
+	for host := range p.hosts.servers(meta) {
+		if err := p.hosts.fault(ctx, host, meta, settings...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// hostScenarios are about what lies below the servers.
+func hostScenarios() []scenario {
+	cutVictim := func(ctx context.Context, p *performance) error {
+		p.heal = func() error { return p.hosts.cut(context.WithoutCancel(ctx), p.victim, false) }
+		return p.hosts.cut(ctx, p.victim, true)
+	}
+	return []scenario{
+		{
+			name: "link-cut-drained", fault: "link of replica 2 down, drained, before it is restarted", machines: true, args: onlyReplicas(2),
+			during: func(ctx context.Context, p *performance) error {
+				p.victim = p.replicas()[1]
+				if err := ended(ctx, p, p.victim, "since when it has been running"); err != nil {
+					return err
+				}
+				return cutVictim(ctx, p)
+			},
+			want: stopped("cannot be reached any more"),
+		},
+		{
+			name: "link-cut-serving", fault: "link of replica 2 down as its turn begins, serving", machines: true, args: onlyReplicas(2),
+			during: func(ctx context.Context, p *performance) error {
+				p.victim = p.replicas()[1]
+				if err := p.run.until(ctx, "the turn of "+p.victim, func(r record) bool {
+					return r.Event == "batch_started" && r.Play == "replica servers" && r.Batch == 2
+				}); err != nil {
+					return err
+				}
+				return cutVictim(ctx, p)
+			},
+			// Clients cannot reach what it served until the meta server gives it up: that is the cut link's doing.
+			want: want{codes: []int{2, 4}, failed: true, least: 2, says: []string{"settings are as before"}},
+		},
+		{
+			name: "link-cut-restarting", fault: "link of replica 1 down while it is restarted", machines: true, args: onlyReplicas(2),
+			during: func(ctx context.Context, p *performance) error {
+				p.victim = p.replicas()[0]
+				if err := p.run.until(ctx, "the restart of "+p.victim, func(r record) bool {
+					return r.Event == "task_started" && r.Host == p.victim && strings.HasSuffix(r.Task, "replica server: restarted")
+				}); err != nil {
+					return err
+				}
+				return cutVictim(ctx, p)
+			},
+			want: stopped("cannot be reached any more"),
+		},
+		{
+			name: "zookeeper-killed", fault: "leading ZooKeeper server killed (-9) while replica 1 drains", machines: true, args: onlyReplicas(2),
+			during: func(ctx context.Context, p *performance) (err error) {
+				if err := draining(ctx, p, p.replicas()[0]); err != nil {
+					return err
+				}
+				p.heal, err = p.hosts.loseZooKeeper(ctx)
+				return err
+			},
+			want: flawless(),
+		},
+	}
+}
+
+// pegbookKilled is about pegbook's own end.
+func pegbookKilled() scenario {
+	return scenario{
+		name: "pegbook-killed", fault: "pegbook killed (-9) while replica 2 drains; then --tags restore and the update again", args: onlyReplicas(2),
+		during: func(ctx context.Context, p *performance) error {
+			if err := draining(ctx, p, p.replicas()[1]); err != nil {
+				return err
+			}
+			return p.run.cmd.Process.Kill()
+		},
+		then: func(ctx context.Context, p *performance) error {
+			if p.code != -int(syscall.SIGKILL) {
+				return fmt.Errorf("pegbook ended with %d before it was killed", p.code)
+			}
+			// Nothing has been put back yet, as the documentation says; so the update refuses to go on.
+			if err := p.pegbook(ctx, "rolling-update.yml", "--tags", "restore", "-e", "level_after=lively"); err != nil {
+				return err
+			}
+			if err := p.healthy(ctx, 5*time.Minute); err != nil {
+				return err
+			}
+			return p.again(ctx)
+		},
+		want: flawless(),
+	}
+}
+
+// again runs the update that was interrupted once more.
+func (p *performance) again(ctx context.Context) (err error) {
+	if p.run, err = p.begin(ctx, "rolling-update.yml", append(packageArgs(p.target()), p.scenario.args(p)...)...); err != nil {
+		return err
+	}
+	p.code, err = p.run.wait()
+	return err
+}
+
+// brokenPackage packs a release whose server says its version and does not start: a library is missing that only
+// the roles load.
+func (p *performance) brokenPackage() error {
+	const name = "pegasus-server-2.6.0-broken"
+	script := "#!/bin/sh\ncase \"$*\" in *-version*) echo 'Pegasus Server 2.6.0 (broken)'; exit 0;; esac\n" +
+		"echo './pegasus_server: error while loading shared libraries: libdsn_replica_server.so: cannot open shared object file' >&2\nexit 127\n"
+	var out bytes.Buffer
+	zip := gzip.NewWriter(&out)
+	archive := tar.NewWriter(zip)
+	var errs []error
+	for _, f := range []struct{ path, content string }{
+		{"VERSION", "Pegasus Server 2.6.0 (broken) release\n"}, {"bin/pegasus_server", script}, {"bin/config.ini", "[core]\n"},
+	} {
+		h := &tar.Header{Name: name + "/" + f.path, Mode: 0o755, Size: int64(len(f.content)), ModTime: time.Unix(1_700_000_000, 0)}
+		errs = append(errs, archive.WriteHeader(h))
+		_, err := archive.Write([]byte(f.content))
+		errs = append(errs, err)
+	}
+	if err := errors.Join(append(errs, archive.Close(), zip.Close())...); err != nil {
+		return err
+	}
+	_, err := p.file(name+".tar.gz", out.String())
+	return err
+}
