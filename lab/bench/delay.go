@@ -89,16 +89,11 @@ func (d *delayLine) carry(from, to net.Conn) {
 // delayed measures what a task that changes nothing costs on a host at a distance: the slope between a
 // playbook and one three times as long, in which connecting and starting up cancel out.
 func (s *site) delayed(ctx context.Context, rounds int) error {
-	line, err := newDelayLine(address(0)+":0", fmt.Sprintf("%s:%d", address(0), s.port), addedDelay)
+	line, by, err := s.distance()
 	if err != nil {
 		return err
 	}
 	defer line.close()
-	go func() { _ = line.serve() }()
-	known, err := s.write("known_hosts-delayed", s.knownHosts(1, line.port()))
-	if err != nil {
-		return err
-	}
 	var times [2][]time.Duration
 	const tasks = 10
 	for i, times1 := range []int{1, 3} {
@@ -107,7 +102,7 @@ func (s *site) delayed(ctx context.Context, rounds int) error {
 			return err
 		}
 		for range rounds + 1 { // the first makes what the others find
-			u, err := s.run(ctx, play, 1, "-e", fmt.Sprintf("ansible_port=%d", line.port()), "-e", "ansible_ssh_known_hosts_file="+known)
+			u, err := s.run(ctx, play, 1, by...)
 			if err != nil {
 				return err
 			}
@@ -119,6 +114,46 @@ func (s *site) delayed(ctx context.Context, rounds int) error {
 	task := (long - short) / (2 * tasks)
 	fmt.Printf("%-34s %10s %10s %7.2f×   (limit: one round trip; %s of %d tasks are connecting and the start)\n", "unchanged task, delay 50 ms",
 		seconds(addedDelay), fmt.Sprintf("%.1f ms", float64(task.Microseconds())/1000), float64(task)/float64(addedDelay), seconds(short-tasks*task), tasks)
+	return nil
+}
+
+// distance puts the first host at a distance, and gives what a run needs to reach it there.
+func (s *site) distance() (*delayLine, []string, error) {
+	line, err := newDelayLine(address(0)+":0", fmt.Sprintf("%s:%d", address(0), s.port), addedDelay)
+	if err != nil {
+		return nil, nil, err
+	}
+	go func() { _ = line.serve() }()
+	known, err := s.write("known_hosts-delayed", s.knownHosts(1, line.port()))
+	if err != nil {
+		return nil, nil, errors.Join(err, line.close())
+	}
+	return line, []string{"-e", fmt.Sprintf("ansible_port=%d", line.port()), "-e", "ansible_ssh_known_hosts_file=" + known}, nil
+}
+
+// looped measures a loop on a host at a distance: making as many files, and finding them as they should be.
+func (s *site) looped(ctx context.Context) error {
+	const items = 1000
+	line, by, err := s.distance()
+	if err != nil {
+		return err
+	}
+	defer line.close()
+	dir := filepath.Join(s.work, "looped")
+	play, err := s.write("looped.yml", fmt.Sprintf("- hosts: all\n  gather_facts: false\n  tasks:\n    - file: {path: '%s', state: directory}\n"+
+		"    - copy: {content: '{{ .item }}', dest: '%s/{{ .item }}'}\n      loop: '{{ untilStep 0 %d 1 }}'\n", dir, dir, items))
+	if err != nil {
+		return err
+	}
+	var times [2]time.Duration
+	for i := range times {
+		u, err := s.run(ctx, play, 1, by...)
+		if err != nil {
+			return err
+		}
+		times[i] = u.wall
+	}
+	fmt.Printf("%-34s %10s %10s             (with connecting and the start; again, with nothing to do: %s)\n", fmt.Sprintf("loop of %d files, delay 50 ms", items), "", seconds(times[0]), seconds(times[1]))
 	return nil
 }
 

@@ -24,7 +24,7 @@ func main() {
 	rounds := flag.Int("rounds", 3, "runs of each tool; the median counts")
 	peers := flag.Bool("peers", true, "measure ansible, mitogen and pyinfra where they are installed")
 	big := flag.Bool("big", true, "measure 1,000 hosts and 10,000 hosts of inventory")
-	only := flag.String("only", "", "measure only what this regular expression matches: W2, W3, package, cold, delay, start, big")
+	only := flag.String("only", "", "measure only what this regular expression matches: W2, W3, package, cold, delay, loop, start, big")
 	flag.Parse()
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
@@ -92,6 +92,7 @@ func (s *site) measurements(rounds int, peers, big bool) []measurement {
 		measurement{"package", func(ctx context.Context) error { return s.package64(ctx, rounds) }},
 		measurement{"cold", func(ctx context.Context) error { return s.cold(ctx, rounds) }},
 		measurement{"delay", func(ctx context.Context) error { return s.delayed(ctx, rounds) }},
+		measurement{"loop", s.looped},
 		measurement{"start", s.startUp})
 	if big {
 		all = append(all, measurement{"big", s.big})
