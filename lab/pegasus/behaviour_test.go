@@ -482,7 +482,7 @@ func TestLivelyBalancesPrimaries(t *testing.T) {
 
 func TestRebuildNeedsBothDisksAndZooKeeperCleaned(t *testing.T) {
 	c := booted(t, shape{block: 15, metas: 1, replicas: 3, scale: fast})
-	require.NoError(t, c.put(1, "x"))
+	c.until("a write", func() bool { return c.put(1, "x") == nil })
 	for _, s := range c.replicas {
 		s.crash()
 		require.NoError(t, os.RemoveAll(filepath.Join(s.dir, "ssd1")))

@@ -306,8 +306,10 @@ func (c *cluster) put(i int, value string) error {
 	return nil
 }
 
-func (c *cluster) get(i int) (string, error) {
-	r := c.config("temp")
+func (c *cluster) get(i int) (string, error) { return c.getFrom("temp", i) }
+
+func (c *cluster) getFrom(name string, i int) (string, error) {
+	r := c.config(name)
 	table := wire.Table{ID: r.AppID, PartitionCount: r.PartitionCount}
 	q := &wire.GetRequest{Key: pegasusKey(c.t, i)}
 	frame, err := wire.EncodeData(1, time.Second, table, q)

@@ -17,6 +17,7 @@ func (s *server) tell(settings string) {
 		require.NoError(s.c.t, os.Remove(path))
 		return
 	}
+	require.NoError(s.c.t, os.MkdirAll(filepath.Dir(path), 0o755))
 	require.NoError(s.c.t, os.WriteFile(path, []byte(settings), 0o644))
 }
 

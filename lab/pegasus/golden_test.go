@@ -178,6 +178,8 @@ func (m *memStore) Load(context.Context) ([]meta.Table, map[int32][]peer.Config,
 func (m *memStore) Create(context.Context, meta.Table, []peer.Config) error { return nil }
 func (m *memStore) SetTable(context.Context, meta.Table) error              { return nil }
 func (m *memStore) SetPartition(context.Context, peer.Config) error         { return nil }
+func (m *memStore) Policies(context.Context) ([]meta.Policy, error)         { return nil, nil }
+func (m *memStore) SetPolicy(context.Context, meta.Policy) error            { return nil }
 
 func (m *memStore) add(t meta.Table, parts ...peer.Config) {
 	for i := len(parts); i < int(t.Partitions); i++ {
@@ -465,7 +467,7 @@ func addrPorts(list []wire.Address) []peer.Addr {
 func (x *exchange) replica(p *process) *replicaRole {
 	r := &replicaRole{p: p, client: peer.NewClient(p.self)}
 	r.stub = replica.New(replica.Options{Config: p.config, Self: p.self, Start: p.start, Client: r.client, Log: p.log.Line,
-		Send: func(peer.Addr, []byte) {}, Abort: func(why string) { x.t.Error(why) }})
+		Send: func(peer.Addr, []byte) {}, Abort: func(why string) { x.t.Error(why) }, Rate: func() int64 { return 500 }})
 	require.NoError(x.t, r.stub.Load(x.t.Context()))
 	r.stub.Acked(peer.BeaconAck{From: p.config.Metas[0], Sent: time.Now().UnixNano(), Master: true, Allowed: true})
 	if cmd, ok := x.request().(*wire.CommandRequest); ok && !strings.Contains(x.Role, "started") {

@@ -68,7 +68,7 @@ func (m *metaRole) run(ctx context.Context) {
 		}
 		if err != nil && ctx.Err() == nil {
 			m.p.log.Line('E', "meta_server_failure_detector.cpp:150:acquire_leader_lock()", "%v", err)
-			if errors.Is(err, errLocked) {
+			if errors.Is(err, errLocked) || errors.Is(err, meta.ErrNotEmpty) {
 				m.p.abort("%v", err)
 			}
 			// The real server exits and its supervisor starts it again; the lab has
@@ -97,7 +97,7 @@ func (m *metaRole) lead(ctx context.Context, lost <-chan struct{}) error {
 	reign, end := context.WithCancel(ctx)
 	defer end()
 	state, err := meta.Open(reign, meta.Options{Config: m.p.config, Self: m.p.self, Store: m.keep,
-		Send: m.propose, Log: m.p.log.Line, Now: time.Now})
+		Send: m.propose, Backup: m.backup, Inventory: m.inventory, Log: m.p.log.Line, Now: time.Now})
 	if err != nil {
 		return err
 	}
@@ -163,6 +163,24 @@ func (m *metaRole) propose(to peer.Addr, o peer.Proposal) {
 			m.p.log.Line('W', "server_state.cpp:1400:send_proposal()", "%s to %s: %v", o.Config.PID, to, err)
 		}
 	})
+}
+
+// backup has a primary write its contents to a folder.
+func (m *metaRole) backup(ctx context.Context, to peer.Addr, q peer.BackupRequest) error {
+	ctx, stop := context.WithTimeout(ctx, m.p.config.Scaled(30*time.Second)+time.Second)
+	defer stop()
+	r, err := peer.Call[peer.BackupRequest, peer.Reply](ctx, m.client, to, "backup", q)
+	if err == nil && r.Err != meta.OK {
+		err = errors.New(r.Err)
+	}
+	return err
+}
+
+// inventory asks a replica server for all that it holds.
+func (m *metaRole) inventory(ctx context.Context, of peer.Addr) (peer.Inventory, error) {
+	ctx, stop := context.WithTimeout(ctx, m.p.config.Scaled(10*time.Second)+time.Second)
+	defer stop()
+	return peer.Call[peer.InventoryRequest, peer.Inventory](ctx, m.client, of, "inventory", peer.InventoryRequest{})
 }
 
 func (m *metaRole) datagram(from peer.Addr, body []byte) {

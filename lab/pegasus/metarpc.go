@@ -32,10 +32,8 @@ func (m *metaRole) refuse(in *wire.Incoming, activating bool, leader peer.Addr) 
 		return in.Reply(wire.OK, &wire.DiagnoseResponse{Err: wire.InvalidParameters})
 	case *wire.RecallAppRequest:
 		return in.Reply(wire.OK, &wire.RecallAppResponse{Err: wire.AppNotExist, Info: appInfo(meta.Table{Init: -1})})
-	case *wire.ClusterInfoRequest, *wire.ListNodesRequest, *wire.ListAppsRequest, *wire.QueryConfigRequest,
-		*wire.ControlMetaRequest, *wire.CreateAppRequest, *wire.DropAppRequest, *wire.RenameAppRequest,
-		*wire.UpdateAppEnvRequest, *wire.MaxReplicaCountRequest:
-	default:
+	}
+	if !knownToMeta(in) {
 		return in.Reply(wire.HandlerNotFound, nil)
 	}
 	code := wire.ForwardToOthers
@@ -73,12 +71,46 @@ func withError(in *wire.Incoming, code wire.ErrorCode) wire.Reply {
 		return &wire.RenameAppResponse{Err: code}
 	case *wire.UpdateAppEnvRequest:
 		return &wire.UpdateAppEnvResponse{Err: code}
+	case *wire.MaxReplicaCountRequest:
+		return &wire.MaxReplicaCountResponse{Err: code}
+	case *wire.ProposeRequest:
+		return &wire.ProposeResponse{Err: code}
+	case *wire.DiagnoseRequest:
+		return &wire.DiagnoseResponse{Err: code}
+	case *wire.RecallAppRequest:
+		return &wire.RecallAppResponse{Err: code, Info: appInfo(meta.Table{Init: -1})}
 	}
-	return &wire.MaxReplicaCountResponse{Err: code}
+	return withBackupError(in, code)
+}
+
+func withBackupError(in *wire.Incoming, code wire.ErrorCode) wire.Reply {
+	switch in.Request.(type) {
+	case *wire.AddBackupPolicyRequest:
+		return &wire.AddBackupPolicyResponse{Err: code}
+	case *wire.ModifyBackupPolicyRequest:
+		return &wire.ModifyBackupPolicyResponse{Err: code}
+	case *wire.QueryBackupPolicyRequest:
+		return &wire.QueryBackupPolicyResponse{Err: code}
+	case *wire.StartBackupRequest:
+		return &wire.StartBackupResponse{Err: code}
+	case *wire.QueryBackupRequest:
+		return &wire.QueryBackupResponse{Err: code}
+	case *wire.QueryRestoreRequest:
+		return &wire.QueryRestoreResponse{Err: code}
+	case *wire.RecoveryRequest:
+		return &wire.RecoveryResponse{Err: code}
+	}
+	return &wire.CreateAppResponse{Err: code}
 }
 
 // serve is the leader's answer; nil when a meta has no such procedure.
 func (m *metaRole) serve(ctx context.Context, s *meta.State, in *wire.Incoming) wire.Reply {
+	if q, ok := in.Request.(*wire.RecoveryRequest); ok {
+		return recoverTables(ctx, s, q)
+	}
+	if s.UnderRecovery() && knownToMeta(in) {
+		return withError(in, wire.UnderRecovery)
+	}
 	switch q := in.Request.(type) {
 	case *wire.ClusterInfoRequest:
 		return clusterInfo(s)
@@ -105,7 +137,24 @@ func (m *metaRole) serve(ctx context.Context, s *meta.State, in *wire.Incoming) 
 		}
 		return &wire.MaxReplicaCountResponse{Err: wire.OK, MaxReplicaCount: t.Replicas}
 	}
+	if r := backups(ctx, s, in); r != nil {
+		return r
+	}
 	return ddl(ctx, s, in)
+}
+
+// knownToMeta is a procedure that a meta has and that is answered by an error
+// before the leader is ready.
+func knownToMeta(in *wire.Incoming) bool {
+	switch in.Request.(type) {
+	case *wire.ClusterInfoRequest, *wire.ListNodesRequest, *wire.ListAppsRequest, *wire.QueryConfigRequest,
+		*wire.ControlMetaRequest, *wire.CreateAppRequest, *wire.DropAppRequest, *wire.RenameAppRequest,
+		*wire.UpdateAppEnvRequest, *wire.MaxReplicaCountRequest, *wire.AddBackupPolicyRequest, *wire.ModifyBackupPolicyRequest,
+		*wire.QueryBackupPolicyRequest, *wire.StartBackupRequest, *wire.QueryBackupRequest, *wire.RestoreRequest,
+		*wire.QueryRestoreRequest, *wire.RecoveryRequest, *wire.ProposeRequest, *wire.DiagnoseRequest, *wire.RecallAppRequest:
+		return true
+	}
+	return false
 }
 
 // ddl is the requests that change tables.

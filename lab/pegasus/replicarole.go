@@ -35,7 +35,7 @@ var _ actor = (*replicaRole)(nil)
 func newReplica(p *process) *replicaRole {
 	r := &replicaRole{p: p, client: peer.NewClient(p.self), rates: rates{copy: 400, send: 500}}
 	r.stub = replica.New(replica.Options{Config: p.config, Self: p.self, Start: p.start, Client: r.client,
-		Send: p.send, Log: p.log.Line, Abort: func(why string) { p.abort("%s", why) }})
+		Send: p.send, Log: p.log.Line, Abort: func(why string) { p.abort("%s", why) }, Rate: r.rates.least})
 	p.track(r)
 	return r
 }
@@ -76,6 +76,8 @@ func (r *replicaRole) handlers() map[string]peer.Handler {
 		"group_check": peer.Handle(r.stub.GroupCheck),
 		"add_learner": peer.Handle(r.stub.AddLearner),
 		"learn":       peer.Handle(r.stub.Learn),
+		"backup":      peer.Handle(r.stub.Backup),
+		"inventory":   peer.Handle(r.stub.Inventory),
 	}
 }
 
@@ -194,11 +196,17 @@ func (r *replicaRole) command(ctx context.Context, name string, args []string) (
 	return r.rates.command(name, args)
 }
 
-// rates are the limits of copying between servers. Copying here takes learn_ms
-// whatever they are, so that they are only remembered.
+// rates are the limits of copying between servers, in megabytes a second.
 type rates struct {
 	mu         sync.Mutex // guards copy, send
 	copy, send int64
+}
+
+// least is the rate that copying has.
+func (r *rates) least() int64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return min(r.copy, r.send)
 }
 
 // command answers nfs.*; a copy rate below one block is refused.

@@ -345,3 +345,28 @@ func writeNode[T any](z *zooKeeper, node string, v T) error {
 	}
 	return nil
 }
+
+// Policies are the backup policies; the real server keeps a node for each, too.
+func (z *zooKeeper) Policies(context.Context) ([]meta.Policy, error) {
+	names, _, err := z.conn.Children(z.root + "/backup")
+	if err != nil {
+		return nil, fmt.Errorf("list backup policies: %w", err)
+	}
+	var out []meta.Policy
+	for _, name := range names {
+		var p meta.Policy
+		if err := readNode(z, z.root+"/backup/"+name, &p); err != nil {
+			return nil, err
+		}
+		out = append(out, p)
+	}
+	return out, nil
+}
+
+func (z *zooKeeper) SetPolicy(_ context.Context, p meta.Policy) error {
+	node := z.root + "/backup/" + p.Name
+	if err := z.make(node, nil); err != nil {
+		return err
+	}
+	return writeNode(z, node, p)
+}

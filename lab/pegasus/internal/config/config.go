@@ -38,6 +38,10 @@ type Config struct {
 	MaxUnstableRestart int
 	HoldDropped        time.Duration
 	BalanceInterval    time.Duration
+	WhiteList          []string // nodes that may join; none is all
+	Recover            bool     // make the tables out of what replica servers hold
+	NoBackups          bool     // cold_backup_disabled
+	BackupRoot         string   // first folder of backups
 
 	DataDirs       []DataDir
 	CheckInterval  time.Duration
@@ -148,7 +152,27 @@ func (c *Config) readMeta() {
 	c.MaxUnstableRestart = int(f.number("meta_server", "max_succssive_unstable_restart", 5))
 	c.HoldDropped = c.seconds("meta_server", "hold_seconds_for_dropped_app", 604800)
 	c.BalanceInterval = c.millis("replication", "lb_interval_ms", 10000)
+	if f.truth("meta_server", "enable_white_list", false) {
+		c.WhiteList = append(split(f.text("meta_server", "replica_white_list", "")), "") // not empty: it is in force
+	}
+	c.Recover = f.truth("meta_server", "recover_from_replica_server", false)
+	c.NoBackups = f.truth("meta_server", "cold_backup_disabled", false)
+	c.BackupRoot = f.text("replication", "cold_backup_root", c.ClusterName)
 	c.readTables()
+}
+
+// BlockService is the folder in which a provider keeps its files; ok is false
+// for one that [block_service.…] does not name. local_service needs no section.
+// All servers must see the same folder there.
+func (c *Config) BlockService(provider string) (dir string, ok bool) {
+	section := "block_service." + provider
+	if _, ok := c.file[section]; !ok && provider != "local_service" {
+		return "", false
+	}
+	if args := strings.Fields(c.file.text(section, "args", "")); len(args) > 0 {
+		return args[len(args)-1], true
+	}
+	return filepath.Join(c.AppDir, "block_service", provider), true
 }
 
 func (c *Config) readTables() {

@@ -36,6 +36,7 @@ type Sim struct {
 	Stop                time.Duration // SIGTERM → gone
 	DDL                 time.Duration // a table is CREATING, DROPPING or RECALLING
 	Backup              time.Duration // backing a table up, or restoring one
+	ReplicaMB           int64         // size of a replica, which copying it at a rate takes time for
 	SessionTimeoutLeast time.Duration // floor of the ZooKeeper session, not scaled
 }
 
@@ -83,7 +84,7 @@ func simKeys() map[string]string {
 		"resign": "false", "disk_full": "false", "backup_fails": "false",
 		"stuck_partitions": "", "learning_fails": "", "two_copies": "",
 		"load_ms": "0", "load_replica_ms": "20", "learn_ms": "1000", "close_ms": "2000", "start_ms": "400", "stop_ms": "1000",
-		"ddl_ms": "200", "backup_ms": "20000", "zk_session_least_ms": "1000",
+		"ddl_ms": "200", "backup_ms": "20000", "zk_session_least_ms": "1000", "replica_mb": "0",
 	}
 }
 
@@ -115,7 +116,7 @@ func ParseFaults(text string) (map[string]string, error) {
 			}
 		case usual != "":
 			if n, err := strconv.ParseInt(value, 10, 64); err != nil || n < 0 {
-				return nil, fmt.Errorf("simulator: %s = %q: give milliseconds", key, value)
+				return nil, fmt.Errorf("simulator: %s = %q: give a whole number", key, value)
 			}
 		}
 		out[key] = value
@@ -235,6 +236,7 @@ func (f ini) sim() *Sim {
 		Stuck: some("stuck_partitions"), LearningFails: some("learning_fails"), TwoCopies: some("two_copies"),
 		LoadTotal: ms("load_ms"), LoadReplica: ms("load_replica_ms"), Learn: ms("learn_ms"), Close: ms("close_ms"),
 		Start: ms("start_ms"), Stop: ms("stop_ms"), DDL: ms("ddl_ms"), Backup: ms("backup_ms"),
+		ReplicaMB:           f.number("simulator", "replica_mb", 0),
 		SessionTimeoutLeast: ms("zk_session_least_ms"),
 	}
 }

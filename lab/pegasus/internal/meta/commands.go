@@ -164,11 +164,16 @@ func (s *State) operationCount(args []string) string {
 }
 
 func (s *State) operations(kind string) string {
+	o := s.moves
 	switch kind {
-	case "total", "move_pri":
-		return fmt.Sprintf("%s=%d", kind, s.moves)
+	case "move_pri":
+		return fmt.Sprintf("move_pri=%d", o.movePri)
+	case "copy_pri":
+		return fmt.Sprintf("copy_pri=%d", o.copyPri)
+	case "copy_sec":
+		return fmt.Sprintf("copy_sec=%d", o.copySec)
 	case "detail":
-		return fmt.Sprintf("move_pri=%d,copy_pri=0,copy_sec=0,total=%d", s.moves, s.moves)
+		return fmt.Sprintf("move_pri=%d,copy_pri=%d,copy_sec=%d,total=%d", o.movePri, o.copyPri, o.copySec, o.total())
 	}
-	return kind + "=0"
+	return fmt.Sprintf("total=%d", o.total())
 }

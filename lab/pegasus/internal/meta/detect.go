@@ -2,6 +2,7 @@ package meta
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/pegbook/pegbook/lab/pegasus/internal/peer"
@@ -12,7 +13,7 @@ import (
 func (s *State) Beacon(b peer.Beacon) (allowed bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.stable(b) {
+	if len(s.Config.WhiteList) > 0 && !slices.Contains(s.Config.WhiteList, b.From.String()) || !s.stable(b) {
 		return false
 	}
 	n := s.nodes[b.From]

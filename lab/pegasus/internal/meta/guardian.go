@@ -2,7 +2,6 @@ package meta
 
 import (
 	"context"
-	"slices"
 	"time"
 
 	"github.com/pegbook/pegbook/lab/pegasus/internal/peer"
@@ -40,6 +39,7 @@ func (s *State) cycle(ctx context.Context) {
 		}
 	}
 	s.addSecondaries(adds)
+	s.runPolicies(ctx)
 	s.balance(healthy)
 }
 
@@ -84,6 +84,9 @@ func (s *State) diagnose(t *table, p *partition) (a action, ill bool) {
 	}
 	switch {
 	case !p.Primary.IsValid():
+		if wait, _ := s.awaitsRestore(t, p); wait {
+			return action{}, true
+		}
 		a = s.missingPrimary(p)
 	case len(p.Secondaries)+1 < int(p.MaxReplicas):
 		if p.Replicas() >= 2 && s.Config.Sim().TwoCopies.Has(p.PID.String()) {
@@ -320,31 +323,4 @@ func (s *State) replicas() map[peer.Addr]int {
 		}
 	}
 	return out
-}
-
-// balance moves primaries from nodes with many to nodes with few, when all is
-// healthy. Below lively it only counts what it would do.
-func (s *State) balance(healthy bool) {
-	s.moves = 0
-	if !healthy {
-		return
-	}
-	for _, t := range s.sortedTables() {
-		if t.Status != Available || slices.Contains(s.flags.ignored, t.ID) {
-			continue
-		}
-		counts := s.primaries(t.Name)
-		for _, p := range t.parts {
-			to := s.fewest(counts, p.Secondaries)
-			if !to.IsValid() || counts[p.Primary]-counts[to] < 2 || len(p.queue) > 0 {
-				continue
-			}
-			s.moves++
-			counts[p.Primary]--
-			counts[to]++
-			if s.effectiveLevel() >= Lively {
-				p.queue = []action{{p.Primary, p.Primary, peer.DowngradeToSecondary}, {to, to, peer.UpgradeToPrimary}}
-			}
-		}
-	}
 }

@@ -45,6 +45,10 @@ func (s *shelf) SetTable(_ context.Context, t Table) error { s.tables[t.ID] = t;
 
 func (s *shelf) SetPartition(_ context.Context, c peer.Config) error { s.parts[c.PID] = c; return nil }
 
+func (s *shelf) Policies(context.Context) ([]Policy, error) { return nil, nil }
+
+func (s *shelf) SetPolicy(context.Context, Policy) error { return nil }
+
 // sent is what the leader asked replica servers for.
 type sent struct {
 	to   peer.Addr

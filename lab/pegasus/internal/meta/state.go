@@ -27,7 +27,10 @@ const (
 // Table statuses (facts/pegasus.md §5.7).
 const (
 	Available int32 = 1
+	Creating  int32 = 2
+	Dropping  int32 = 4
 	Dropped   int32 = 6
+	Recalling int32 = 7
 )
 
 // OK is the name of no error. Errors are the names that go over the wire.
@@ -56,6 +59,8 @@ type Store interface {
 	Create(ctx context.Context, t Table, parts []peer.Config) error
 	SetTable(ctx context.Context, t Table) error
 	SetPartition(ctx context.Context, c peer.Config) error
+	Policies(ctx context.Context) ([]Policy, error)
+	SetPolicy(ctx context.Context, p Policy) error
 }
 
 // Logger takes one line of the server's log; level is one of D I W E F.
@@ -68,13 +73,18 @@ type Options struct {
 	Self   peer.Addr
 	Store  Store
 	Send   func(to peer.Addr, p peer.Proposal)
-	Log    Logger
-	Now    func() time.Time
+	// Backup has a primary write its contents, Inventory asks a replica server for
+	// all that it holds.
+	Backup    func(ctx context.Context, to peer.Addr, q peer.BackupRequest) error
+	Inventory func(ctx context.Context, of peer.Addr) (peer.Inventory, error)
+	Log       Logger
+	Now       func() time.Time
 }
 
 // State is one leadership. Safe for concurrent use.
 type State struct {
 	Options
+	life context.Context //nolint:containedctx // the leadership: work that goes on behind an answer ends with it
 
 	mu        sync.Mutex // guards all below
 	tables    map[int32]*table
@@ -83,7 +93,12 @@ type State struct {
 	lastID    int32
 	level     int32
 	flags     flags
-	moves     int // primaries the balancer would move
+	moves     operationCount
+
+	recovering bool // there are no tables yet, and they are to come from replica servers
+	policies   map[string]*Policy
+	backups    []*Backup
+	restores   map[int32]*restoring
 }
 
 type table struct {
@@ -129,6 +144,9 @@ type stability struct {
 func Open(ctx context.Context, o Options) (*State, error) {
 	s := &State{
 		Options:   o,
+		life:      ctx,
+		policies:  map[string]*Policy{},
+		restores:  map[int32]*restoring{},
 		tables:    map[int32]*table{},
 		nodes:     map[peer.Addr]*node{},
 		stability: map[peer.Addr]*stability{},
@@ -140,7 +158,21 @@ func Open(ctx context.Context, o Options) (*State, error) {
 		return nil, fmt.Errorf("load tables: %w", err)
 	}
 	for _, t := range tables {
-		s.adopt(t, parts[t.ID])
+		s.adopt(finished(t), parts[t.ID])
+	}
+	policies, err := o.Store.Policies(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("load backup policies: %w", err)
+	}
+	for _, p := range policies {
+		s.policies[p.Name] = &p
+	}
+	if o.Config.Recover {
+		if len(tables) > 0 {
+			return nil, ErrNotEmpty
+		}
+		s.recovering = true
+		return s, nil
 	}
 	if len(tables) == 0 {
 		for _, t := range o.Config.Tables {
@@ -150,6 +182,18 @@ func Open(ctx context.Context, o Options) (*State, error) {
 		}
 	}
 	return s, nil
+}
+
+// finished is a table whose change the last leader did not live to finish: a
+// new one goes on with it.
+func finished(t Table) Table {
+	switch t.Status {
+	case Creating, Recalling:
+		t.Status = Available
+	case Dropping:
+		t.Status = Dropped
+	}
+	return t
 }
 
 func (s *State) adopt(t Table, parts []peer.Config) {
@@ -269,7 +313,11 @@ func (s *State) alive(a peer.Addr) bool { return s.nodes[a] != nil && s.nodes[a]
 func (s *State) propose(t *table, p *partition, a action) {
 	s.Log('I', "server_state.cpp:1390:send_proposal()", "send proposal %s of %s to %s, node = %s, ballot = %d",
 		a.kind, p.PID, a.target, a.node, p.Ballot)
-	s.Send(a.target, peer.Proposal{Table: t.brief(), Config: p.Config.Clone(), Type: a.kind, Node: a.node})
+	o := peer.Proposal{Table: t.brief(), Config: p.Config.Clone(), Type: a.kind, Node: a.node}
+	if a.kind == peer.AssignPrimary {
+		_, o.Restore = s.awaitsRestore(t, p)
+	}
+	s.Send(a.target, o)
 }
 
 func (t *table) brief() peer.Table {

@@ -92,11 +92,14 @@ func isAdd(k peer.Change) bool { return k == peer.AddSecondary || k == peer.AddS
 func (s *State) ConfigSync(q peer.ConfigSync) peer.ConfigSyncReply {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if n := s.nodes[q.Node]; n != nil {
+	if n := s.nodes[q.Node]; n != nil { // also under recovery: it is how lost partitions are judged later
 		n.stored = map[peer.GPID]peer.Stored{}
 		for _, r := range q.Stored {
 			n.stored[r.PID] = r
 		}
+	}
+	if s.recovering {
+		return peer.ConfigSyncReply{Err: "ERR_UNDER_RECOVERY"}
 	}
 	reply := peer.ConfigSyncReply{Err: OK}
 	for _, t := range s.tables {

@@ -10,6 +10,7 @@ package peer
 import (
 	"encoding/json"
 	"net/netip"
+	"path/filepath"
 	"strconv"
 	"strings"
 )
@@ -177,6 +178,8 @@ type Proposal struct {
 	Config Config
 	Type   Change
 	Node   Addr
+	// Restore is the backup that a new partition gets its contents from.
+	Restore string `json:",omitempty"`
 }
 
 // Update asks the leader to record a change; Config.Ballot is the ballot the
@@ -216,6 +219,26 @@ type Lesson struct {
 	Decree int64
 	Ballot int64
 	Ops    []Op
+}
+
+// BackupRequest has a primary write its contents to a folder.
+type BackupRequest struct {
+	PID GPID
+	Dir string
+}
+
+// BackupPath is a partition's file in a backup.
+func BackupPath(dir string, pidx int32) string {
+	return filepath.Join(dir, strconv.Itoa(int(pidx))+".json")
+}
+
+// InventoryRequest asks a replica server for all that it holds.
+type InventoryRequest struct{}
+
+// Inventory is what a replica server holds.
+type Inventory struct {
+	Tables   []Table
+	Replicas []Stored
 }
 
 // GroupCheck tells a secondary what the group is now.

@@ -45,6 +45,12 @@ func (s *Stub) assignPrimary(ctx context.Context, p peer.Proposal) {
 			"HAZARD: cannot load replica(%s.%s), ballot = %d, but it does not existed", p.Config.PID, p.Table.Name, p.Config.Ballot))
 		return
 	}
+	if p.Restore != "" {
+		if err := r.restore(p.Restore); err != nil {
+			s.Log('E', "replica_restore.cpp:400:restore_checkpoint()", "%s: %v", p.Config.PID, err)
+			return
+		}
+	}
 	s.promote(ctx, r, p)
 }
 
@@ -224,7 +230,7 @@ func (s *Stub) addSecondary(ctx context.Context, p peer.Proposal) {
 		delete(r.learners, p.Node)
 		r.mu.Unlock()
 	}()
-	short, stop := context.WithTimeout(ctx, s.Config.Scaled(30*s.Config.Sim().Learn+time.Minute)+time.Second)
+	short, stop := context.WithTimeout(ctx, s.Config.Scaled(30*s.copying()+time.Minute)+time.Second)
 	defer stop()
 	reply, err := peer.Call[peer.Assignment, peer.Reply](short, s.Client, p.Node, "add_learner", peer.Assignment{Table: t, Config: c})
 	if err != nil || reply.Err != meta.OK || !r.lock(ctx) {
@@ -282,8 +288,14 @@ func (s *Stub) AddLearner(ctx context.Context, a peer.Assignment) peer.Reply {
 		return peer.Reply{Err: "ERR_TIMEOUT"}
 	}
 	defer func() { <-s.learning }()
-	sleep(ctx, s.Config.Scaled(s.Config.Sim().Learn))
+	sleep(ctx, s.Config.Scaled(s.copying()))
 	return peer.Reply{Err: meta.OK}
+}
+
+// copying is how long one replica takes to come here, by its size and the rate.
+func (s *Stub) copying() time.Duration {
+	sim := s.Config.Sim()
+	return sim.Learn + time.Duration(sim.ReplicaMB)*time.Second/time.Duration(max(1, s.Rate()))
 }
 
 // Learn takes the primary's state.

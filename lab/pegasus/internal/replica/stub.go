@@ -25,6 +25,7 @@ type Options struct {
 	Send   func(to peer.Addr, datagram []byte) // a beacon; must not block
 	Log    meta.Logger
 	Abort  func(why string) // the process dies as by an assertion
+	Rate   func() int64     // megabytes a second at which replicas are copied here
 }
 
 // Stub is a replica server. Safe for concurrent use.
