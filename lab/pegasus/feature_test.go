@@ -55,7 +55,11 @@ func TestTablesGoThroughTheirStages(t *testing.T) {
 		}
 		return len(r.Partitions) == 16
 	})
-	go func() { var r wire.DropAppResponse; _ = ask(lead, &wire.DropAppRequest{AppName: "young"}, &r); dropped <- r }()
+	go func() {
+		var r wire.DropAppResponse
+		_ = ask(lead, &wire.DropAppRequest{AppName: "young"}, &r)
+		dropped <- r
+	}()
 	c.until("DROPPING", func() bool { return c.status("young") == wire.AppDropping })
 	require.Equal(t, wire.BusyDropping, c.config("young").Err)
 	require.Equal(t, wire.OK, (<-dropped).Err)
