@@ -97,7 +97,8 @@ type Call struct {
 	// order of path. [LocalTree] does the listing.
 	OpenDir func(kind, name string) ([]TreeEntry, error)
 	// Render evaluates template text in the task's scope. name stands in error messages; delims are the
-	// two template delimiters, zero for "{{" and "}}".
+	// two template delimiters, zero for "{{" and "}}". In a task of a module that has an argument called
+	// volatile, functions that give something else each time are an error unless the argument is true.
 	Render func(name, text string, delims [2]string) (string, error)
 	// Eval evaluates a bare expression (see language.md) in the task's scope and gives its value as JSON.
 	Eval func(expr Expr) (json.RawMessage, error)

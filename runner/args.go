@@ -75,19 +75,48 @@ func (r *row) ownArgs() ([]vars.Field, error) {
 	return out, nil
 }
 
-// rendered are arguments ready for a module.
+// rendered are arguments ready for a module, and the scope in which it evaluates more.
 type rendered struct {
-	json json.RawMessage
+	json  json.RawMessage
+	scope *vars.Scope
+}
+
+// volatileArg is the argument by which a task of a module that has it allows values that come out otherwise each
+// time.
+const volatileArg = "volatile"
+
+// steady gives the scope in which a task's arguments, templates and expressions are evaluated.
+func (r *row) steady(s *vars.Scope, args []argument) (*vars.Scope, error) {
+	arg, ok := r.module.Args.Lookup(volatileArg)
+	if !ok {
+		return s, nil
+	}
+	for _, a := range args {
+		if !a.known || a.arg.Name != arg.Name {
+			continue
+		}
+		d, err := a.value.Resolve(s)
+		if err != nil || d.IsUnknown() {
+			return s, err
+		}
+		if yes, err := modules.ParseBool(d.Text()); yes || err != nil {
+			return s, nil // what is no boolean is the module's to refuse
+		}
+	}
+	return s.Steady(), nil
 }
 
 // render resolves the arguments for a host; those that must not be shown become secrets. An argument that is
-// omit is left out.
+// omit is left out. It gives the scope in which the task is to be evaluated as well.
 func (r *row) render(s *vars.Scope, secrets *secret.Set) (rendered, error) {
 	args, err := r.arguments()
 	if err != nil {
 		return rendered{}, err
 	}
-	var out rendered
+	if s, err = r.steady(s, args); err != nil {
+		return rendered{}, err
+	}
+	out := rendered{scope: s}
 	values := make(map[string]json.RawMessage, len(args))
 	for _, a := range args {
 		if a.known && (a.arg.Type == modules.TypeExpr || a.arg.Elem == modules.TypeExpr) {

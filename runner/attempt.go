@@ -173,7 +173,7 @@ func (st *step) layer(x *prepared) *layeredHost {
 // propose asks the module what there is to do. nil: nothing, and the result says why.
 func (st *step) propose(ctx context.Context, s *vars.Scope, x *prepared, host modules.Host, res *result) *modules.Proposal {
 	x.refuted.Store(nil)
-	proposal, err := st.row.module.Propose(ctx, st.call(s, x, host), x.json)
+	proposal, err := st.row.module.Propose(ctx, st.call(x, host), x.json)
 	if err != nil {
 		res.fail(err)
 		if e := x.refuted.Load(); e != nil {

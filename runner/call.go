@@ -16,7 +16,7 @@ import (
 )
 
 // call is what a module is given besides its arguments.
-func (st *step) call(s *vars.Scope, x *prepared, host modules.Host) *modules.Call {
+func (st *step) call(x *prepared, host modules.Host) *modules.Call {
 	return &modules.Call{
 		Host: host,
 		Open: func(kind, name string) (modules.Source, error) {
@@ -38,9 +38,9 @@ func (st *step) call(s *vars.Scope, x *prepared, host modules.Host) *modules.Cal
 			if err != nil {
 				return "", err
 			}
-			return t.Render(s)
+			return t.Render(x.scope)
 		},
-		Eval: func(expr modules.Expr) (json.RawMessage, error) { return st.eval(expr, s, x) },
+		Eval: func(expr modules.Expr) (json.RawMessage, error) { return st.eval(expr, x.scope, x) },
 		Note: func(format string, args ...any) {
 			text := fmt.Sprintf(format, args...)
 			if x.noLog {

@@ -74,6 +74,7 @@ type renderConfigArgs struct {
 	Previous  bool                       `arg:"keep_previous" default:"true" doc:"whether the file that is replaced is kept as .previous"`
 	Backup    bool                       `arg:"backup" doc:"whether it is kept with the time in its name as well"`
 	Validate  string                     `arg:"validate" doc:"a command with %s for the new file; it must succeed before the file is replaced"`
+	Volatile  bool                       `arg:"volatile" doc:"whether the text may come out otherwise each time (now, uuidv4, rand…); such a task changes its host at each run"`
 }
 
 // ConfigError is everything that is wrong with a configuration.

@@ -48,6 +48,7 @@ type templateArgs struct {
 	Start    string       `arg:"variable_start_string" doc:"what starts an action, in place of two braces"`
 	End      string       `arg:"variable_end_string" doc:"what ends an action, in place of two braces"`
 	Delims   []string     `arg:"delims" doc:"both of them as a list of two, such as [\"<%\", \"%>\"]"`
+	Volatile bool         `arg:"volatile" doc:"whether the text may come out otherwise each time (now, uuidv4, rand…); such a task changes its host at each run"`
 }
 
 func proposeTemplate(ctx context.Context, call *modules.Call, args templateArgs) (*modules.Proposal, error) {

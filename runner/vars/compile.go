@@ -37,6 +37,9 @@ func compile(src *source, delims [2]string, problems *diag.List) *program {
 }
 
 func compileWith(lib map[string]*function, src *source, delims [2]string, problems *diag.List) *program {
+	if tooDeep(src, delims, problems) {
+		return nil
+	}
 	trees, err := parseTrees(src.text, delims)
 	if err != nil {
 		at, problem, hint := syntaxProblem(src, delims, err)

@@ -143,10 +143,11 @@ type callExpression struct {
 func (e *callExpression) eval(f *frame) (any, error) {
 	args := make([]any, len(e.args))
 	var failed error
+	size := 0
 	for i, a := range e.args {
 		v, err := a.eval(f)
 		if err == nil {
-			args[i], err = e.argument(f, v, e.offs[i])
+			args[i], err = e.argument(f, v, e.offs[i], &size)
 		}
 		if err != nil && !f.passes(err) {
 			return nil, err
@@ -158,9 +159,17 @@ func (e *callExpression) eval(f *frame) (any, error) {
 	if failed != nil {
 		return nil, failed
 	}
+	if err := f.spend(e.work(args)+size/bytesPerWork, e.off); err != nil {
+		return nil, err
+	}
+	if e.fn.unsteady {
+		if err := f.trail.waver(&unsteadyUse{f.prog, e.off, e.fn.Name}); err != nil {
+			return nil, err
+		}
+	}
 	v, err := e.fn.call(&call{frame: f, off: e.off}, args)
 	if err == nil {
-		return v, nil
+		return v, e.given(f, v)
 	}
 	if e.lenient && errors.Is(err, ErrUndefined) {
 		return undefined{}, nil
@@ -168,16 +177,57 @@ func (e *callExpression) eval(f *frame) (any, error) {
 	return nil, e.failure(f, err)
 }
 
-// argument makes a value fit to be given to the function.
-func (e *callExpression) argument(f *frame, v any, off int) (any, error) {
+// argument makes a value fit to be given to the function. size is that of all arguments together.
+func (e *callExpression) argument(f *frame, v any, off int, size *int) (any, error) {
 	if _, isUnknown := v.(*unknown); e.fn.lazy || e.fn.carries && isUnknown {
 		return v, nil
 	}
 	v, err := f.known(v, off)
-	if err == nil && !e.fn.carries && hasUnknown(v) {
+	if err != nil || e.fn.carries && !e.fn.deep {
+		return v, err
+	}
+	if *size += measure(v, maxOutput-*size, 0); *size > maxOutput {
+		return nil, f.tooLarge(off)
+	}
+	if !e.fn.carries && hasUnknown(v) {
 		return nil, f.partly(off)
 	}
-	return v, err
+	return v, nil
+}
+
+// work is what a call costs, but for what its arguments take as text.
+func (e *callExpression) work(args []any) int {
+	work := callWork
+	for _, a := range args {
+		work += shallow(a)
+	}
+	if e.fn.cost != nil {
+		work += e.fn.cost(args)
+	}
+	return work
+}
+
+// given checks what the function gives. Its size counts as work.
+func (e *callExpression) given(f *frame, v any) error {
+	work := 0
+	switch v := v.(type) {
+	case string:
+		if len(v) > maxOutput {
+			return f.fail(e.off, errTooMuch, "", fmt.Sprintf("the text grows beyond %d MiB", maxOutput>>20))
+		}
+		work += len(v) / bytesPerWork
+	case []any:
+		if len(v) > maxIterations {
+			return f.fail(e.off, errTooMuch, "", fmt.Sprintf("the list grows beyond %d elements", maxIterations))
+		}
+		work += len(v)
+	case map[string]any:
+		if len(v) > maxIterations {
+			return f.fail(e.off, errTooMuch, "", fmt.Sprintf("the mapping grows beyond %d entries", maxIterations))
+		}
+		work += 4 * len(v)
+	}
+	return f.spend(work, e.off)
 }
 
 // failure places a function's error, unless it is about another template and has a place.

@@ -37,7 +37,13 @@ type function struct {
 	// carries is set for functions that pass values on without looking into them, so that these may hold
 	// parts that check mode does not know.
 	carries bool
-	call    func(c *call, args []any) (any, error)
+	// unsteady functions give something else each time.
+	unsteady bool
+	// deep functions carry values but go into all their parts.
+	deep bool
+	// cost is the work of a call beyond the size of its arguments; nil for none.
+	cost func(args []any) int
+	call func(c *call, args []any) (any, error)
 }
 
 // functionForm singles out the functions whose arguments may be undefined or are not all evaluated.
@@ -99,7 +105,7 @@ type tableRow struct {
 // library is every function by name. It is made once and never changed.
 var library = sync.OnceValue(func() map[string]*function {
 	lib := map[string]*function{}
-	for _, table := range [][]tableRow{logicTable(), textTable(), numberTable(), listTable(), mappingTable(), convertTable(), hostTable()} {
+	for _, table := range [][]tableRow{logicTable(), textTable(), numberTable(), listTable(), mappingTable(), convertTable(), timeTable(), randomTable(), hostTable()} {
 		for _, row := range table {
 			row.addTo(lib)
 		}
@@ -146,6 +152,12 @@ func carrying(fn any) *function {
 	return f
 }
 
+// deeply marks a function that carries values and goes into all their parts.
+func deeply(f *function) *function {
+	f.deep = true
+	return f
+}
+
 // raw makes a function that takes its arguments unconverted.
 func raw(least, most int, call func(c *call, args []any) (any, error)) *function {
 	return &function{min: least, max: most, call: call}
@@ -186,7 +198,11 @@ func adapt(name string, fn reflect.Value) *function {
 			}
 			in[i] = v
 		}
-		return invoke(fn, in)
+		v, err := invoke(fn, in)
+		if err != nil || f.carries {
+			return v, err // parts of the arguments, which are as they must be
+		}
+		return normal(v)
 	}
 	return f
 }
@@ -201,7 +217,7 @@ func invoke(fn reflect.Value, in []reflect.Value) (v any, err error) {
 	if len(out) == 2 && !out[1].IsNil() {
 		return nil, out[1].Interface().(error)
 	}
-	return normal(out[0].Interface())
+	return out[0].Interface(), nil
 }
 
 // taker converts an argument.

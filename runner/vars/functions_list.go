@@ -2,6 +2,7 @@ package vars
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 )
@@ -22,7 +23,7 @@ func listTable() []tableRow {
 		{"concat LIST…", "One list of all elements.", carrying(concat), nil},
 		{"reverse LIST", "Backwards.", carrying(reverse), []string{"mustReverse"}},
 		{"uniq LIST", "Every element once, the first time it comes.", uniq, []string{"mustUniq"}},
-		{"without LIST VALUE…", "The list without the values.", func(l []any, v ...any) []any { return filter(l, func(e any) bool { return !has(e, v) }) }, []string{"mustWithout"}},
+		{"without LIST VALUE…", "The list without the values.", without, []string{"mustWithout"}},
 		{"compact LIST", "The list without empty elements.", func(l []any) []any { return filter(l, truth) }, []string{"mustCompact"}},
 		{"has VALUE LIST", "Whether the value is in the list.", has, []string{"mustHas"}},
 		{"chunk SIZE LIST", "A list of lists of at most SIZE elements.", carrying(chunk), []string{"mustChunk"}},
@@ -105,13 +106,47 @@ func reverse(l []any) []any {
 }
 
 func uniq(l []any) []any {
-	out := []any{}
-	for _, e := range l {
-		if !has(e, out) {
-			out = append(out, e)
-		}
+	seen := map[string]bool{}
+	return filter(l, func(e any) bool {
+		key := sameness(e)
+		before := seen[key]
+		seen[key] = true
+		return !before
+	})
+}
+
+func without(l []any, v ...any) []any {
+	unwanted := map[string]bool{}
+	for _, e := range v {
+		unwanted[sameness(e)] = true
 	}
-	return out
+	return filter(l, func(e any) bool { return !unwanted[sameness(e)] })
+}
+
+// sameness is a text that is the same for equal values, and for these only.
+func sameness(v any) string { return rawJSON(wholeFloats(v)) }
+
+// wholeFloats makes floats that are whole numbers such, all the way down.
+func wholeFloats(v any) any {
+	switch v := v.(type) {
+	case float64:
+		if v == math.Trunc(v) && math.Abs(v) < 1<<53 {
+			return int64(v)
+		}
+	case []any:
+		out := make([]any, len(v))
+		for i, e := range v {
+			out[i] = wholeFloats(e)
+		}
+		return out
+	case map[string]any:
+		out := make(map[string]any, len(v))
+		for k, e := range v {
+			out[k] = wholeFloats(e)
+		}
+		return out
+	}
+	return v
 }
 
 func has(v any, list []any) bool {
@@ -144,7 +179,11 @@ func chunk(size int, l []any) (any, error) {
 func join(separator string, v any) (string, error) {
 	switch v := v.(type) {
 	case []any:
-		return strings.Join(texts(filter(v, notNull)), separator), nil
+		all := texts(filter(v, notNull))
+		if err := product(len(all), len(separator)); err != nil {
+			return "", err
+		}
+		return strings.Join(all, separator), nil
 	case map[string]any:
 		return "", &argumentError{index: 1, problem: "wants a list, not a mapping; take its keys or values"}
 	}

@@ -20,8 +20,8 @@ func mappingTable() []tableRow {
 		{"omit MAPPING KEY…", "The mapping without these keys; the variable .omit is another thing.", carrying(omit), nil},
 		{"set MAPPING KEY VALUE", "A copy of the mapping with the entry set; the mapping itself stays.", carrying(set), nil},
 		{"unset MAPPING KEY", "A copy of the mapping without the entry; the mapping itself stays.", carrying(func(m map[string]any, key string) map[string]any { return omit(m, key) }), nil},
-		{"merge MAPPING…", "One mapping; the first that has an entry wins, mappings in it are merged too.", carrying(mergeFirst), []string{"mustMerge"}},
-		{"mergeOverwrite MAPPING…", "One mapping; the last that has an entry wins, mappings in it are merged too.", carrying(mergeLast), []string{"mustMergeOverwrite"}},
+		{"merge MAPPING…", "One mapping; the first that has an entry wins, mappings in it are merged too.", deeply(carrying(mergeFirst)), []string{"mustMerge"}},
+		{"mergeOverwrite MAPPING…", "One mapping; the last that has an entry wins, mappings in it are merged too.", deeply(carrying(mergeLast)), []string{"mustMergeOverwrite"}},
 		{"dig KEY… FALLBACK MAPPING", "An entry deep inside, or the fallback when some key is missing.", carrying(dig), nil},
 		{"deepCopy VALUE", "The value itself, as values never change.", carrying(func(v any) any { return v }), []string{"mustDeepCopy"}},
 	}

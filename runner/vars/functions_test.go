@@ -21,7 +21,7 @@ var functionCases = [][2]string{
 	{`default .nope 5`, `5`}, {`default .nope .nope2`, `error: expr:1:9: variable "nope" is not defined`}, {`default "d" .dangling`, `"d"`},
 	{`default "x" .zero.y`, `"x"`}, {`.m.q | default .m.k | upper`, `"V"`},
 	{`coalesce .nope .empty 0 "x" "y"`, `"x"`}, {`coalesce .nope ""`, `null`},
-	{`empty .nope`, `true`}, {`empty .l`, `false`}, {`empty .empty`, `true`}, {`.m.q | empty`, `true`}, {`empty .zero`, `true`},
+	{`coalesce 0 "" "x" "y"`, `"x"`}, {`empty .nope`, `true`}, {`empty .l`, `false`}, {`empty .empty`, `true`}, {`.m.q | empty`, `true`}, {`empty .zero`, `true`},
 	{`defined "m.k"`, `true`}, {`defined "m.q"`, `false`}, {`defined ".m.k"`, `true`}, {`defined .m.k`, `true`}, {`defined .m.q.r`, `false`},
 	{`defined (printf "%s.k" "m")`, `true`}, {`"nope" | defined`, `false`}, {`.m | defined`, `true`}, {`defined .dangling`, `false`},
 	{`defined (index .l 1)`, `true`}, {`defined (index .l 7)`, `false`}, {`defined .null`, `true`}, {`defined (.nope)`, `false`},
@@ -94,6 +94,13 @@ var functionCases = [][2]string{
 	{`b64enc "a"`, `"YQ=="`}, {`b64dec "YQ=="`, `"a"`}, {`b64dec "?"`, `error: expr:1:1: b64dec: illegal base64`}, {`b32enc "a"`, `"ME======"`}, {`b32dec "ME======"`, `"a"`},
 	{`typeOf .l`, `"list"`}, {`kindIs "map" .m`, `true`}, {`typeIs "string" 5`, `false`},
 
+	{`date "2006-01-02 15:04" "2026-03-01T12:30:00Z"`, `"2026-03-01 12:30"`}, {`date "15:04 -0700" "2026-03-01T12:30:00+02:00"`, `"12:30 +0200"`}, {`date "2006" 0`, `"1970"`},
+	{`date "2006-01-02" "2026-03-01"`, `"2026-03-01"`}, {`date "2006" "x"`, `error: expr:1:1: date: the string "x" is no moment such as 2026-03-01T12:00:00Z`}, {`unixEpoch "1970-01-01 00:01:00"`, `60`},
+	{`dateInZone "15:04" "2026-07-01T12:00:00Z" "UTC"`, `"12:00"`}, {`dateInZone "15:04" 0 "Nowhere"`, `error: expr:1:1: dateInZone: there is no zone "Nowhere"`},
+	{`dateModify "-1h30m" "2026-03-01T12:00:00Z"`, `"2026-03-01T10:30:00Z"`}, {`"2026-03-01" | dateModify "x"`, `error: expr:1:16: dateModify: "x" is no duration`},
+	{`htmlDate 86400`, `"1970-01-02"`}, {`htmlDateInZone 86400 "UTC"`, `"1970-01-02"`}, {`toDate "02.01.2006" "24.12.2026"`, `"2026-12-24T00:00:00Z"`}, {`toDate "2006" "x"`, `error: expr:1:1: toDate: "x" does not fit the layout "2006"`},
+	{`derivePassword 1 "long" "password" "user" "example.com"`, `"ZedaFaxcZaso9*"`}, {`derivePassword 1 "odd" "p" "u" "s"`, `error: expr:1:1: derivePassword: the kind is long`},
+
 	{`hostvar "h2" "port"`, `2002`}, {`hostvar "h9" "port"`, `error: expr:1:9: hostvar: no host is called "h9": did you mean`}, {`hostvar "h2" "prt"`, `error: expr:1:14: hostvar: variable "prt" is not defined for host h2`},
 	{`default 1 (hostvar "h2" "nope")`, `1`}, {`defined (hostvar "h9" "port")`, `false`}, {`hostvar "h1" "self"`, `"h1"`},
 	{`.hostvars.h2.port`, `2002`}, {`index .hostvars "h2" "port"`, `2002`}, {`hasKey .hostvars "h2"`, `true`}, {`hasKey .hostvars "h7"`, `false`}, {`len .hostvars`, `2`}, {`keys .hostvars`, `["h1","h2"]`},
@@ -144,6 +151,29 @@ func TestFunctions(t *testing.T) {
 	}
 }
 
+// unsteadyCases are the functions that give something else each time, with what it looks like.
+var unsteadyCases = [][2]string{
+	{`now`, `^"20\d\d-\d\d-\d\dT[0-9:.]+Z"$`}, {`ago "2020-01-01"`, `^"\d+h\d+m\d+s"$`}, {`ago (now)`, `^"0s"$`}, {`uuidv4`, `^"[0-9a-f-]{36}"$`},
+	{`randAlphaNum 12`, `^"[A-Za-z0-9]{12}"$`}, {`randAlpha 12`, `^"[A-Za-z]{12}"$`}, {`randNumeric 12`, `^"[0-9]{12}"$`}, {`randAscii 12`, `^".{12,}"$`},
+	{`randBytes 12`, `^"[A-Za-z0-9+/]{16}"$`}, {`randInt 5 7`, `^[56]$`}, {`shuffle "abcdefghijklmnop"`, `^"[a-p]{16}"$`},
+	{`bcrypt "x"`, `^"\$2a\$10\$`}, {`htpasswd "u" "x"`, `^"u:\$2a\$`},
+	{`randInt 5 5`, `^error: expr:1:1: randInt: there is no number from 5 up to 5`}, {`randAlpha 5000`, `^error: expr:1:1: randAlpha: 5000 characters are outside 0 to 4096`},
+	{`htpasswd "a:b" "x"`, `^error: expr:1:1: htpasswd: invalid username`},
+}
+
+func TestUnsteadyFunctions(t *testing.T) {
+	for _, c := range unsteadyCases {
+		assert.Regexp(t, c[1], show(evaluate(t, functionScope(t), c[0])), c[0])
+	}
+	for name, fn := range library() {
+		used := false
+		for _, c := range unsteadyCases {
+			used = used || strings.HasPrefix(c[0], name)
+		}
+		assert.Equal(t, fn.unsteady, used, name)
+	}
+}
+
 // A function that answers otherwise the second time would make a task that always changes.
 func TestFunctionsAreRepeatable(t *testing.T) {
 	t.Setenv("VARS_TEST", "from env")
@@ -158,7 +188,7 @@ func TestFunctionsAreRepeatable(t *testing.T) {
 func TestEveryFunctionIsTestedAndDocumented(t *testing.T) {
 	words := regexp.MustCompile(`[A-Za-z_][A-Za-z_0-9]*`)
 	tested := map[string]bool{}
-	for _, c := range functionCases {
+	for _, c := range append(unsteadyCases, functionCases...) {
 		for _, w := range words.FindAllString(c[0], -1) {
 			tested[w] = true
 		}
@@ -176,14 +206,5 @@ func TestEveryFunctionIsTestedAndDocumented(t *testing.T) {
 	assert.Len(t, library(), len(listed))
 	for name := range refusedFunctions() {
 		assert.False(t, listed[name], "%s is refused and listed", name)
-	}
-}
-
-// The functions that playbooks written for sprig use and that give the same each time must all be there.
-func TestSprigFunctionsAreThereOrRefused(t *testing.T) {
-	left := map[string]bool{"hello": true, "derivePassword": true, "decryptAES": true, "buildCustomCert": true}
-	for name := range sprigNames() {
-		_, refused := refusedFunctions()[name]
-		assert.True(t, library()[name] != nil || refused || left[name], "sprig's %s is neither there nor refused", name)
 	}
 }

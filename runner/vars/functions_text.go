@@ -5,9 +5,11 @@ import (
 	"html"
 	"net/url"
 	"path"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"text/template"
 
 	"github.com/Masterminds/sprig/v3"
@@ -35,7 +37,7 @@ func textTable() []tableRow {
 		{"contains PART TEXT", "Whether the part is in the text.", s["contains"], nil},
 		{"hasPrefix PREFIX TEXT", "Whether the text begins with the prefix.", s["hasPrefix"], nil},
 		{"hasSuffix SUFFIX TEXT", "Whether the text ends with the suffix.", s["hasSuffix"], nil},
-		{"replace OLD NEW TEXT", "With every OLD replaced by NEW.", s["replace"], nil},
+		{"replace OLD NEW TEXT", "With every OLD replaced by NEW.", replace, nil},
 		{"repeat N TEXT", "The text N times.", repeat, nil},
 		{"substr START END TEXT", "The bytes from START up to END; -1 is the end.", s["substr"], nil},
 		{"trunc N TEXT", "The first N characters, or the last when N is negative.", s["trunc"], nil},
@@ -44,7 +46,7 @@ func textTable() []tableRow {
 		{"initials TEXT", "The first letter of every word.", s["initials"], nil},
 		{"plural ONE MANY N", "ONE when N is 1, else MANY.", s["plural"], nil},
 		{"wrap WIDTH TEXT", "Lines broken at a width.", s["wrap"], nil},
-		{"wrapWith WIDTH BREAK TEXT", "Lines broken at a width with a text of your own.", s["wrapWith"], nil},
+		{"wrapWith WIDTH BREAK TEXT", "Lines broken at a width with a text of your own.", wrapWith(s["wrapWith"]), nil},
 		{"indent N TEXT", "Every line N spaces to the right.", indent, nil},
 		{"nindent N TEXT", "A line break, then every line N spaces to the right.", func(n int, text string) (string, error) { t, err := indent(n, text); return "\n" + t, err }, nil},
 		{"quote VALUE…", "Each value as text in double quotes; null is left out.", quoteWith(strconv.Quote), nil},
@@ -56,15 +58,15 @@ func textTable() []tableRow {
 		{"html TEXT", "Escaped for HTML.", func(v any) string { return html.EscapeString(textOf(v)) }, nil},
 		{"js TEXT", "Escaped for JavaScript.", func(v any) string { return template.JSEscapeString(textOf(v)) }, nil},
 		{"urlquery TEXT", "Escaped for the query of a URL.", func(v any) string { return url.QueryEscape(textOf(v)) }, nil},
-		{"split SEPARATOR TEXT", "The parts as a mapping _0, _1, …; see splitList.", s["split"], nil},
-		{"splitn SEPARATOR N TEXT", "At most N parts as a mapping _0, _1, ….", s["splitn"], nil},
-		{"splitList SEPARATOR TEXT", "The parts as a list.", s["splitList"], nil},
+		{"split SEPARATOR TEXT", "The parts as a mapping _0, _1, …; see splitList.", func(separator, text string) (any, error) { return byNumber(split(separator, text, -1)) }, nil},
+		{"splitn SEPARATOR N TEXT", "At most N parts as a mapping _0, _1, ….", func(separator string, n int, text string) (any, error) { return byNumber(split(separator, text, n)) }, nil},
+		{"splitList SEPARATOR TEXT", "The parts as a list.", func(separator, text string) ([]string, error) { return split(separator, text, -1) }, nil},
 		{"sha1sum TEXT", "The SHA-1 digest, hexadecimal.", s["sha1sum"], nil},
 		{"sha256sum TEXT", "The SHA-256 digest, hexadecimal.", s["sha256sum"], nil},
 		{"sha512sum TEXT", "The SHA-512 digest, hexadecimal.", s["sha512sum"], nil},
 		{"adler32sum TEXT", "The Adler-32 checksum.", s["adler32sum"], nil},
 	}
-	return slices.Concat(rows, pathRows(s), regexRows(s))
+	return slices.Concat(rows, pathRows(s), regexRows())
 }
 
 func pathRows(s map[string]any) []tableRow {
@@ -81,18 +83,6 @@ func pathRows(s map[string]any) []tableRow {
 	}
 }
 
-func regexRows(s map[string]any) []tableRow {
-	return []tableRow{
-		{"regexMatch REGEX TEXT", "Whether the expression fits somewhere in the text, as search.", s["mustRegexMatch"], []string{"mustRegexMatch"}},
-		{"regexFind REGEX TEXT", "The first part that fits, or \"\".", s["mustRegexFind"], []string{"mustRegexFind"}},
-		{"regexFindAll REGEX TEXT N", "The parts that fit, at most N; all when N is -1.", s["mustRegexFindAll"], []string{"mustRegexFindAll"}},
-		{"regexReplaceAll REGEX TEXT NEW", "What fits replaced; ${1} in NEW is the first group.", s["mustRegexReplaceAll"], []string{"mustRegexReplaceAll"}},
-		{"regexReplaceAllLiteral REGEX TEXT NEW", "What fits replaced by NEW as it is.", s["mustRegexReplaceAllLiteral"], []string{"mustRegexReplaceAllLiteral"}},
-		{"regexSplit REGEX TEXT N", "The parts between what fits, at most N; all when N is -1.", s["mustRegexSplit"], []string{"mustRegexSplit"}},
-		{"regexQuoteMeta TEXT", "A regular expression that fits exactly the text.", s["regexQuoteMeta"], nil},
-	}
-}
-
 func repeat(n int, text string) (string, error) {
 	if n < 0 || n > 0 && len(text) > maxText/n {
 		return "", fmt.Errorf("%d times the text is too much", n)
@@ -104,8 +94,42 @@ func indent(n int, text string) (string, error) {
 	if n < 0 || n > 1000 {
 		return "", fmt.Errorf("%d spaces are outside 0 to 1000", n)
 	}
+	if err := product(strings.Count(text, "\n")+1, n); err != nil {
+		return "", err
+	}
 	pad := strings.Repeat(" ", n)
 	return pad + strings.ReplaceAll(text, "\n", "\n"+pad), nil
+}
+
+func replace(old, new, text string) (string, error) { //nolint:revive // the words of the function's usage
+	if err := product(strings.Count(text, old), len(new)); err != nil {
+		return "", err
+	}
+	return strings.ReplaceAll(text, old, new), nil
+}
+
+func wrapWith(sprigs any) func(width int, lineBreak, text string) (string, error) {
+	return func(width int, lineBreak, text string) (string, error) {
+		if err := product(len(text)/max(width, 1)+1, len(lineBreak)); err != nil {
+			return "", err
+		}
+		return sprigs.(func(int, string, string) string)(width, lineBreak, text), nil
+	}
+}
+
+func split(separator, text string, n int) ([]string, error) {
+	if (n < 0 || n > maxIterations) && strings.Count(text, separator) >= maxIterations {
+		return nil, fmt.Errorf("the text has more than %d parts", maxIterations)
+	}
+	return strings.SplitN(text, separator, n), nil
+}
+
+func byNumber(parts []string, err error) (any, error) {
+	out := make(map[string]string, len(parts))
+	for i, part := range parts {
+		out["_"+strconv.Itoa(i)] = part
+	}
+	return out, err
 }
 
 // quoteWith joins the values that are not null.
@@ -144,6 +168,7 @@ func printValues(v ...any) string {
 func printf(format string, v ...any) (string, error) {
 	args := make([]any, len(v))
 	clean := !strings.Contains(format, "%!")
+	longest := maxWidth
 	for i, e := range v {
 		switch e.(type) {
 		case nil, []any, map[string]any:
@@ -151,11 +176,32 @@ func printf(format string, v ...any) (string, error) {
 		default:
 			args[i] = e
 		}
-		clean = clean && !strings.Contains(textOf(e), "%!")
+		text := textOf(e)
+		clean, longest = clean && !strings.Contains(text, "%!"), max(longest, len(text))
+	}
+	if err := checkFormat(format, longest); err != nil {
+		return "", err
 	}
 	out := fmt.Sprintf(format, args...)
-	if clean && strings.Contains(out, "%!") {
-		return "", fmt.Errorf("the format %q does not fit its values: %s", format, shorten(out))
+	if _, rest, bad := strings.Cut(out, "%!"); clean && bad {
+		verb, _, _ := strings.Cut(rest, "(") // without the value, which may be a secret
+		return "", fmt.Errorf("the format %q does not fit its values: %%!%s", shorten(format), shorten(verb))
 	}
 	return out, nil
 }
+
+// maxWidth is the greatest width and precision of a format.
+const maxWidth = 1000
+
+// checkFormat bounds what a format can make of values of some length.
+func checkFormat(format string, longest int) error {
+	for digits := range strings.FieldsFuncSeq(format, func(r rune) bool { return r < '0' || r > '9' }) {
+		if n, err := strconv.Atoi(digits); (err != nil || n > maxWidth) && widthPattern().MatchString(format) {
+			return fmt.Errorf("a width in the format is greater than %d", maxWidth)
+		}
+	}
+	return product(strings.Count(format, "%"), longest)
+}
+
+// widthPattern matches a verb with a width or precision of four digits or more, or one that an argument gives.
+var widthPattern = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`%[-+# 0]*(\[\d+\])?(\d*\.)?\d{4,}`) })

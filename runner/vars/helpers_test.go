@@ -7,7 +7,6 @@ import (
 	"slices"
 	"testing"
 
-	"github.com/Masterminds/sprig/v3"
 	"github.com/stretchr/testify/require"
 	"gopkg.in/yaml.v3"
 
@@ -112,5 +111,3 @@ func asError(t testing.TB, err error) *Error {
 	require.True(t, errors.As(err, &e), "%v", err)
 	return e
 }
-
-func sprigNames() map[string]any { return sprig.GenericFuncMap() }

@@ -45,18 +45,26 @@ type frame struct {
 	out   []byte
 	depth int
 	probe *probe // of a sample, else nil
+	// start is the trail of an evaluation that begins here.
+	start struct {
+		trail
+		evaluation
+	}
 }
 
-// Bounds on what one template may do, so that a slip cannot take the control node down.
-const (
-	maxOutput     = 64 << 20
-	maxIterations = 1_000_000
-	maxDepth      = 100
-)
+func newFrame(p *program, s *Scope, t *trail) *frame {
+	f := &frame{scope: s, prog: p, root: s, dot: s, trail: t}
+	if t == nil {
+		f.trail = &f.start.trail
+		f.trail.evaluation = &f.start.evaluation
+		f.trail.evaluation.steady = s.steady
+	}
+	return f
+}
 
 // run gives the program's value in a scope.
 func (p *program) run(s *Scope, t *trail) (any, error) {
-	f := &frame{scope: s, prog: p, root: s, dot: s, trail: t}
+	f := newFrame(p, s, t)
 	if p.slots > 0 {
 		f.slots = make([]any, p.slots)
 	}
@@ -65,7 +73,10 @@ func (p *program) run(s *Scope, t *trail) (any, error) {
 		if err != nil {
 			return nil, err
 		}
-		return f.plain(v)
+		if v, err = f.plain(v); err != nil {
+			return nil, err
+		}
+		return v, f.bounded(v, p.src.shift)
 	}
 	if err := runAll(f, p.body); err != nil {
 		return nil, err

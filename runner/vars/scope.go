@@ -59,10 +59,13 @@ type World interface {
 type Scope struct {
 	world  World
 	layers []layered // highest first
+	steady bool      // only what comes out the same each time
 	watch  *watch
 
 	mu       sync.Mutex
 	resolved map[string]any // guarded by mu; values of templates only
+	// unsteady holds, of the resolved, those that would come out otherwise if they were resolved again.
+	unsteady map[string]*unsteadyUse // guarded by mu
 }
 
 type layered struct {
@@ -86,7 +89,7 @@ func (s *Scope) With(layer Layer, vs *Values) *Scope {
 	layers = append(layers, s.layers[:at]...)
 	layers = append(layers, layered{layer, vs})
 	layers = append(layers, s.layers[at:]...)
-	return &Scope{world: s.world, layers: layers, watch: s.watch}
+	return &Scope{world: s.world, layers: layers, watch: s.watch, steady: s.steady}
 }
 
 // watch is a variable that somebody wants to know the use of.
@@ -98,7 +101,7 @@ type watch struct {
 // Watch gives a scope that sets seen when the variable is used in it, or in those made of it: by its name, or
 // maybe through .hostvars or hostvar.
 func (s *Scope) Watch(name string, seen *atomic.Bool) *Scope {
-	return &Scope{world: s.world, layers: s.layers, watch: &watch{name, seen}}
+	return &Scope{world: s.world, layers: s.layers, watch: &watch{name, seen}, steady: s.steady}
 }
 
 // uses tells the watch of a variable that is looked up.
@@ -133,6 +136,12 @@ func (b *Stack) Clone() Stack {
 
 // Scope gives the scope as it stands; what is pushed later does not reach it. w may be nil, as for NewScope.
 func (b *Stack) Scope(w World) *Scope { return &Scope{world: w, layers: slices.Clone(b.layers)} }
+
+// Steady gives the same scope for what must come out the same each time: using a function that gives something
+// else at each call (now, uuidv4, …) is an error in it, also in the variables that are used.
+func (s *Scope) Steady() *Scope {
+	return &Scope{world: s.world, layers: s.layers, watch: s.watch, steady: true}
+}
 
 // Lookup resolves a variable. False: no layer defines it.
 func (s *Scope) Lookup(name string) (Data, bool, error) {
@@ -215,12 +224,16 @@ type trail struct {
 	// variables was used. A foreign scope outlives the task, other hosts' variables and files change: so
 	// what is both is not remembered.
 	foreign, volatile bool
+	// evaluation is shared by all trails of one.
+	evaluation *evaluation
 }
 
 func (t *trail) next(s *Scope, name string) *trail {
 	n := &trail{scope: s, name: name, before: t, depth: 1}
 	if t != nil {
-		n.depth, n.foreign = t.depth+1, t.foreign
+		n.depth, n.foreign, n.evaluation = t.depth+1, t.foreign, t.evaluation
+	} else {
+		n.evaluation = &evaluation{steady: s != nil && s.steady}
 	}
 	return n
 }
@@ -255,11 +268,14 @@ func (s *Scope) lookup(name string, t *trail) (any, bool, error) {
 	}
 	s.mu.Lock()
 	known, ok := s.resolved[name]
+	unsteady := s.unsteady[name]
 	s.mu.Unlock()
 	if ok {
-		return known, true, nil
+		return known, true, t.waver(unsteady)
 	}
 	next := t.next(s, name)
+	before := next.evaluation.unsteady
+	next.evaluation.unsteady = nil
 	if err := next.cycle(v); err != nil {
 		return nil, true, err
 	}
@@ -267,15 +283,41 @@ func (s *Scope) lookup(name string, t *trail) (any, bool, error) {
 	if err != nil {
 		return nil, true, through(err, name)
 	}
+	unsteady = next.evaluation.unsteady
+	next.evaluation.unsteady = before
+	if err := t.waver(unsteady); err != nil {
+		return nil, true, err
+	}
 	if !next.foreign || !next.volatile {
-		s.remember(name, got)
+		s.remember(name, got, unsteady)
 	}
 	return got, true, nil
 }
 
-func (s *Scope) remember(name string, v any) {
+// waver notes that what is being evaluated would come out otherwise the next time. Where that must not be, it is
+// an error.
+func (t *trail) waver(by *unsteadyUse) error {
+	if t == nil || by == nil {
+		return nil
+	}
+	if t.evaluation.steady {
+		return by.fail()
+	}
+	if t.evaluation.unsteady == nil {
+		t.evaluation.unsteady = by
+	}
+	return nil
+}
+
+func (s *Scope) remember(name string, v any, unsteady *unsteadyUse) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if unsteady != nil {
+		if s.unsteady == nil {
+			s.unsteady = map[string]*unsteadyUse{}
+		}
+		s.unsteady[name] = unsteady
+	}
 	if s.resolved == nil {
 		s.resolved = map[string]any{}
 	}

@@ -2,6 +2,7 @@ package vars
 
 import (
 	"os"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 
@@ -213,6 +214,8 @@ type walker struct {
 	src   string
 	i     int
 	quote byte // '"', '\'' or 0
+	// rest is what is still to be matched of an escape that stands for several bytes.
+	rest string
 }
 
 // open passes over a quote or a block header.
@@ -244,16 +247,36 @@ func (w *walker) skipSpace() {
 
 // match passes over one byte of the value.
 func (w *walker) match(b byte) bool {
-	if w.i >= len(w.src) {
-		return false
-	}
-	c := w.src[w.i]
-	if w.quote != 0 && w.i+1 < len(w.src) && (w.quote == '"' && c == '\\' || w.quote == '\'' && c == '\'') {
+	if w.rest == "" {
+		if w.i >= len(w.src) {
+			return false
+		}
+		w.rest = w.src[w.i : w.i+1]
+		switch more := w.i+1 < len(w.src); {
+		case more && w.quote == '"' && w.rest == `\`:
+			w.rest, w.i = unescaped(w.src, w.i+1)
+		case more && w.quote == '\'' && w.rest == `'`:
+			w.i++
+		}
 		w.i++
-		c = w.src[w.i]
 	}
-	w.i++
+	c := w.rest[0]
+	w.rest = w.rest[1:]
 	return c == b
+}
+
+// unescaped is what an escape of YAML stands for, and its last byte; i is the byte behind the backslash.
+func unescaped(src string, i int) (text string, last int) {
+	digits := map[byte]int{'x': 2, 'u': 4, 'U': 8}[src[i]]
+	if digits > 0 && i+digits < len(src) {
+		if r, err := strconv.ParseUint(src[i+1:i+1+digits], 16, 32); err == nil {
+			return string(rune(r)), i + digits
+		}
+	}
+	if named, ok := map[byte]string{'0': "\x00", 'a': "\a", 'b': "\b", 'e': "\x1b", 'f': "\f", 'v': "\v", 'N': "\u0085", '_': "\u00a0", 'L': "\u2028", 'P': "\u2029"}[src[i]]; ok {
+		return named, i
+	}
+	return src[i : i+1], i
 }
 
 func isSpace(b byte) bool { return b == ' ' || b == '\t' || b == '\n' || b == '\r' }

@@ -41,25 +41,27 @@ func (s printStatement) run(f *frame) error {
 		return err
 	}
 	if text, ok := v.(string); ok {
-		f.out = append(f.out, text...)
-		return f.bounded(s.off)
+		return f.print(text, s.off)
 	}
 	if v, err = f.known(v, s.off); err != nil {
+		return err
+	}
+	if err := f.bounded(v, s.off); err != nil {
 		return err
 	}
 	if hasUnknown(v) {
 		return f.partly(s.off)
 	}
-	f.out = append(f.out, textOf(v)...)
-	return f.bounded(s.off)
+	return f.print(textOf(v), s.off)
 }
 
-// bounded keeps a loop that prints without end from filling the memory.
-func (f *frame) bounded(off int) error {
-	if len(f.out) > maxOutput {
-		return f.fail(off, nil, "", fmt.Sprintf("the text grows beyond %d MiB", maxOutput>>20))
+// print adds to the output. It keeps a loop that prints without end from filling the memory.
+func (f *frame) print(text string, off int) error {
+	if len(f.out)+len(text) > maxOutput {
+		return f.fail(off, errTooMuch, "", fmt.Sprintf("the text grows beyond %d MiB", maxOutput>>20))
 	}
-	return nil
+	f.out = append(f.out, text...)
+	return f.spend(len(text)/bytesPerWork, off)
 }
 
 // quietStatement is {{ $x := value }}.
@@ -176,6 +178,9 @@ func (s rangeStatement) eachKey(f *frame, v any) (n int, err error) {
 }
 
 func (s rangeStatement) once(f *frame, key, value any) error {
+	if err := f.spend(iterationWork, s.off); err != nil {
+		return err
+	}
 	if s.key >= 0 {
 		f.slots[s.key] = key
 	}
@@ -200,6 +205,9 @@ type templateStatement struct {
 func (s templateStatement) run(f *frame) error {
 	if f.depth >= maxDepth {
 		return f.fail(s.off, nil, "", fmt.Sprintf("template %q calls itself more than %d times", s.name, maxDepth))
+	}
+	if err := f.spend(callWork, s.off); err != nil {
+		return err
 	}
 	inner := *f
 	inner.depth++

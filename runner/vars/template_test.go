@@ -140,7 +140,7 @@ func TestSyntaxProblems(t *testing.T) {
 		{"{{ .a }}\n{{ .b == 1 }}", `t.tmpl:2:4: unexpected "=" in operand in "{{ .b == 1 }}" (write {{ eq .b 1 }})`},
 		{"{{ name }}", `t.tmpl:1:4: no function is called "name" (write {{ .name }})`},
 		{"{{ foo | defalt 1 }}", `t.tmpl:1:10: no function is called "defalt" (a variable is written .defalt; the nearest function is default)`},
-		{"{{ now }}", `t.tmpl:1:4: no function is called "now" (a template must render the same each time: register the value once and use that)`},
+		{"{{ encryptAES }}", `t.tmpl:1:4: no function is called "encryptAES" (encrypt values with pegbook vault encrypt-string)`},
 		{`{{ env "HOME" }}`, `t.tmpl:1:4: no function is called "env" (use lookup_env)`},
 		{"{{ .a .b }}", `t.tmpl:1:7: .a is no function and takes no argument (only a function takes arguments; use printf or join to put values together)`},
 		{"{{ .a | .b }}", `t.tmpl:1:4: .b is no function and takes no argument (only a function takes arguments; use printf or join to put values together)`},

@@ -151,7 +151,8 @@ func (t *Template) Sample(s *Scope) []error {
 }
 
 func (p *program) sample(s *Scope, v Value) (Data, []error) {
-	f := &frame{scope: s, prog: p, root: s, dot: s, probe: &probe{}}
+	f := newFrame(p, s, nil)
+	f.probe = &probe{}
 	if p.slots > 0 {
 		f.slots = make([]any, p.slots)
 	}
@@ -196,7 +197,7 @@ func (p *probe) note(err error) {
 
 // passes says whether a sample goes on behind an error.
 func (f *frame) passes(err error) bool {
-	if f.probe == nil || errors.Is(err, errBreak) || errors.Is(err, errContinue) {
+	if f.probe == nil || errors.Is(err, errTooMuch) || errors.Is(err, errBreak) || errors.Is(err, errContinue) {
 		return false
 	}
 	f.probe.note(err)
