@@ -28,9 +28,9 @@ type Module struct {
 	// Runs says that what Do does to the host is to run one command of the user's, with one Host.Run. Under
 	// async that command goes on by itself (see ErrStarted).
 	Runs bool
-	// Output is the fields that results have besides those of every result; nil when these are not known, or depend
-	// on the arguments.
-	Output []string
+	// Output is what results have besides what every result has; nil when that is not known, or depends on the
+	// arguments. See ShapeOf.
+	Output *Shape
 	// Facts is the names of facts that the module may find on a host; nil when these are not known.
 	Facts []string
 	// Reads says what the text of a file that an argument names uses, for the check before a run; nil where files

@@ -3,6 +3,8 @@ package runner
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -57,9 +59,6 @@ func (c *compiler) checkAsync(r *row) {
 
 // checkNotify looks for the handlers that are notified by a name without templates.
 func (c *compiler) checkNotify(r *row) {
-	if c.open {
-		return
-	}
 	for k := r.keys; k != nil; k = k.outer {
 		for _, v := range k.Notify {
 			d, ok := v.Static()
@@ -71,10 +70,54 @@ func (c *compiler) checkNotify(r *row) {
 				names = list
 			}
 			for _, name := range names {
-				if len(c.handlers.notified(name.Text())) == 0 {
-					c.problems.Add(v.Position(), diag.DidYouMean(name.Text(), c.handlers.names()), "no handler is called %q", name.Text())
-				}
+				c.notified(name.Text(), v.Position())
 			}
+		}
+	}
+}
+
+// notified looks for one handler. Where includes may bring others, only a name that is like a known one is told.
+func (c *compiler) notified(name string, at diag.Position) {
+	if c.play.notifies != nil {
+		c.play.notifies[name] = true
+	}
+	switch {
+	case len(c.handlers.notified(name)) > 0:
+	case !c.open:
+		c.problems.Add(at, diag.DidYouMean(name, c.handlers.names()), "no handler is called %q", name)
+	case diag.Nearest(name, c.handlers.names()) != "":
+		c.problems.Warn(at, diag.DidYouMean(name, c.handlers.names()), "no handler that is known before the run is called %q", name)
+	}
+}
+
+// checkHandlers warns of handlers that nothing notifies. A role's may be for tasks that this play leaves out: of
+// these only what looks misspelt is told.
+func (c *compiler) checkHandlers() {
+	notified := slices.Sorted(maps.Keys(c.play.notifies))
+	for _, h := range c.handlers {
+		names := slices.Clone(h.Listen)
+		if h.name != "" {
+			names = append(names, h.name)
+		}
+		if h.Role != nil {
+			names = append(names, h.Role.Name+" : "+h.name)
+		}
+		wanted := func(name string) bool { return c.play.notifies[name] }
+		some := slices.ContainsFunc(names, wanted)
+		for _, name := range append(slices.Clone(h.Listen), h.name) {
+			near := nearOne(name, notified)
+			if name == "" || wanted(name) || some && name == h.name || near == "" && (some || c.open || h.Role != nil || h.Name.Templated()) {
+				continue
+			}
+			at := h.At
+			if name == h.name {
+				at = h.Name.Position()
+			}
+			hint := ""
+			if near != "" {
+				hint = fmt.Sprintf("did you mean %q?", near)
+			}
+			c.problems.Warn(at, hint, "nothing notifies %q", name)
 		}
 	}
 }

@@ -75,6 +75,7 @@ type play struct {
 	handlers handlers
 	hosts    []*inventory.Host // as the inventory stands at the start
 	needs    []int             // plays of the playbook that come before
+	notifies map[string]bool   // names of handlers that are notified, while the plan is made
 	trace    []visit           // the rows in the order in which hosts come to them
 	later    []visit           // those of handlers
 	left     []leftOut
@@ -160,7 +161,7 @@ func (c *compiler) limit() {
 }
 
 func (c *compiler) compilePlay(p *playbook.Play) *play {
-	cp := &play{Play: p, keys: &keys{Keywords: &p.Keywords, play: true}, answers: c.plan.in.answersTo(p)}
+	cp := &play{Play: p, notifies: map[string]bool{}, keys: &keys{Keywords: &p.Keywords, play: true}, answers: c.plan.in.answersTo(p)}
 	c.play, c.open, c.left = cp, c.plan.in.Incomplete, nil
 	s := c.plan.playScope(p)
 	cp.name = displayName(p.Name, s)
@@ -192,6 +193,7 @@ func (c *compiler) compilePlay(p *playbook.Play) *play {
 		cp.rows = append(cp.rows, element{row: &row{kind: flushRow, task: &playbook.Task{Meta: "flush_handlers"}, frame: f, keys: cp.keys}})
 	}
 	cp.trace, c.trace = c.trace, nil
+	c.checkHandlers()
 	cp.left = c.left
 	return cp
 }

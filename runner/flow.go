@@ -38,13 +38,14 @@ func (c *compiler) note(v visit) { c.trace = append(c.trace, v) }
 // (see kind) go together, so that a thousand hosts cost what the few kinds of them do.
 type analysis struct {
 	*compiler
-	inv   *inventory.Inventory
-	kinds []*kind
-	of    map[string]*kind // by host name
-	all   *universe
-	later *vars.Values // what hosts may have when they join groups; nil when none can
-	facts *vars.Values // the names of facts that something uses; their values are unknown
-	magic *vars.Values
+	inv    *inventory.Inventory
+	kinds  []*kind
+	of     map[string]*kind // by host name
+	all    *universe
+	later  *vars.Values // what hosts may have when they join groups; nil when none can
+	failed *vars.Values // what rescues set
+	facts  *vars.Values // the names of facts that something uses; their values are unknown
+	magic  *vars.Values
 
 	play    *play
 	playing *vars.Values // its magic variables
@@ -63,7 +64,8 @@ type analysis struct {
 	magics   map[magicKey]*vars.Values
 	settings []keywordSetting
 	// dynamic: hosts and groups may join while the plays run.
-	dynamic bool
+	dynamic  bool
+	settable map[string]bool // variables that roles have defaults for
 	// handlers: what is gone through runs when it is notified, nobody knows when.
 	handlers bool
 }
@@ -102,7 +104,7 @@ func (c *compiler) checkFlow() {
 		a.later = unknowns(a.inv.FileNames())
 	}
 	a.magic = a.runMagic()
-	a.facts = a.all.factNames()
+	a.facts, a.failed = a.all.factNames(), failedTask()
 	a.divide()
 	for _, b := range c.plan.playbooks {
 		for _, p := range b.plays {

@@ -87,7 +87,7 @@ func (a *analysis) define(r *row, k *kind, does truth) {
 	case taskRow:
 	}
 	if name := r.task.Register; name != "" {
-		k.state.Define(flow.Definition{Name: name, At: r.task.At, Value: vars.Literal(outcome(r, does != yes)),
+		k.state.Define(flow.Definition{Name: name, At: r.task.At, Value: vars.Literal(outcome(r)),
 			Skipped: does != yes, Why: "its when may be false", Conditions: conditions})
 	}
 	a.defineFacts(r, k, does, conditions)
@@ -275,20 +275,54 @@ func (a *analysis) guard(r *row, does truth) {
 	}
 }
 
-// outcome is what is known of a task's result before it is done.
-func outcome(r *row, maySkip bool) vars.Data {
-	if r.module == nil || len(r.module.Output) == 0 || !r.task.Loop.IsZero() || maySkip {
+// outcome is what is known of a task's result before it is done: which fields it may have.
+func outcome(r *row) vars.Data {
+	one := outcomeOfItem(r)
+	if r.task.Loop.IsZero() || one.Kind() != "mapping" {
+		return one
+	}
+	all := map[string]vars.Data{"results": vars.UnknownList(one)}
+	for _, name := range []string{"changed", "failed", "msg", "skip_reason", "skipped", "skipped_reason", "unreachable"} {
+		all[name] = vars.Unknown(nil)
+	}
+	return vars.Of(all)
+}
+
+// outcomeOfItem is what is known of the result of one item, or of a task without a loop.
+func outcomeOfItem(r *row) vars.Data {
+	if r.module == nil || r.module.Output == nil || !r.task.Async.IsZero() {
 		return vars.Unknown(nil)
 	}
 	fields := map[string]vars.Data{}
-	for _, name := range append([]string{"changed", "failed", "skipped", "skip_reason", "unreachable", "msg", "attempts", "diff",
-		"failed_when_result", "stdout", "stderr", "rc"}, r.module.Output...) {
+	for name, inner := range r.module.Output.Fields {
+		fields[name] = shaped(inner)
+	}
+	for _, name := range []string{"attempts", "changed", "diff", "failed", "failed_when_result", "msg", "rc", "skip_reason", "skipped",
+		"stderr", "stderr_lines", "stdout", "stdout_lines", "unreachable"} {
 		fields[name] = vars.Unknown(nil)
 	}
-	for _, name := range []string{"stdout", "stderr"} {
-		fields[name+"_lines"] = vars.Unknown(nil)
+	if !r.task.Loop.IsZero() {
+		lc := r.task.LoopControl
+		for _, name := range []string{firstOf(lc.Var, "item"), firstOf(lc.Index, "ansible_index_var"), "ansible_index_var", "ansible_loop_var", "ansible_loop"} {
+			fields[name] = vars.Unknown(nil)
+		}
 	}
 	return vars.Of(fields)
+}
+
+// shaped is data of a shape, with everything in it unknown.
+func shaped(s *modules.Shape) vars.Data {
+	switch {
+	case s == nil:
+		return vars.Unknown(nil)
+	case s.Fields != nil:
+		fields := map[string]vars.Data{}
+		for name, inner := range s.Fields {
+			fields[name] = shaped(inner)
+		}
+		return vars.Of(fields)
+	}
+	return vars.UnknownList(shaped(s.Elem))
 }
 
 // bring goes through what an include brings whose name is known only for each kind of hosts, or may be any of some files.

@@ -113,7 +113,7 @@ func (l *look) underSame(d *flow.Definition) bool {
 
 // fact looks at a use of a fact: one that is like a known one and is none is misspelt.
 func (l *look) fact(u vars.Use, optional bool) {
-	if l.all.facts == nil || optional || l.all.facts[u.Path[0]] {
+	if l.all.facts == nil || l.all.facts[u.Path[0]] || optional && l.all.often(u.Path[0]) {
 		return
 	}
 	near := nearOne(u.Path[0], slices.Collect(maps.Keys(l.all.facts)))
@@ -131,7 +131,7 @@ func (l *look) fact(u vars.Use, optional bool) {
 func (l *look) absent(u vars.Use, through []string, optional, loose bool) {
 	name := u.Path[0]
 	if optional {
-		if !l.all.has(name) && u.Optional {
+		if u.Optional && !l.all.defines(name) {
 			l.misspelt(u)
 		}
 		return
@@ -168,8 +168,8 @@ func (l *look) emptyLoop() bool {
 // misspelt warns of a variable that may be undefined, is nowhere defined, and is but a letter away from one
 // that is.
 func (l *look) misspelt(u vars.Use) {
-	near := nearOne(u.Path[0], l.all.names())
-	if near == "" || l.all.optional[u.Path[0]] > 1 {
+	near := nearOne(u.Path[0], slices.Concat(l.all.names(), slices.Collect(maps.Keys(l.all.facts))))
+	if near == "" || l.all.often(u.Path[0]) {
 		return
 	}
 	at := u.At()
@@ -279,12 +279,15 @@ func (a *analysis) holders(name string) string {
 
 // nearOne gives the candidate that one slip makes of a name: a letter changed, dropped, doubled, or swapped
 // with its neighbour. Digits are no slips: replica1 is not meant to be replica2.
-func nearOne(name string, candidates []string) string {
-	if len(name) < 4 {
+func nearOne(name string, candidates []string) string { return nearName(name, candidates, 4) }
+
+// nearName is nearOne for names of at least so many letters.
+func nearName(name string, candidates []string, least int) string {
+	if len(name) < least {
 		return ""
 	}
 	for _, c := range candidates {
-		if len(c) >= 4 && c != name && diag.Slip(name, c) {
+		if len(c) >= least && c != name && diag.Slip(name, c) {
 			return c
 		}
 	}

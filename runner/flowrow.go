@@ -168,6 +168,9 @@ func (l *look) work() {
 	}
 	items, filled := l.loopItems(l.s)
 	l.loopKeyword()
+	if name := l.r.task.Register; name != "" && l.k.state.Get(name) != nil {
+		l.s = l.s.With(vars.SetFact, unknowns([]string{name})) // the result of the item before
+	}
 	if filled == no {
 		l.sure = false
 	}
@@ -217,6 +220,10 @@ func (l *look) loopScope(items []vars.Data) *vars.Values {
 	item := vars.Unknown(nil)
 	if len(items) > 0 {
 		item = common(items)
+	} else if d, errs := l.r.task.Loop.Sample(l.s); len(errs) == 0 {
+		if elem, ok := d.Elem(); ok {
+			item = elem
+		}
 	}
 	return itemValues(l.r, []vars.Data{item}, 0)
 }
@@ -280,7 +287,7 @@ func (l *look) verdicts() {
 	defer func() { l.s, l.own = before, "" }()
 	if t.Register != "" {
 		l.own = t.Register
-		l.s = l.s.With(vars.SetFact, vars.ValuesOf(map[string]vars.Data{t.Register: outcome(l.r, false)}))
+		l.s = l.s.With(vars.SetFact, vars.ValuesOf(map[string]vars.Data{t.Register: outcomeOfItem(l.r)}))
 	}
 	for _, list := range [][]vars.Expr{t.Until, t.ChangedWhen, t.FailedWhen} {
 		for _, e := range list {

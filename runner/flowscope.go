@@ -102,7 +102,7 @@ func (a *analysis) runMagic() *vars.Values {
 		magic = magic.With(name, unknown)
 	}
 	if a.dynamic {
-		magic = magic.With("groups", unknown).With("hostvars", unknown)
+		magic = magic.With("groups", vars.Literal(a.all.groups(a.inv))).With("hostvars", unknown)
 	}
 	return magic
 }
@@ -139,9 +139,6 @@ func (a *analysis) scopeFor(k *kind, r *row, h *inventory.Host) *vars.Scope {
 	if r != nil {
 		push(&b, r.layers...)
 	}
-	if a.inRescue() || a.handlers {
-		b.Push(vars.SetFact, failedTask())
-	}
 	if r != nil {
 		b.Push(vars.Magic, a.rowMagic(r))
 	}
@@ -160,6 +157,7 @@ func (a *analysis) base(k *kind, h *inventory.Host) vars.Stack {
 		in, magic = h.Vars, hostMagic(h, a.inv, vars.Unknown(nil))
 	}
 	b.Push(vars.HostInventory, a.later)
+	b.Push(vars.HostInventory, a.failed)
 	b.Push(vars.HostInventory, in)
 	if k.facts != no {
 		b.Push(vars.Facts, a.facts)
@@ -206,9 +204,13 @@ func unknowns(names []string) *vars.Values {
 	return vars.ValuesOf(all)
 }
 
-// failedTask are the variables of a rescue.
+// failedTask are the variables of a rescue, which stay behind it.
 func failedTask() *vars.Values {
-	return unknowns([]string{"ansible_failed_task", "ansible_failed_result"})
+	task := map[string]vars.Data{}
+	for _, name := range []string{"name", "action"} {
+		task[name] = vars.Unknown(nil)
+	}
+	return vars.ValuesOf(map[string]vars.Data{"ansible_failed_task": vars.Of(task), "ansible_failed_result": vars.Unknown(nil)})
 }
 
 // playMagic are the magic variables of the play. Which hosts will still be there is not known.

@@ -7,6 +7,7 @@ import (
 
 	"github.com/pegbook/pegbook/modules"
 	"github.com/pegbook/pegbook/runner/diag"
+	"github.com/pegbook/pegbook/runner/inventory"
 	"github.com/pegbook/pegbook/runner/playbook"
 	"github.com/pegbook/pegbook/runner/vars"
 )
@@ -14,10 +15,12 @@ import (
 // universe is every variable that something can define, for some host at some moment of the run, and what is used.
 type universe struct {
 	known map[string]origin
-	// used are names that something uses; optional counts those uses that may be undefined.
+	// used are names that something uses; optional are those uses that may be undefined.
 	used     map[string]bool
-	optional map[string]int
+	optional map[string][]vars.Use
 	looked   map[vars.Value]bool
+	counted  map[vars.Value]bool
+	exprs    map[vars.Expr]bool
 	// facts are the names of facts that are known; nil when they are not. factual are the used names that only
 	// facts can be.
 	facts, factual map[string]bool
@@ -26,6 +29,9 @@ type universe struct {
 	settings       []keywordSetting
 	// open: variables may come from where nothing can be known before the run; joins: so may hosts and groups.
 	open, joins bool
+	// joined are groups that tasks make; anyGroup: others may come to be.
+	joined   []string
+	anyGroup bool
 }
 
 // origin is how a variable comes to be; of several, the first found.
@@ -49,8 +55,25 @@ func (u *universe) values(vs *vars.Values, how string) {
 	for _, name := range vs.Names() {
 		v, _ := vs.Get(name)
 		u.add(name, v.Position(), how)
-		u.uses(v.Uses())
+		u.value(v)
 	}
+}
+
+// defines says whether something defines a variable by its name.
+func (u *universe) defines(name string) bool {
+	_, ok := u.known[name]
+	return ok || u.facts[name] || slices.Contains(connectionNames(), name)
+}
+
+// often says whether a variable that may be undefined is used at more than one place: then it is meant.
+func (u *universe) often(name string) bool {
+	uses := u.optional[name]
+	for _, other := range uses {
+		if other.At() != uses[0].At() {
+			return true
+		}
+	}
+	return false
 }
 
 // has says whether a variable may be defined. Facts are not known before the run.
@@ -66,12 +89,28 @@ func (u *universe) names() []string {
 	return u.sorted
 }
 
+// value collects what a value uses, once.
+func (u *universe) value(v vars.Value) {
+	if v.Templated() && !u.counted[v] {
+		u.counted[v] = true
+		u.uses(v.Uses())
+	}
+}
+
+// expr collects what a condition uses, once.
+func (u *universe) expr(e vars.Expr) {
+	if !u.exprs[e] {
+		u.exprs[e] = true
+		u.uses(e.Uses())
+	}
+}
+
 func (u *universe) uses(uses []vars.Use) {
 	for _, x := range uses {
 		name := x.Path[0]
 		u.used[name] = true
 		if x.Optional {
-			u.optional[name]++
+			u.optional[name] = append(u.optional[name], x)
 		}
 		if name == "hostvars" && len(x.Path) > 2 {
 			u.used[x.Path[2]] = true
@@ -87,8 +126,8 @@ func magicNames() []string {
 
 // everything collects what there is.
 func (a *analysis) everything() *universe {
-	u := &universe{known: map[string]origin{}, used: map[string]bool{}, optional: map[string]int{}, factual: map[string]bool{}, looked: map[vars.Value]bool{},
-		keywords: map[*playbook.Keywords]bool{}, settings: a.settings}
+	u := &universe{known: map[string]origin{}, used: map[string]bool{}, optional: map[string][]vars.Use{}, factual: map[string]bool{}, looked: map[vars.Value]bool{},
+		counted: map[vars.Value]bool{}, exprs: map[vars.Expr]bool{}, keywords: map[*playbook.Keywords]bool{}, settings: a.settings}
 	for _, name := range magicNames() {
 		u.add(name, diag.Position{}, "a magic variable")
 	}
@@ -131,7 +170,7 @@ func (u *universe) host(name string, vs *vars.Values) {
 			continue
 		}
 		u.looked[v] = true
-		u.uses(v.Uses())
+		u.value(v)
 		if _, ok := u.known[n]; !ok {
 			u.known[n] = origin{at: v.Position(), how: "a variable of the inventory", host: name}
 		}
@@ -148,15 +187,15 @@ func (u *universe) play(p *play) {
 		u.values(f.Values, "a variable of another play's vars_files")
 		u.open = u.open || f.Values == nil
 		for _, n := range f.Names {
-			u.uses(n.Uses())
+			u.value(n)
 		}
 	}
 	for _, v := range []vars.Value{p.Serial, p.Play.Hosts, p.MaxFailPercentage} {
-		u.uses(v.Uses())
+		u.value(v)
 	}
 	if p.Confirm != nil {
-		u.uses(p.Confirm.Message.Uses())
-		u.uses(p.Confirm.Value.Uses())
+		u.value(p.Confirm.Message)
+		u.value(p.Confirm.Value)
 	}
 }
 
@@ -180,6 +219,9 @@ func (u *universe) row(r *row, parse func(vars.Value) []vars.Expr) {
 			u.used[o.Name] = true
 		}
 	}
+	if t.Meta == "refresh_inventory" {
+		u.joins, u.anyGroup = true, true
+	}
 	if r.module == nil {
 		return
 	}
@@ -188,9 +230,7 @@ func (u *universe) row(r *row, parse func(vars.Value) []vars.Expr) {
 		u.open = u.open || r.task.Args.Templated()
 	case "add_host", "group_by":
 		u.joins = true
-	}
-	if t.Meta == "refresh_inventory" {
-		u.joins = true
+		u.join(r)
 	}
 	for _, a := range r.module.Args {
 		if !a.Rest {
@@ -203,31 +243,65 @@ func (u *universe) row(r *row, parse func(vars.Value) []vars.Expr) {
 	}
 }
 
+// join notes the groups that a task makes.
+func (u *universe) join(r *row) {
+	args, err := r.arguments()
+	if err != nil {
+		return
+	}
+	for _, a := range args {
+		if !a.known || a.arg.Rest {
+			continue
+		}
+		d, static := a.value.Static()
+		u.anyGroup = u.anyGroup || !static
+		list, isList := d.List()
+		if !isList {
+			list = []vars.Data{d}
+		}
+		for _, item := range list {
+			u.joined = append(u.joined, splitTags([]string{item.Text()})...)
+		}
+	}
+}
+
+// groups are the groups that there are or may come to be; which hosts are in them is not known.
+func (u *universe) groups(inv *inventory.Inventory) vars.Data {
+	if u.anyGroup {
+		return vars.Unknown(nil)
+	}
+	all := map[string]vars.Data{}
+	for _, name := range append(u.joined, inv.Groups()...) {
+		all[name] = vars.UnknownList(vars.Unknown(nil))
+	}
+	return vars.Of(all)
+}
+
 // rowUses collects what a row uses.
 func (u *universe) rowUses(r *row) {
 	t := r.task
 	for _, list := range [][]vars.Expr{r.when, t.Until, t.ChangedWhen, t.FailedWhen} {
 		for _, e := range list {
-			u.uses(e.Uses())
+			u.expr(e)
 		}
 	}
 	for _, v := range []vars.Value{t.Args, t.Loop, t.Retries, t.Delay, t.Name, t.LoopControl.Label} {
-		u.uses(v.Uses())
+		u.value(v)
 	}
 	if t.Include != nil {
-		u.uses(t.Include.File.Uses())
-		u.uses(t.Include.RoleName.Uses())
+		u.value(t.Include.File)
+		u.value(t.Include.RoleName)
 	}
 	for _, f := range r.defaults {
-		u.uses(f.value.Uses())
+		u.value(f.value)
 	}
 	for k := r.keys; k != nil && !u.keywords[k.Keywords]; k = k.outer {
 		u.keywords[k.Keywords] = true
 		for _, v := range slices.Concat(k.Environment, k.Notify, k.Tags) {
-			u.uses(v.Uses())
+			u.value(v)
 		}
 		for _, s := range u.settings {
-			u.uses(s.get(k.Keywords).Uses())
+			u.value(s.get(k.Keywords))
 		}
 	}
 }
@@ -244,7 +318,7 @@ func (u *universe) bareUses(r *row, parse func(vars.Value) []vars.Expr) {
 	for _, a := range args {
 		if a.known && (a.arg.Type == modules.TypeExpr || a.arg.Elem == modules.TypeExpr) {
 			for _, e := range parse(a.value) {
-				u.uses(e.Uses())
+				u.expr(e)
 			}
 		}
 	}

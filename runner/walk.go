@@ -310,7 +310,7 @@ func hint(text string) string {
 
 // remember sets what a rescue section can ask about the failure.
 func (st *step) remember() {
-	task := map[string]vars.Data{
+	task := map[string]vars.Data{ // failedTask names the fields, too
 		"name":   vars.Of(displayName(st.row.task.Name, st.scope(st.p.host))),
 		"action": vars.Of(firstOf(st.row.task.Module, st.row.task.Meta, "include_tasks")),
 	}

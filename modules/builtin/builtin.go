@@ -31,6 +31,7 @@ func All() []*modules.Module {
 		WaitFor(),
 	}
 	for _, m := range all {
+		m.Output = outputs()[m.Name]
 		m.Gathers = slices.Contains(gathering(), m.Name)
 	}
 	return all

@@ -21,8 +21,12 @@ import (
 
 // All lists the modules of this package.
 func All() []*modules.Module {
-	return []*modules.Module{shellModule(), settingsModule(), migrateModule(), downgradeModule(), closeModule(),
+	all := []*modules.Module{shellModule(), settingsModule(), migrateModule(), downgradeModule(), closeModule(),
 		serverModule(), statusModule(), preflightModule(), balanceModule(), copyRateModule(), backupModule(), backupPolicyModule(), restoreModule(), recoverModule(), waitHealthyModule()}
+	for _, m := range all {
+		m.Output = outputs()[m.Name]
+	}
+	return all
 }
 
 // clusterArgs are the arguments that name a cluster.

@@ -18,7 +18,11 @@ import "github.com/pegbook/pegbook/modules"
 
 // All lists the modules, by name.
 func All() []*modules.Module {
-	return []*modules.Module{
+	all := []*modules.Module{
 		Apt(), AuthorizedKey(), Cron(), Dnf(), Group(), Hostname(), Mount(), Package(), PamLimits(), Sysctl(), User(), Yum(),
 	}
+	for _, m := range all {
+		m.Output = outputs()[m.Name]
+	}
+	return all
 }

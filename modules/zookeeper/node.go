@@ -16,7 +16,11 @@ import (
 )
 
 // All lists the modules of this package.
-func All() []*modules.Module { return []*modules.Module{nodeModule()} }
+func All() []*modules.Module {
+	node := nodeModule()
+	node.Output = modules.ShapeOf[nodeOutput]()
+	return []*modules.Module{node}
+}
 
 func nodeModule() *modules.Module {
 	return modules.Define("zookeeper_node", `Make or remove a ZooKeeper node

@@ -124,6 +124,15 @@ func (s *sources) beside(o Options) {
 	}
 }
 
+// Orphan is a file or folder of variables in group_vars or host_vars for a group or host that the inventory lacks.
+type Orphan struct {
+	Path, Name string
+	Group      bool
+}
+
+// Orphans are the files of variables that nobody has, or not yet.
+func (inv *Inventory) Orphans() []Orphan { return inv.sources.orphans }
+
 // FileNames are the names of the variables in all files of group_vars and host_vars, also those for hosts and
 // groups that the inventory has not, or not yet.
 func (inv *Inventory) FileNames() []string {
@@ -218,6 +227,9 @@ func (s *sources) readAll(f *varFolder, keys *vault.Keyring, known func(name str
 		if first, _ := f.first(name); first != file {
 			s.problems.Warn(diag.Position{File: path}, "put both into one folder "+name+"/", "the file is not read: %s comes first", first)
 			continue
+		}
+		if !known(name) && (name != file || f.names[file]) {
+			s.orphans = append(s.orphans, Orphan{Path: path, Name: name, Group: filepath.Base(f.path) == "group_vars"})
 		}
 		var values []*vars.Values
 		if name != file || f.names[file] || known(name) {

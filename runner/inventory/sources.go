@@ -30,6 +30,7 @@ type sources struct {
 	// file and dir are those of the source being read; dirs are the folders of all sources, in order.
 	file, dir             string
 	dirs                  []string
+	orphans               []Orphan // files that are nobody's
 	groupFiles, hostFiles besides
 	fileNames             map[string]bool // of the variables in these files
 	limit                 time.Duration   // of a script

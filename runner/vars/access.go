@@ -218,6 +218,9 @@ func (e indexExpression) element(f *frame, v, key any, off int) (any, error) {
 	case string, bool, int64, float64:
 		return nil, f.fail(off, nil, "", "index takes a list or a mapping, not "+describe(v))
 	}
+	if u, ok := v.(*unknown); ok && u.elem != nil {
+		return u.elem, nil
+	}
 	name := textOf(key)
 	next, ok, err := f.get(v, name)
 	if err == nil && ok {

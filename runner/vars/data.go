@@ -22,7 +22,10 @@ type Data struct{ v any }
 // *unknown, or omitted. While a template is evaluated it may also be lazy (see access.go).
 
 // unknown is a value that check mode cannot predict; with fields, a mapping of which only those are known.
-type unknown struct{ fields map[string]any }
+type unknown struct {
+	fields map[string]any
+	elem   any // what each element of a list is that is not known; nil where it may be no list
+}
 
 // omitted removes the argument that has it.
 type omitted struct{}
@@ -45,6 +48,18 @@ func Omit() Data { return Data{omitted{}} }
 
 // IsOmit says whether the value is Omit.
 func (d Data) IsOmit() bool { return d.v == any(omitted{}) }
+
+// UnknownList is a list of which only the shape of its elements is known.
+func UnknownList(elem Data) Data { return Data{&unknown{elem: elem.v}} }
+
+// Elem is what each element is of an UnknownList; false for anything else.
+func (d Data) Elem() (Data, bool) {
+	u, ok := d.v.(*unknown)
+	if !ok || u.elem == nil {
+		return Data{}, false
+	}
+	return Data{u.elem}, true
+}
 
 // Unknown is a mapping in which the given fields are known and every other field is unknown: using one
 // in a template or expression is an error that is ErrUnknown.

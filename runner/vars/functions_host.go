@@ -183,6 +183,9 @@ func resultTest(test func(result) (bool, error)) *function {
 
 func (r result) is(field string) (bool, error) {
 	v, _, err := r.c.frame.get(r.v, field)
+	if _, blind := v.(*unknown); blind && err == nil {
+		err = ErrUnknown
+	}
 	return truth(v), err
 }
 
@@ -195,6 +198,9 @@ func (r result) either(a, b string) (bool, error) {
 
 func (r result) changed() (bool, error) {
 	v, ok, err := r.c.frame.get(r.v, "changed")
+	if _, blind := v.(*unknown); blind && err == nil {
+		err = ErrUnknown
+	}
 	if ok || err != nil {
 		return truth(v), err
 	}

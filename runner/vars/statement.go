@@ -160,6 +160,11 @@ func (s rangeStatement) eachKey(f *frame, v any) (n int, err error) {
 	case lazy:
 		keys = m.keys()
 	case *unknown:
+		if f.probe != nil && m.elem != nil {
+			if err := s.once(f, &unknown{}, m.elem); err != nil {
+				return 1, err
+			}
+		}
 		return 1, f.fail(s.off, ErrUnknown, "", "the value is "+unknownText)
 	default:
 		return 1, f.fail(s.off, nil, "range takes a list, a mapping or a whole number", "range cannot go over "+describe(v))

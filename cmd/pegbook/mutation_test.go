@@ -1,0 +1,324 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"io"
+	"maps"
+	"math/rand"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"gopkg.in/yaml.v3"
+)
+
+// TestValidateFindsSeededErrors makes one mistake at a time in the shipped playbooks and the conformance cases, and
+// asks validate. A mistake counts as found when validate says something at a place where it said nothing before. The
+// table says apart how many are errors; go test -args mutations=N misses makes more and lists those that are missed.
+func TestValidateFindsSeededErrors(t *testing.T) {
+	subjects := mutationSubjects(t)
+	random := rand.New(rand.NewSource(20261122))
+	sites := map[string][]mutation{}
+	for _, s := range subjects {
+		for _, m := range s.mutations(t, random) {
+			sites[m.kind] = append(sites[m.kind], m)
+		}
+	}
+	total, listMisses := mutationArgs()
+	tally := map[string]*mutationTally{}
+	kinds := slices.Sorted(maps.Keys(sites))
+	made := 0
+	for made < total {
+		before := made
+		for _, kind := range kinds {
+			if len(sites[kind]) == 0 || made == total {
+				continue
+			}
+			i := random.Intn(len(sites[kind]))
+			m := sites[kind][i]
+			sites[kind] = slices.Delete(sites[kind], i, i+1)
+			made++
+			if tally[kind] == nil {
+				tally[kind] = &mutationTally{}
+			}
+			outcome := m.judge(t)
+			tally[kind].add(outcome)
+			if outcome == missed && listMisses {
+				fmt.Printf("missed %-14s %s %s:%d %q → %q\n", kind, m.of.name, m.file, m.line, m.from, m.to)
+			}
+		}
+		require.NotEqual(t, before, made, "there are no more places for mistakes")
+	}
+	sum := mutationTally{}
+	fmt.Println("kind of mistake    made  error  warning  missed")
+	for _, kind := range kinds {
+		if y := tally[kind]; y != nil {
+			fmt.Printf("%-17s  %4d  %5d  %7d  %6d\n", kind, y.made(), y.errors, y.warnings, y.missed)
+			sum.errors, sum.warnings, sum.missed = sum.errors+y.errors, sum.warnings+y.warnings, sum.missed+y.missed
+		}
+	}
+	fmt.Printf("%-17s  %4d  %5d  %7d  %6d\n", "all", sum.made(), sum.errors, sum.warnings, sum.missed)
+	assert.GreaterOrEqual(t, float64(sum.errors+sum.warnings), 0.97*float64(sum.made()))
+}
+
+// TestValidateRaisesNoFalseAlarm holds validate against what is in good order: the shipped playbooks have neither
+// errors nor warnings, and what a real run starts has no errors.
+func TestValidateRaisesNoFalseAlarm(t *testing.T) {
+	for _, s := range mutationSubjects(t) {
+		found := s.validate(t, s.dir)
+		for _, d := range found {
+			assert.True(t, d.Severity == "warning" && !s.shipped, "%s: %s:%d: %s: %s", s.name, d.File, d.Line, d.Severity, d.Message)
+		}
+	}
+}
+
+// mutationArgs are how many mistakes to make and whether to list those that are missed.
+func mutationArgs() (total int, list bool) {
+	total = 300
+	for _, arg := range flag.Args() {
+		if n, ok := strings.CutPrefix(arg, "mutations="); ok {
+			total, _ = strconv.Atoi(n)
+		}
+		list = list || arg == "misses"
+	}
+	return total, list
+}
+
+type mutationTally struct{ errors, warnings, missed int }
+
+func (y *mutationTally) made() int { return y.errors + y.warnings + y.missed }
+
+type mutationOutcome int
+
+const (
+	missed mutationOutcome = iota
+	asWarning
+	asError
+)
+
+func (y *mutationTally) add(o mutationOutcome) {
+	switch o {
+	case asError:
+		y.errors++
+	case asWarning:
+		y.warnings++
+	case missed:
+		y.missed++
+	}
+}
+
+// mutationSubject is playbooks with all they need, and how they are validated.
+type mutationSubject struct {
+	name, dir string
+	args      []string
+	env       map[string]string
+	shipped   bool
+	before    []foundProblem // by validate, unmutated
+}
+
+// foundProblem is a problem as validate --json tells it.
+type foundProblem struct {
+	Event, File, Message, Severity string
+	Line                           int
+}
+
+// mutationSubjects are the shipped playbooks with both inventories, and every case that a run starts.
+func mutationSubjects(t *testing.T) []*mutationSubject {
+	t.Helper()
+	var all []*mutationSubject
+	shipped := t.TempDir()
+	for _, dir := range []string{"playbooks", "inventories"} {
+		require.NoError(t, os.CopyFS(filepath.Join(shipped, dir), os.DirFS(filepath.Join("..", "..", dir))))
+	}
+	books, err := filepath.Glob(filepath.Join(shipped, "playbooks", "*.yml"))
+	require.NoError(t, err)
+	for _, book := range books {
+		for _, inventory := range []string{"lab.yml", "prod.yml"} {
+			name := filepath.Base(book) + " " + inventory
+			all = append(all, &mutationSubject{name: name, dir: shipped, shipped: true,
+				args: []string{"-i", filepath.Join("inventories", inventory), filepath.Join("playbooks", filepath.Base(book))}})
+		}
+	}
+	dirs, err := filepath.Glob(filepath.Join("testdata", "conformance", "*", "*"))
+	require.NoError(t, err)
+	listed := differences(t)
+	for _, dir := range dirs {
+		if _, err := os.Stat(filepath.Join(dir, "case.json")); err != nil {
+			continue
+		}
+		number, _, _ := strings.Cut(filepath.Base(dir), "-")
+		if c := readCase(t, dir); c.want.ExitCode != 1 && listed[number] == "" {
+			all = append(all, caseSubject(t, c))
+		}
+	}
+	for _, s := range all {
+		s.before = s.validate(t, s.dir)
+	}
+	return all
+}
+
+// caseSubject is a conformance case with the arguments that validate has, too.
+func caseSubject(t *testing.T, c *conformanceCase) *mutationSubject {
+	t.Helper()
+	dir, err := filepath.Abs(c.dir)
+	require.NoError(t, err)
+	s := &mutationSubject{name: filepath.Base(dir), dir: dir, env: map[string]string{}}
+	sources := c.Inventory
+	if _, err := os.Stat(filepath.Join(dir, "inventory.yml")); sources == nil && err == nil {
+		sources = []string{"inventory.yml"}
+	}
+	for _, source := range sources {
+		s.args = append(s.args, "-i", source)
+	}
+	for _, arg := range c.Args {
+		switch text := scalarText(arg); text {
+		case "--check", "--diff", "-C", "-D", "-v", "-vv":
+		default:
+			s.args = append(s.args, text)
+		}
+	}
+	for name, value := range c.Env {
+		s.env[name] = scalarText(value)
+	}
+	if len(c.Playbooks) == 0 {
+		c.Playbooks = []string{"site.yml"}
+	}
+	s.args = append(s.args, c.Playbooks...)
+	return s
+}
+
+// validate runs validate --json in a copy of the subject and gives what it found.
+func (s *mutationSubject) validate(t *testing.T, dir string) []foundProblem {
+	t.Helper()
+	t.Chdir(dir)
+	for name, value := range s.env {
+		t.Setenv(name, value)
+	}
+	var out, errs bytes.Buffer
+	code := run(t.Context(), append([]string{"validate", "--json"}, s.args...), streams{in: strings.NewReader(""), out: &out, err: &errs}, nil)
+	var found []foundProblem
+	for dec := json.NewDecoder(&out); ; {
+		var p foundProblem
+		if err := dec.Decode(&p); err == io.EOF {
+			break
+		} else {
+			require.NoError(t, err)
+		}
+		if p.Event == "problem" {
+			found = append(found, p)
+		}
+	}
+	if code == 1 && !slices.ContainsFunc(found, func(p foundProblem) bool { return p.Severity == "error" }) {
+		found = append(found, foundProblem{Severity: "error", Message: errs.String()})
+	}
+	return found
+}
+
+// mutation is one mistake in one file.
+type mutation struct {
+	of       *mutationSubject
+	kind     string
+	file     string
+	offset   int
+	line     int
+	from, to string
+	rename   string // the new name of the file, where that is the mistake
+}
+
+// judge makes the mistake in a copy of the subject and says how validate takes it.
+func (m mutation) judge(t *testing.T) mutationOutcome {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "mutation")
+	require.NoError(t, err)
+	defer os.RemoveAll(dir) //nolint:errcheck // a folder below /tmp
+	require.NoError(t, os.CopyFS(dir, os.DirFS(m.of.dir)))
+	path := filepath.Join(dir, m.file)
+	if m.rename != "" {
+		require.NoError(t, os.Rename(path, filepath.Join(filepath.Dir(path), m.rename)))
+	} else {
+		text, err := os.ReadFile(path)
+		require.NoError(t, err)
+		changed := string(text[:m.offset]) + m.to + string(text[m.offset+len(m.from):])
+		require.NoError(t, os.WriteFile(path, []byte(changed), 0o600))
+	}
+	got := missed
+	for _, p := range m.of.validate(t, dir) {
+		if slices.ContainsFunc(m.of.before, func(b foundProblem) bool { return b.Message == p.Message && b.File == p.File }) {
+			continue
+		}
+		if p.Severity == "error" {
+			return asError
+		}
+		if p.Line > 0 || m.rename != "" || p.File != "" {
+			got = asWarning
+		}
+	}
+	return got
+}
+
+// mutations are the mistakes that can be made in the subject's files.
+func (s *mutationSubject) mutations(t *testing.T, random *rand.Rand) []mutation {
+	t.Helper()
+	var all []mutation
+	for _, file := range s.files(t) {
+		text, err := os.ReadFile(filepath.Join(s.dir, file))
+		require.NoError(t, err)
+		f := &mutationFile{s: s, name: file, text: string(text), random: random, names: s.names}
+		f.sites()
+		all = append(all, f.found...)
+	}
+	return all
+}
+
+// files are those that the subject reads.
+func (s *mutationSubject) files(t *testing.T) []string {
+	t.Helper()
+	var files []string
+	require.NoError(t, filepath.WalkDir(s.dir, func(path string, e os.DirEntry, err error) error {
+		if err != nil || e.IsDir() {
+			return err
+		}
+		name, err := filepath.Rel(s.dir, path)
+		if s.shipped && s.reads(name) || !s.shipped && filepath.Ext(name) == ".yml" && !strings.HasPrefix(filepath.Base(name), ".") {
+			files = append(files, name)
+		}
+		return err
+	}))
+	return files
+}
+
+// reads says whether a shipped playbook's run has to do with a file: what other playbooks use is no mistake here.
+func (s *mutationSubject) reads(name string) bool {
+	book := s.args[len(s.args)-1]
+	inventory := s.args[1]
+	tasks := map[string][]string{
+		"deploy.yml":         {"preflight", "settings", "install", "process", "tables"},
+		"rebuild.yml":        {"rebuild-checks", "preflight", "settings", "destroy"},
+		"rolling-update.yml": {"update-checks", "steady", "replica", "hook", "replace", "healthy", "stopped", "leader", "other", "restore"},
+	}
+	base := strings.TrimSuffix(filepath.Base(name), ".yml")
+	switch {
+	case name == book, name == inventory:
+		return true
+	case strings.Contains(name, "group_vars"):
+		return strings.HasSuffix(inventory, "prod.yml")
+	case strings.Contains(name, "tasks"):
+		return slices.Contains(tasks[filepath.Base(book)], base)
+	}
+	return strings.Contains(name, "templates") && filepath.Base(book) == "deploy.yml"
+}
+
+// sameYAML says whether two texts mean the same.
+func sameYAML(a, b string) bool {
+	var x, y any
+	return yaml.Unmarshal([]byte(a), &x) == nil && yaml.Unmarshal([]byte(b), &y) == nil && reflect.DeepEqual(x, y)
+}

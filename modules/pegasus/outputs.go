@@ -1,0 +1,20 @@
+package pegasus
+
+import "github.com/pegbook/pegbook/modules"
+
+// outputs is what the modules register, by name. One that is not listed registers what its arguments say.
+func outputs() map[string]*modules.Shape {
+	return map[string]*modules.Shape{
+		"close_replicas":        modules.ShapeOf[closeOutput](),
+		"downgrade_secondaries": modules.ShapeOf[drainOutput](),
+		"migrate_primaries":     modules.ShapeOf[drainOutput](),
+		"pegasus_balance":       modules.ShapeOf[balanceOutput](),
+		"pegasus_copy_rate":     modules.ShapeOf[copyRateOutput](),
+		"pegasus_preflight":     modules.ShapeOf[preflightOutput](),
+		"pegasus_server":        modules.ShapeOf[serverOutput](),
+		"pegasus_settings":      modules.ShapeOf[settingsOutput](),
+		"pegasus_shell":         modules.ShapeOf[shellOutput](),
+		"pegasus_status":        modules.ShapeOf[statusOutput](),
+		"wait_healthy":          modules.ShapeOf[healthyOutput](),
+	}
+}
