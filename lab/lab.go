@@ -35,6 +35,8 @@ type Options struct {
 	Scale float64
 	// PegasusServer is the program to make packages of; "" is the embedded one.
 	PegasusServer string
+	// Releases are the server packages that there are to be, such as 2.3.0; none means 2.4.0 and 2.5.0.
+	Releases []string
 	// Server is the command that runs Serve, to which the lab's folder is added as the last argument;
 	// none is this program with "lab serve".
 	Server []string

@@ -272,6 +272,10 @@ func TestPackages(t *testing.T) {
 	newer, err := pack(dir, server)
 	require.NoError(t, err)
 	require.NotEqual(t, list[0].SHA256, newer[0].SHA256, "another program, another package")
+	some, err := pack(dir, server, "2.0.0")
+	require.NoError(t, err)
+	require.Equal(t, "2.0.0", some[0].Version)
+	require.Equal(t, "Pegasus Server 2.0.0 (0000000) glibc2.36 release\n", untar(t, some[0].File)["pegasus-server-2.0.0-0000000-glibc2.36-release/VERSION"])
 }
 
 func untar(t *testing.T, file string) map[string]string {

@@ -36,8 +36,18 @@ type release string
 // commit stands in the packages' names and VERSION files where a real one has the commit it was built of.
 const commit = "0000000"
 
-// releases are two, so that there is something to update to. One program serves both.
-func releases() []release { return []release{"2.4.0", "2.5.0"} }
+// releases are two unless others are asked for, so that there is something to update to. One program
+// serves all: it behaves as the release that its package's VERSION names.
+func releases(some []string) []release {
+	if len(some) == 0 {
+		return []release{"2.4.0", "2.5.0"}
+	}
+	list := make([]release, 0, len(some))
+	for _, r := range some {
+		list = append(list, release(r))
+	}
+	return list
+}
 
 func (r release) name() string {
 	return "pegasus-server-" + string(r) + "-" + commit + "-glibc2.36-release"
@@ -70,11 +80,11 @@ func program(file string) ([]byte, error) {
 }
 
 // Packages makes the server packages that the lab deploys, in a folder: for hosts other than the lab's
-// own. What is there already is kept.
-func Packages(dir string) ([]Package, error) { return pack(dir, "") }
+// own. What is there already is kept. Without releases, such as 2.3.0, there are packages of two.
+func Packages(dir string, releases ...string) ([]Package, error) { return pack(dir, "", releases...) }
 
 // pack makes the packages that are not there yet, or are of another program.
-func pack(dir, file string) ([]Package, error) {
+func pack(dir, file string, some ...string) ([]Package, error) {
 	content, err := program(file)
 	if err != nil {
 		return nil, err
@@ -86,9 +96,9 @@ func pack(dir, file string) ([]Package, error) {
 	stamp := filepath.Join(dir, "made-of")
 	made, err := os.ReadFile(stamp)
 	fresh := err == nil && string(made) == hex.EncodeToString(sum[:])
-	list := make([]Package, len(releases()))
+	list := make([]Package, len(releases(some)))
 	var group errgroup.Group
-	for i, r := range releases() {
+	for i, r := range releases(some) {
 		group.Go(func() error {
 			path := filepath.Join(dir, r.name()+".tar.gz")
 			checksum, err := os.ReadFile(path + ".sha256")

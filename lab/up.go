@@ -91,7 +91,7 @@ func furnish(state *State, o Options) error {
 		return err
 	}
 	var err error
-	if state.Packages, err = pack(filepath.Join(state.Dir, "packages"), o.PegasusServer); err != nil {
+	if state.Packages, err = pack(filepath.Join(state.Dir, "packages"), o.PegasusServer, o.Releases...); err != nil {
 		return err
 	}
 	if _, err := sshhost.OpenKey(state.Key); err != nil {

@@ -64,6 +64,7 @@ Try next:
 	f.IntVar(&o.Replicas, "replicas", 0, "how many replica servers' hosts (default 5)")
 	f.IntVar(&o.Collectors, "collectors", 0, "how many collectors' hosts (default 1)")
 	f.StringVar(&o.Address, "address", "", "ZooKeeper's address; the hosts have the ones behind it (default 127.0.0.10)")
+	f.StringSliceVar(&o.Releases, "releases", nil, "releases that there are to be server packages of (default 2.4.0,2.5.0)")
 	f.Float64Var(&o.Scale, "scale", 0, "time the simulated servers take for 1 s of a real one's (default 0.1; 1 is production time)")
 	return cmd
 }

@@ -176,8 +176,9 @@ func (c *cluster) writeAllTheTime() func() (writes int, failures []string) {
 			}
 			n++
 			err := c.put(i%64, fmt.Sprint(i))
-			if err != nil {
-				err = c.put(i%64, fmt.Sprint(i)) // the primary may have moved in between
+			for tries := 0; err != nil && tries < 5; tries++ { // the primary may have moved in between
+				time.Sleep(20 * time.Millisecond)
+				err = c.put(i%64, fmt.Sprint(i))
 			}
 			if err != nil {
 				failed = append(failed, err.Error())

@@ -3,6 +3,7 @@ package pegasus_test
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -60,6 +61,7 @@ type cluster struct {
 	dir      string
 	template string
 	scale    string
+	version  string
 	zk       string
 	metas    []*server
 	replicas []*server
@@ -73,6 +75,7 @@ type shape struct {
 	metas, replicas int
 	scale           string
 	edit            func(config string) string
+	version         string // "" is 2.5.0
 }
 
 func boot(t *testing.T, s shape) *cluster {
@@ -81,7 +84,7 @@ func boot(t *testing.T, s shape) *cluster {
 	host := func(i int) string { return fmt.Sprintf("127.0.%d.%d", 40+s.net, 10*s.block+i) }
 	raw, err := os.ReadFile("package/config.ini")
 	require.NoError(t, err)
-	c := &cluster{t: t, dir: t.TempDir(), template: string(raw), scale: s.scale, all: map[string]*server{}}
+	c := &cluster{t: t, dir: t.TempDir(), template: string(raw), scale: s.scale, version: cmp.Or(s.version, "2.5.0"), all: map[string]*server{}}
 	if s.edit != nil {
 		c.template = s.edit(c.template)
 	}
@@ -138,7 +141,7 @@ func (s *server) start() {
 	go func() {
 		defer close(s.done)
 		s.code = pegasus.Run(ctx, pegasus.Options{Args: []string{path, "-app_list", s.role()}, Out: s.out, Err: s.out,
-			Env: func(k string) string { return env[k] }, Version: pegasus.Version{Number: "2.5.0", Commit: "abc"}, Signals: s.term})
+			Env: func(k string) string { return env[k] }, Version: pegasus.Version{Number: c.version, Commit: "abc"}, Signals: s.term})
 	}()
 }
 

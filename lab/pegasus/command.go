@@ -9,17 +9,19 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/pegbook/pegbook/lab/pegasus/internal/release"
 )
 
-// command answers a remote command in the words of release 2.5. Every answer
-// passes here, so that a later release's JSON can be put around it
-// (facts/pegasus.md §3.1).
+// command answers a remote command in the words of release 2.5; worded puts a
+// later release's JSON around it.
 func (p *process) command(name string, args []string) string {
+	if !p.release().Has(name) {
+		return fmt.Sprintf("unknown command '%s'", name)
+	}
 	switch name {
 	case "server-info":
 		return fmt.Sprintf("%s, Started at %s", p.Version, p.start.Format("2006-01-02 15:04:05"))
-	case "flush-log":
-		return "Flush done."
 	case "server-stat":
 		return p.serverStat()
 	case "help":
@@ -46,6 +48,9 @@ func (p *process) command(name string, args []string) string {
 	}
 	if reply, ok := p.actor.command(p.life, name, args); ok {
 		return reply
+	}
+	if name == "flush-log" {
+		return "Flush done."
 	}
 	return fmt.Sprintf("unknown command '%s'", name)
 }
@@ -110,6 +115,9 @@ func (p *process) refreshCounters() {
 			return
 		case now := <-tick.C:
 			list := p.actor.measure()
+			if p.release() >= release.R26 {
+				list = nil // metrics took their place
+			}
 			p.counters.mu.Lock()
 			p.counters.at, p.counters.list = now, list
 			p.counters.mu.Unlock()

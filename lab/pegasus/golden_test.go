@@ -20,6 +20,7 @@ import (
 	"github.com/pegbook/pegbook/lab/pegasus/internal/config"
 	"github.com/pegbook/pegbook/lab/pegasus/internal/meta"
 	"github.com/pegbook/pegbook/lab/pegasus/internal/peer"
+	"github.com/pegbook/pegbook/lab/pegasus/internal/release"
 	"github.com/pegbook/pegbook/lab/pegasus/internal/replica"
 	"github.com/pegbook/pegbook/modules/pegasus/wire"
 )
@@ -118,9 +119,9 @@ func (x *exchange) server() *process {
 	_, err = c.ParseDataDirs(role)
 	require.NoError(x.t, err)
 	p := &process{config: c, role: role, start: x.started(), life: life, die: die,
-		log: openLog(filepath.Join(dir, "log"), role, x.t.Output()), open: map[io.Closer]bool{}}
+		log: openLog(filepath.Join(dir, "log"), role, release.R25, x.t.Output()), open: map[io.Closer]bool{}}
 	x.t.Cleanup(p.log.Close)
-	p.Version = Version{"2.5.0", "0ca31b70eac7321bb17fb034105695597245d47b"}
+	p.Version = Version{Number: "2.5.0", Commit: "0ca31b70eac7321bb17fb034105695597245d47b"}
 	require.NoError(x.t, p.self.UnmarshalText([]byte(x.Address)))
 	p.phase.Store(ready)
 	switch role {

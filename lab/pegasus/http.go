@@ -15,17 +15,22 @@ import (
 
 // httpReply is an answer; every one is text/plain, JSON or not.
 type httpReply struct {
-	status int
-	body   string
+	status   int
+	body     string
+	location string // of a redirection
 }
 
 // param is one key of a query; without a value it is a flag.
 type param struct{ key, value string }
 
 func (r httpReply) bytes() []byte {
-	reasons := map[int]string{200: "OK", 400: "Bad Request", 404: "Not Found", 500: "Internal Server Error"}
-	return fmt.Appendf(nil, "HTTP/1.1 %d %s\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n\r\n%s",
-		r.status, reasons[r.status], len(r.body), r.body)
+	reasons := map[int]string{200: "OK", 307: "Temporary Redirect", 400: "Bad Request", 404: "Not Found", 500: "Internal Server Error"}
+	location := ""
+	if r.location != "" {
+		location = "Location: " + r.location + "\r\n"
+	}
+	return fmt.Appendf(nil, "HTTP/1.1 %d %s\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n%s\r\n%s",
+		r.status, reasons[r.status], len(r.body), location, r.body)
 }
 
 // serveHTTP answers requests of one connection until it ends. The headers are
@@ -63,6 +68,9 @@ func (p *process) serveHTTP(c net.Conn, r *bufio.Reader) {
 func (p *process) httpCall(target string) httpReply {
 	path, rawQuery, _ := strings.Cut(target, "?")
 	query := parseQuery(rawQuery)
+	if !p.release().HasPath(path) {
+		return notServed(path)
+	}
 	switch path {
 	case "/":
 		return okJSON(p.callList())
@@ -74,6 +82,8 @@ func (p *process) httpCall(target string) httpReply {
 		return okJSON(object{{"Version", text(v.Number)}, {"GitCommit", text(v.Commit)}})
 	case "/recentStartTime":
 		return okJSON(object{{"RecentStartTime", text(p.start.Format("2006-01-02 15:04:05"))}})
+	case "/metrics":
+		return p.httpMetrics(query)
 	case "/perfCounter":
 		return p.httpCounter(query)
 	case "/config":
@@ -84,8 +94,14 @@ func (p *process) httpCall(target string) httpReply {
 	if reply, ok := p.actor.http(path, query); ok {
 		return reply
 	}
-	return httpReply{404, fmt.Sprintf("service not found for %q", strings.TrimPrefix(path, "/"))}
+	return notServed(path)
 }
+
+func notServed(path string) httpReply {
+	return plain(404, fmt.Sprintf("service not found for %q", strings.TrimPrefix(path, "/")))
+}
+
+func plain(status int, body string) httpReply { return httpReply{status: status, body: body} }
 
 func parseQuery(raw string) []param {
 	var out []param
@@ -140,7 +156,7 @@ func (o object) json() string {
 	return b.String()
 }
 
-func okJSON(o object) httpReply { return httpReply{200, o.json() + "\n"} }
+func okJSON(o object) httpReply { return plain(200, o.json()+"\n") }
 
 func (p *process) callList() object {
 	all := map[string]string{
@@ -174,7 +190,7 @@ func (p *process) httpConfig(query []param) httpReply {
 	name := lookup(query, "name")
 	value, ok := p.config.Value(name)
 	if !ok {
-		return httpReply{200, fmt.Sprintf("ERR_OBJECT_NOT_FOUND: %s is not found", name)}
+		return plain(200, fmt.Sprintf("ERR_OBJECT_NOT_FOUND: %s is not found", name))
 	}
 	return okJSON(object{{"name", text(name)}, {"value", text(value)}})
 }

@@ -38,7 +38,10 @@ func (m *metaRole) set(key string, value int64) bool {
 // http answers /meta/*. A standby of 2.5.0 does not redirect: it answers from
 // its own empty state, and /meta/cluster kills it (facts/pegasus.md §4.5).
 func (m *metaRole) http(path string, query []param) (httpReply, bool) {
-	s, _, _ := m.view()
+	s, _, leader := m.view()
+	if s == nil && m.p.release().StandbyRedirects() && strings.HasPrefix(path, "/meta/") {
+		return m.redirect(path, query, leader), true
+	}
 	detail := false
 	for _, q := range query {
 		switch {
@@ -46,7 +49,7 @@ func (m *metaRole) http(path string, query []param) (httpReply, bool) {
 			detail = true
 		case q.key != "name":
 			if _, known := m.calls()[path]; known {
-				return httpReply{400, ""}, true
+				return plain(400, ""), true
 			}
 		}
 	}
@@ -65,6 +68,27 @@ func (m *metaRole) http(path string, query []param) (httpReply, bool) {
 		return okJSON(nil), true
 	}
 	return httpReply{}, false
+}
+
+// redirect sends a client to the leader; without one the address is no address.
+func (m *metaRole) redirect(path string, query []param, leader peer.Addr) httpReply {
+	to := "invalid address"
+	if leader.IsValid() {
+		to = leader.String()
+	}
+	var args []string
+	for _, q := range query {
+		if q.value == "" {
+			args = append(args, q.key)
+		} else {
+			args = append(args, q.key+"="+q.value)
+		}
+	}
+	where := "http://" + to + path
+	if len(args) > 0 {
+		where += "?" + strings.Join(args, "&")
+	}
+	return httpReply{status: 307, location: where}
 }
 
 func (m *metaRole) httpCluster(s *meta.State) httpReply {
@@ -220,7 +244,7 @@ func httpTable(s *meta.State, name string, detail bool) httpReply {
 		t, parts, code = s.Partitions(name, nil)
 	}
 	if code != meta.OK {
-		return httpReply{404, fmt.Sprintf("table not found: %q", name)}
+		return plain(404, fmt.Sprintf("table not found: %q", name))
 	}
 	o := object{{"general", object{{"app_name", text(t.Name)}, {"app_id", number(int(t.ID))},
 		{"partition_count", number(int(t.Partitions))}, {"max_replica_count", number(int(t.Replicas))}}}}
@@ -267,14 +291,14 @@ func tableDetail(s *meta.State, parts []peer.Config) object {
 
 func httpEnvs(s *meta.State, name string) httpReply {
 	if name == "" {
-		return httpReply{400, "app name shouldn't be empty"}
+		return plain(400, "app name shouldn't be empty")
 	}
 	if s == nil {
-		return httpReply{404, fmt.Sprintf("table not found: %q", name)}
+		return plain(404, fmt.Sprintf("table not found: %q", name))
 	}
 	t, _, code := s.Partitions(name, nil)
 	if code != meta.OK {
-		return httpReply{404, fmt.Sprintf("table not found: %q", name)}
+		return plain(404, fmt.Sprintf("table not found: %q", name))
 	}
 	var o object
 	for _, k := range sortedKeys(t.Envs) {

@@ -96,7 +96,7 @@ func (m *metaRole) lead(ctx context.Context, lost <-chan struct{}) error {
 	pause(ctx, m.p.config.Scaled(15*time.Millisecond))
 	reign, end := context.WithCancel(ctx)
 	defer end()
-	state, err := meta.Open(reign, meta.Options{Config: m.p.config, Self: m.p.self, Store: m.keep,
+	state, err := meta.Open(reign, meta.Options{Config: m.p.config, Release: m.p.release(), Self: m.p.self, Store: m.keep,
 		Send: m.propose, Backup: m.backup, Inventory: m.inventory, Log: m.p.log.Line, Now: time.Now})
 	if err != nil {
 		return err

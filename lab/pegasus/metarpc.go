@@ -7,6 +7,7 @@ import (
 
 	"github.com/pegbook/pegbook/lab/pegasus/internal/meta"
 	"github.com/pegbook/pegbook/lab/pegasus/internal/peer"
+	"github.com/pegbook/pegbook/lab/pegasus/internal/release"
 	"github.com/pegbook/pegbook/modules/pegasus/wire"
 )
 
@@ -113,9 +114,9 @@ func (m *metaRole) serve(ctx context.Context, s *meta.State, in *wire.Incoming) 
 	}
 	switch q := in.Request.(type) {
 	case *wire.ClusterInfoRequest:
-		return clusterInfo(s)
+		return m.clusterInfo(s)
 	case *wire.ListNodesRequest:
-		return listNodes(s, q)
+		return m.listNodes(s, q)
 	case *wire.ListAppsRequest:
 		r := &wire.ListAppsResponse{Err: wire.OK}
 		for _, t := range s.Tables(int32(q.Status)) {
@@ -123,11 +124,11 @@ func (m *metaRole) serve(ctx context.Context, s *meta.State, in *wire.Incoming) 
 		}
 		return r
 	case *wire.QueryConfigRequest:
-		return queryConfig(s, q)
+		return m.queryConfig(s, q)
 	case *wire.ControlMetaRequest:
 		return &wire.ControlMetaResponse{Err: wire.OK, OldLevel: wire.Level(s.Control(int32(q.Level)))}
 	case *wire.ProposeRequest:
-		return propose(s, q)
+		return m.proposed(s, q)
 	case *wire.DiagnoseRequest:
 		return diagnose(s, q)
 	case *wire.MaxReplicaCountRequest:
@@ -191,16 +192,22 @@ func ddl(ctx context.Context, s *meta.State, in *wire.Incoming) wire.Reply {
 	return nil
 }
 
-func clusterInfo(s *meta.State) wire.Reply {
+func (m *metaRole) clusterInfo(s *meta.State) wire.Reply {
 	r := &wire.ClusterInfoResponse{Err: wire.OK}
 	for _, row := range s.ClusterInfo() {
+		switch {
+		case row.Key == "cluster_name" && m.p.release() < release.R22:
+			continue
+		case row.Key == "balance_operation_count" && m.p.release() >= release.R26:
+			row.Value = operationsJSON(row.Value)
+		}
 		r.Keys = append(r.Keys, row.Key)
 		r.Values = append(r.Values, row.Value)
 	}
 	return r
 }
 
-func listNodes(s *meta.State, q *wire.ListNodesRequest) wire.Reply {
+func (m *metaRole) listNodes(s *meta.State, q *wire.ListNodesRequest) wire.Reply {
 	r := &wire.ListNodesResponse{Err: wire.OK}
 	for _, n := range s.Nodes() {
 		status := wire.NodeUnalive
@@ -208,29 +215,60 @@ func listNodes(s *meta.State, q *wire.ListNodesRequest) wire.Reply {
 			status = wire.NodeAlive
 		}
 		if q.Status == wire.NodeAny || q.Status == status {
-			r.Nodes = append(r.Nodes, wire.NodeInfo{Status: status, Node: wire.Node{Address: address(n.Addr)}})
+			r.Nodes = append(r.Nodes, wire.NodeInfo{Status: status, Node: wire.Node{Address: address(n.Addr), HostPort: m.hostPort(s, n.Addr)}})
 		}
 	}
 	return r
 }
 
-func queryConfig(s *meta.State, q *wire.QueryConfigRequest) wire.Reply {
+// hostPort is a node by its host name, which there is since 2.6.
+func (m *metaRole) hostPort(s *meta.State, a peer.Addr) *wire.HostPort {
+	if m.p.release() < release.R26 {
+		return nil
+	}
+	if !a.IsValid() {
+		return &wire.HostPort{}
+	}
+	return &wire.HostPort{Host: s.Host(a), Port: a.Port(), Kind: 1}
+}
+
+func (m *metaRole) hostPorts(s *meta.State, list []peer.Addr) []wire.HostPort {
+	var out []wire.HostPort
+	for _, a := range list {
+		if h := m.hostPort(s, a); h != nil {
+			out = append(out, *h)
+		}
+	}
+	return out
+}
+
+func (m *metaRole) queryConfig(s *meta.State, q *wire.QueryConfigRequest) wire.Reply {
 	t, parts, code := s.Partitions(q.AppName, q.Indices)
 	r := &wire.QueryConfigResponse{Err: wire.ErrorCode(code), AppID: t.ID, PartitionCount: t.Partitions, Stateful: t.Stateful}
 	for _, c := range parts {
-		r.Partitions = append(r.Partitions, partitionConfig(c))
+		w := partitionConfig(c)
+		w.HPPrimary, w.HPSecondaries, w.HPLastDrops = m.hostPort(s, c.Primary), m.hostPorts(s, c.Secondaries), m.hostPorts(s, c.LastDrops)
+		r.Partitions = append(r.Partitions, w)
 	}
 	return r
 }
 
-func propose(s *meta.State, q *wire.ProposeRequest) wire.Reply {
+func (m *metaRole) proposed(s *meta.State, q *wire.ProposeRequest) wire.Reply {
 	var actions []meta.Action
 	for _, a := range q.Actions {
-		actions = append(actions, meta.Action{Target: addrPort(a.Target.Address), Node: addrPort(a.Node.Address), Type: int32(a.Type)})
+		actions = append(actions, meta.Action{Target: addrPort(a.Target.Address), Node: addrPort(a.Node.Address), Type: int32(a.Type),
+			Unnamed: !m.names(s, a.Node)})
 	}
 	force := q.Force != nil && *q.Force
 	code := s.Propose(peer.GPID{App: q.PID.App, Pidx: q.PID.Index}, actions, force)
 	return &wire.ProposeResponse{Err: wire.ErrorCode(code)}
+}
+
+// names tells whether a client gave the host name that the node has. A release
+// before 2.6 does not look.
+func (m *metaRole) names(s *meta.State, n wire.Node) bool {
+	want := m.hostPort(s, addrPort(n.Address))
+	return want == nil || n.HostPort != nil && *n.HostPort == *want
 }
 
 func diagnose(s *meta.State, q *wire.DiagnoseRequest) wire.Reply {

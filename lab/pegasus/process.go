@@ -16,6 +16,7 @@ import (
 
 	"github.com/pegbook/pegbook/lab/pegasus/internal/config"
 	"github.com/pegbook/pegbook/lab/pegasus/internal/peer"
+	"github.com/pegbook/pegbook/lab/pegasus/internal/release"
 	"github.com/pegbook/pegbook/modules/pegasus/wire"
 )
 
@@ -231,10 +232,26 @@ func (p *process) answer(in *wire.Incoming) []byte {
 	if p.phase.Load() == noHandler && !in.Data() {
 		return in.Reply(wire.HandlerNotFound, nil)
 	}
+	if !p.hasProcedure(in.Code) {
+		return in.Reply(wire.HandlerNotFound, nil)
+	}
 	if cmd, ok := in.Request.(*wire.CommandRequest); ok && p.role != "collector" {
-		return in.Reply(wire.OK, &wire.CommandResponse{Text: p.command(cmd.Command, cmd.Arguments)})
+		return in.Reply(wire.OK, &wire.CommandResponse{Text: p.worded(cmd.Command, cmd.Arguments)})
 	}
 	return p.actor.answer(p.life, in)
+}
+
+// hasProcedure tells of the procedures that not all releases have.
+func (p *process) hasProcedure(code wire.Code) bool {
+	switch code {
+	case wire.CodeRenameApp:
+		return p.release() >= release.R25
+	case wire.CodeMaxReplicaCount:
+		return p.release() >= release.R24
+	case wire.CodeStartBackup, wire.CodeQueryBackup:
+		return p.release() >= release.R23
+	}
+	return true
 }
 
 // receive takes datagrams: Magic, then JSON.

@@ -15,6 +15,7 @@ import (
 
 	"github.com/pegbook/pegbook/lab/pegasus/internal/meta"
 	"github.com/pegbook/pegbook/lab/pegasus/internal/peer"
+	"github.com/pegbook/pegbook/lab/pegasus/internal/release"
 	"github.com/pegbook/pegbook/lab/pegasus/internal/replica"
 	"github.com/pegbook/pegbook/modules/pegasus/wire"
 )
@@ -35,7 +36,7 @@ var _ actor = (*replicaRole)(nil)
 func newReplica(p *process) *replicaRole {
 	r := &replicaRole{p: p, client: peer.NewClient(p.self), rates: rates{copy: 400, send: 500}}
 	r.stub = replica.New(replica.Options{Config: p.config, Self: p.self, Start: p.start, Client: r.client,
-		Send: p.send, Log: p.log.Line, Abort: func(why string) { p.abort("%s", why) }, Rate: r.rates.least})
+		Send: p.send, Log: p.log.Line, Abort: func(why string) { p.abort("%s", why) }, Rate: r.rates.least, Names: p.hostName(), Version: p.Version.Number})
 	p.track(r)
 	return r
 }
@@ -51,7 +52,7 @@ func (r *replicaRole) run(ctx context.Context) {
 	r.p.log.Line('I', "replica_stub.cpp:589:initialize()", "primary_address = %s", r.p.self)
 	r.p.log.Line('I', "replica_stub.cpp:627:initialize()", "slog_dir = %s", r.p.config.SlogDir())
 	if err := r.stub.Load(ctx); err != nil {
-		if ctx.Err() == nil {
+		if ctx.Err() == nil { // an abort has ended ctx
 			// No disk that can be used: the real server stays up and serves nothing.
 			r.p.log.Line('E', "fs_manager.cpp:238:initialize()", "data directories: %v", err)
 		}
@@ -192,8 +193,11 @@ func (r *replicaRole) command(ctx context.Context, name string, args []string) (
 	switch name {
 	case "replica.kill_partition":
 		return r.kill(ctx, args), true
+	case "flush-log":
+		r.stub.Flush()
+		return "Flush done.", true
 	}
-	return r.rates.command(name, args)
+	return r.rates.command(r.p.release(), name, args)
 }
 
 // rates are the limits of copying between servers, in megabytes a second.
@@ -210,11 +214,11 @@ func (r *rates) least() int64 {
 }
 
 // command answers nfs.*; a copy rate below one block is refused.
-func (r *rates) command(name string, args []string) (string, bool) {
+func (r *rates) command(of release.Release, name string, args []string) (string, bool) {
 	value, least := &r.copy, int64(5)
-	switch name {
-	case "nfs.max_copy_rate_megabytes_per_disk":
-	case "nfs.max_send_rate_megabytes_per_disk":
+	switch copyRate, sendRate := of.Rates(); name {
+	case copyRate:
+	case sendRate:
 		value, least = &r.send, 1
 	default:
 		return "", false
@@ -303,7 +307,7 @@ func (r *replicaRole) calls() map[string]string {
 }
 
 func (r *replicaRole) set(key string, value int64) bool {
-	_, ok := r.rates.command("nfs."+key, []string{strconv.FormatInt(value, 10)})
+	_, ok := r.rates.command(r.p.release(), "nfs."+key, []string{strconv.FormatInt(value, 10)})
 	return ok
 }
 
@@ -322,11 +326,11 @@ func (r *replicaRole) http(path string, query []param) (httpReply, bool) {
 		for _, i := range here {
 			o = append(o, field{strconv.Itoa(int(i.PID.Pidx)), object{{"data_version", text("1")}}})
 		}
-		return httpReply{200, o.json()}, true
+		return plain(200, o.json()), true
 	case "/replica/manual_compaction":
-		return httpReply{200, fmt.Sprintf(`{"status":{"finished":0,"idle":%d,"queuing":0,"running":0}}`, len(here))}, true
+		return plain(200, fmt.Sprintf(`{"status":{"finished":0,"idle":%d,"queuing":0,"running":0}}`, len(here))), true
 	case "/replica/duplication":
-		return httpReply{404, fmt.Sprintf("no duplication assigned for app [appid=%s]", lookup(query, "appid"))}, true
+		return plain(404, fmt.Sprintf("no duplication assigned for app [appid=%s]", lookup(query, "appid"))), true
 	}
 	return httpReply{}, false
 }

@@ -15,12 +15,16 @@ import (
 
 	"github.com/pegbook/pegbook/lab/pegasus/internal/config"
 	"github.com/pegbook/pegbook/lab/pegasus/internal/peer"
+	"github.com/pegbook/pegbook/lab/pegasus/internal/release"
 )
 
 // Environment variables that a host's daemon may set; they beat the config.
 const (
 	ScaleEnv   = "PEGASUS_SIM_SCALE"
 	AddressEnv = "PEGASUS_SIM_ADDRESS"
+	// HostEnv is the host name by which a server since 2.6 is known; without it that
+	// is its address.
+	HostEnv = "PEGASUS_SIM_HOST"
 	// FaultsEnv are settings of the simulator, "key=value;key=value", for the whole
 	// life of the process.
 	FaultsEnv = "PEGASUS_SIM_FAULTS"
@@ -112,7 +116,7 @@ func start(parent context.Context, o Options, c *config.Config) int {
 	ctx, die := context.WithCancelCause(parent)
 	defer die(exit{0})
 	role := appList(o.Args[1:])
-	log := openLog(filepath.Join(c.AppDir, "log"), role, o.Out)
+	log := openLog(filepath.Join(c.AppDir, "log"), role, release.Parse(o.Version.Number), o.Out)
 	defer log.Close()
 	p := &process{Options: o, config: c, role: role, log: log, start: time.Now(), life: ctx, die: die,
 		open: map[io.Closer]bool{}}

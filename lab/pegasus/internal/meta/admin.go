@@ -172,6 +172,7 @@ func (s *State) Control(level int32) (old int32) {
 type Action struct {
 	Target, Node peer.Addr
 	Type         int32
+	Unnamed      bool // without the node's host name, or with another
 }
 
 // Propose queues a client's actions for the next cycle, or with Force sends
@@ -191,7 +192,7 @@ func (s *State) Propose(g peer.GPID, actions []Action, force bool) string {
 		if !a.Target.IsValid() {
 			return "ERR_INVALID_PARAMETERS"
 		}
-		queue = append(queue, action{a.Target, a.Node, peer.Change(a.Type)})
+		queue = append(queue, action{a.Target, a.Node, peer.Change(a.Type), a.Unnamed})
 	}
 	if force {
 		s.force(t, p, queue)

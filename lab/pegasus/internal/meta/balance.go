@@ -60,7 +60,7 @@ func (s *State) movePrimaries(t *table) {
 		s.moves.movePri++
 		counts[p.Primary]--
 		counts[to]++
-		s.carryOut(p, action{p.Primary, p.Primary, peer.DowngradeToSecondary}, action{to, to, peer.UpgradeToPrimary})
+		s.carryOut(p, action{target: p.Primary, node: p.Primary, kind: peer.DowngradeToSecondary}, action{target: to, node: to, kind: peer.UpgradeToPrimary})
 	}
 }
 
@@ -79,8 +79,8 @@ func (s *State) copyPrimaries(t *table) {
 		counts[p.Primary]--
 		counts[to]++
 		copies[to]++
-		s.carryOut(p, action{p.Primary, to, peer.AddSecondaryForLB},
-			action{p.Primary, p.Primary, peer.DowngradeToSecondary}, action{to, to, peer.UpgradeToPrimary})
+		s.carryOut(p, action{target: p.Primary, node: to, kind: peer.AddSecondaryForLB},
+			action{target: p.Primary, node: p.Primary, kind: peer.DowngradeToSecondary}, action{target: to, node: to, kind: peer.UpgradeToPrimary})
 	}
 }
 
@@ -103,7 +103,7 @@ func (s *State) copySecondaries() {
 			counts[from]--
 			counts[to]++
 			copies[to]++
-			s.carryOut(p, action{p.Primary, to, peer.AddSecondaryForLB}, action{p.Primary, from, peer.DowngradeToInactive})
+			s.carryOut(p, action{target: p.Primary, node: to, kind: peer.AddSecondaryForLB}, action{target: p.Primary, node: from, kind: peer.DowngradeToInactive})
 		}
 	})
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/pegbook/pegbook/lab/pegasus/internal/config"
 	"github.com/pegbook/pegbook/lab/pegasus/internal/peer"
+	"github.com/pegbook/pegbook/lab/pegasus/internal/release"
 )
 
 // flags are what remote commands set. They live in memory only: a leader change
@@ -37,7 +38,11 @@ func (s *State) Command(name string, args []string) (reply string, ok bool) {
 	defer s.mu.Unlock()
 	switch name {
 	case "meta.lb.assign_delay_ms":
-		return number(&s.flags.assignDelayMS, s.Config.AssignDelayMS, 1, args), true
+		least := int64(1)
+		if s.Release >= release.R26 {
+			least = 0
+		}
+		return number(&s.flags.assignDelayMS, s.Config.AssignDelayMS, least, args), true
 	case "meta.lb.add_secondary_max_count_for_one_node":
 		return number(&s.flags.addMax, s.Config.AddSecondaryMax, 0, args), true
 	case "meta.live_percentage":

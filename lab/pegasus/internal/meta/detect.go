@@ -21,7 +21,7 @@ func (s *State) Beacon(b peer.Beacon) (allowed bool) {
 		n = &node{addr: b.From}
 		s.nodes[b.From] = n
 	}
-	n.heard = time.Now()
+	n.heard, n.host = time.Now(), b.Host
 	if !n.alive {
 		n.alive = true
 		s.Log('I', "failure_detector.cpp:198:report()", "worker connected: %s", b.From)
@@ -84,7 +84,7 @@ func (s *State) abandonSecondaries(dead peer.Addr) {
 	for _, t := range s.tables {
 		for _, p := range t.parts {
 			if t.Status == Available && p.IsSecondary(dead) && s.alive(p.Primary) {
-				s.propose(t, p, action{p.Primary, dead, peer.DowngradeToInactive})
+				s.propose(t, p, action{target: p.Primary, node: dead, kind: peer.DowngradeToInactive})
 			}
 		}
 	}

@@ -168,7 +168,7 @@ func choose(a peer.Addr, kind peer.Change) action {
 	if !a.IsValid() {
 		return action{}
 	}
-	return action{a, a, kind}
+	return action{target: a, node: a, kind: kind}
 }
 
 // revive picks the best survivor of a partition that lost all its members. It
@@ -227,7 +227,7 @@ func (s *State) missingSecondary(p *partition) action {
 	if !node.IsValid() {
 		return action{}
 	}
-	return action{p.Primary, node, peer.AddSecondary}
+	return action{target: p.Primary, node: node, kind: peer.AddSecondary}
 }
 
 func (s *State) emergency(p *partition) bool {
@@ -250,7 +250,7 @@ func (s *State) redundantSecondary(p *partition) action {
 			worst = a
 		}
 	}
-	return action{p.Primary, worst, peer.Remove}
+	return action{target: p.Primary, node: worst, kind: peer.Remove}
 }
 
 func (s *State) liveNodes() []peer.Addr {

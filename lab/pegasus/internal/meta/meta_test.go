@@ -103,7 +103,7 @@ func (b *bench) update(kind peer.Change, node peer.Addr) string {
 func TestQueueOfProposals(t *testing.T) {
 	b := newBench(t, 5, "add_secondary_enable_flow_control = true")
 	g := peer.GPID{App: 1}
-	move := []Action{{n(1), n(1), 5}, {n(2), n(2), 2}}
+	move := []Action{{Target: n(1), Node: n(1), Type: 5}, {Target: n(2), Node: n(2), Type: 2}}
 	require.Equal(t, "ERR_INVALID_PARAMETERS", b.Propose(peer.GPID{App: 7}, move, false), "no such table")
 	require.Equal(t, OK, b.Propose(g, move, false))
 	require.Equal(t, "ERR_INVALID_PARAMETERS", b.Propose(g, move, false), "one is pending")
@@ -121,18 +121,18 @@ func TestQueueOfProposals(t *testing.T) {
 func TestNonsenseIsAcceptedAndDropped(t *testing.T) {
 	b := newBench(t, 5, "")
 	g := peer.GPID{App: 1}
-	require.Equal(t, OK, b.Propose(g, []Action{{n(77), n(77), 5}}, false))
+	require.Equal(t, OK, b.Propose(g, []Action{{Target: n(77), Node: n(77), Type: 5}}, false))
 	require.Empty(t, b.run())
-	require.Equal(t, OK, b.Propose(g, []Action{{peer.Addr{}, n(3), 6}}, false), "the queue is empty again; the target is filled in")
+	require.Equal(t, OK, b.Propose(g, []Action{{Node: n(3), Type: 6}}, false), "the queue is empty again; the target is filled in")
 	require.Equal(t, []sent{{n(1), peer.DowngradeToInactive, n(3)}}, b.run())
 }
 
 func TestControlClearsQueues(t *testing.T) {
 	b := newBench(t, 5, "")
 	g := peer.GPID{App: 1}
-	require.Equal(t, OK, b.Propose(g, []Action{{n(1), n(3), 6}}, false))
+	require.Equal(t, OK, b.Propose(g, []Action{{Target: n(1), Node: n(3), Type: 6}}, false))
 	require.Equal(t, Steady, b.Control(OnlyQuery))
-	require.Equal(t, "ERR_INVALID_PARAMETERS", b.Propose(g, []Action{{n(1), n(3), 6}}, false))
+	require.Equal(t, "ERR_INVALID_PARAMETERS", b.Propose(g, []Action{{Target: n(1), Node: n(3), Type: 6}}, false))
 	require.Equal(t, Steady, b.Control(Steady))
 	require.Empty(t, b.run())
 	require.Equal(t, Steady, b.Control(12345), "any number is stored")
@@ -154,7 +154,7 @@ func TestDroppedMemberIsReAddedUnlessFlowControlHoldsIt(t *testing.T) {
 			require.Equal(t, "OK", reply)
 			require.Equal(t, OK, b.update(peer.DowngradeToInactive, n(3)))
 			require.Equal(t, c.want, b.run())
-			require.Equal(t, "ERR_INVALID_PARAMETERS", b.Propose(peer.GPID{App: 1}, []Action{{n(1), n(2), 6}}, false), "the cure is queued either way")
+			require.Equal(t, "ERR_INVALID_PARAMETERS", b.Propose(peer.GPID{App: 1}, []Action{{Target: n(1), Node: n(2), Type: 6}}, false), "the cure is queued either way")
 		})
 	}
 }
@@ -192,7 +192,7 @@ func TestFreezeStopsEverythingButQuestions(t *testing.T) {
 	require.Equal(t, "ERR_STATE_FREEZED", b.update(peer.DowngradeToInactive, n(3)))
 	_, code := b.Create(t.Context(), CreateOptions{Name: "x", Partitions: 1, Replicas: 1})
 	require.Equal(t, "ERR_STATE_FREEZED", code)
-	require.Equal(t, OK, b.Propose(peer.GPID{App: 1}, []Action{{n(1), n(2), 6}}, false))
+	require.Equal(t, OK, b.Propose(peer.GPID{App: 1}, []Action{{Target: n(1), Node: n(2), Type: 6}}, false))
 	require.Empty(t, b.run())
 	b.SetMinLiveNodes(2)
 	require.Len(t, b.run(), 1)

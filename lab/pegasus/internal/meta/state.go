@@ -14,6 +14,7 @@ import (
 
 	"github.com/pegbook/pegbook/lab/pegasus/internal/config"
 	"github.com/pegbook/pegbook/lab/pegasus/internal/peer"
+	"github.com/pegbook/pegbook/lab/pegasus/internal/release"
 )
 
 // Function levels (facts/pegasus.md §8.4).
@@ -69,10 +70,11 @@ type Logger func(level byte, place, format string, args ...any)
 // Options are what a State is made of. Send must not block; Now is the clock of
 // tables' life, time.Now outside of tests.
 type Options struct {
-	Config *config.Config
-	Self   peer.Addr
-	Store  Store
-	Send   func(to peer.Addr, p peer.Proposal)
+	Config  *config.Config
+	Release release.Release
+	Self    peer.Addr
+	Store   Store
+	Send    func(to peer.Addr, p peer.Proposal)
 	// Backup has a primary write its contents, Inventory asks a replica server for
 	// all that it holds.
 	Backup    func(ctx context.Context, to peer.Addr, q peer.BackupRequest) error
@@ -117,6 +119,7 @@ type partition struct {
 type action struct {
 	target, node peer.Addr
 	kind         peer.Change
+	unnamed      bool // a client gave no host name, or another
 }
 
 // drop remembers when a member left, to re-add it first.
@@ -130,6 +133,7 @@ type node struct {
 	addr   peer.Addr
 	alive  bool
 	heard  time.Time
+	host   string
 	stored map[peer.GPID]peer.Stored
 }
 
@@ -307,6 +311,21 @@ func (s *State) sortedNodes() []*node {
 	return out
 }
 
+// host is the name of a node; one that has told none is known by its address.
+func (s *State) host(a peer.Addr) string {
+	if n := s.nodes[a]; n != nil && n.host != "" {
+		return n.host
+	}
+	return a.Addr().String()
+}
+
+// Host is the name of a node.
+func (s *State) Host(a peer.Addr) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.host(a)
+}
+
 func (s *State) alive(a peer.Addr) bool { return s.nodes[a] != nil && s.nodes[a].alive }
 
 // propose sends one action to its target.
@@ -314,6 +333,9 @@ func (s *State) propose(t *table, p *partition, a action) {
 	s.Log('I', "server_state.cpp:1390:send_proposal()", "send proposal %s of %s to %s, node = %s, ballot = %d",
 		a.kind, p.PID, a.target, a.node, p.Ballot)
 	o := peer.Proposal{Table: t.brief(), Config: p.Config.Clone(), Type: a.kind, Node: a.node}
+	if !a.unnamed {
+		o.Host = s.host(a.node)
+	}
 	if a.kind == peer.AssignPrimary {
 		_, o.Restore = s.awaitsRestore(t, p)
 	}

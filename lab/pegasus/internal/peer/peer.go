@@ -123,8 +123,9 @@ func (c Change) String() string {
 // Beacon is what a replica server says to a meta every few seconds.
 type Beacon struct {
 	From  Addr
-	Start int64 // start time of the process, unix ms
-	Sent  int64 // unix ns, echoed
+	Start int64  // start time of the process, unix ms
+	Sent  int64  // unix ns, echoed
+	Host  string `json:",omitempty"` // since 2.6: its host name
 }
 
 // BeaconAck is the answer.
@@ -180,6 +181,9 @@ type Proposal struct {
 	Node   Addr
 	// Restore is the backup that a new partition gets its contents from.
 	Restore string `json:",omitempty"`
+	// Host is the node's name as whoever proposed it gave it, "" for none; a server
+	// since 2.6 aborts on one that is not its own (facts/pegasus.md §8.12).
+	Host string `json:",omitempty"`
 }
 
 // Update asks the leader to record a change; Config.Ballot is the ballot the

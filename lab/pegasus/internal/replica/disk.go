@@ -18,6 +18,8 @@ type disk struct {
 	dir string
 	tag string
 	log *os.File
+	// version is the release that writes here.
+	version string
 }
 
 const suffix = ".pegasus"
@@ -58,7 +60,8 @@ func scan(dirs []config.DataDir) (map[peer.GPID]*disk, error) {
 }
 
 type initInfo struct {
-	Ballot int64 `json:"init_ballot"`
+	Ballot  int64  `json:"init_ballot"`
+	Version string `json:"version,omitempty"`
 }
 
 func (d *disk) create(t peer.Table) error {
@@ -76,7 +79,7 @@ func (d *disk) create(t peer.Table) error {
 }
 
 func (d *disk) setBallot(b int64) error {
-	raw, err := json.Marshal(initInfo{b})
+	raw, err := json.Marshal(initInfo{b, d.version})
 	if err != nil {
 		return err
 	}

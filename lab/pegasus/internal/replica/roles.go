@@ -18,6 +18,11 @@ func (s *Stub) Propose(ctx context.Context, p peer.Proposal) peer.Reply {
 }
 
 func (s *Stub) obey(ctx context.Context, p peer.Proposal) {
+	if s.Names != nil && p.Node == s.Self && p.Host != s.Names() || s.Names != nil && p.Host == "" {
+		s.Abort(fmt.Sprintf("replica_config.cpp:240:on_config_proposal(): assertion expression: "+
+			"HAZARD: [proposal.hp_node == %s] a proposal for %s that names the node %q", s.Names(), p.Config.PID, p.Host))
+		return
+	}
 	switch p.Type {
 	case peer.AssignPrimary:
 		s.assignPrimary(ctx, p)

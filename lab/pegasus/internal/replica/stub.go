@@ -8,6 +8,7 @@ package replica
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"sync"
 	"time"
 
@@ -25,7 +26,10 @@ type Options struct {
 	Send   func(to peer.Addr, datagram []byte) // a beacon; must not block
 	Log    meta.Logger
 	Abort  func(why string) // the process dies as by an assertion
-	Rate   func() int64     // megabytes a second at which replicas are copied here
+	Names  func() string    // since 2.6: this server's host name; nil before
+	// Version is the release's number, which is written beside the data.
+	Version string
+	Rate    func() int64 // megabytes a second at which replicas are copied here
 }
 
 // Stub is a replica server. Safe for concurrent use.
@@ -73,6 +77,10 @@ func (s *Stub) Load(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if why := s.refuses(found); why != "" {
+		s.Abort("replica_stub.cpp:655:initialize(): " + why)
+		return errors.New(why)
+	}
 	s.mu.Lock()
 	s.opening = len(found)
 	s.mu.Unlock()
@@ -92,6 +100,9 @@ func (s *Stub) Load(ctx context.Context) error {
 	s.mu.Lock()
 	s.ready = true
 	n := len(s.replicas)
+	if n > 0 {
+		s.wrote()
+	}
 	s.mu.Unlock()
 	s.Log('I', "replica_stub.cpp:694:initialize()", "load replicas succeed, replica_count = %d, time_used = %d ms",
 		n, time.Since(begin).Milliseconds())
@@ -166,7 +177,11 @@ func (s *Stub) beacon() {
 }
 
 func (s *Stub) sendBeacon() {
-	raw, err := json.Marshal(peer.Beacon{From: s.Self, Start: s.Start.UnixMilli(), Sent: time.Now().UnixNano()})
+	b := peer.Beacon{From: s.Self, Start: s.Start.UnixMilli(), Sent: time.Now().UnixNano()}
+	if s.Names != nil {
+		b.Host = s.Names()
+	}
+	raw, err := json.Marshal(b)
 	if err == nil {
 		s.Send(s.Config.Metas[s.leader], raw)
 	}

@@ -154,6 +154,7 @@ func (s *Stub) openOrCreate(t peer.Table, pid peer.GPID, create bool) (*replica,
 			return nil, errDiskFull
 		}
 		d = place(s.Config.DataDirs, s.usedDisks(), pid)
+		d.version = s.Version
 		if err := d.create(t); err != nil {
 			return nil, err
 		}
@@ -167,6 +168,7 @@ func (s *Stub) openOrCreate(t peer.Table, pid peer.GPID, create bool) (*replica,
 	r.fresh = false
 	delete(s.closed, pid)
 	s.replicas[pid] = r
+	s.wrote()
 	return r, nil
 }
 
