@@ -51,7 +51,7 @@ func startLab(t *testing.T, o lab.Options) *labSite {
 	t.Cleanup(func() { assert.NoError(t, lab.Down(context.Background(), o.Dir)) })
 	state, err := lab.Up(t.Context(), o)
 	require.NoError(t, err)
-	return &labSite{t: t, state: state, more: []string{"-i", state.Inventory, "-e", "meta_restart_interval=1 check_timeout=5s"}}
+	return &labSite{t: t, state: state, more: []string{"-i", state.Inventory, "-e", "meta_restart_interval=1 check_again=1"}}
 }
 
 func freePort(t *testing.T, ip string) int {

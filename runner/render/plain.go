@@ -125,7 +125,7 @@ func taskLines(p paint, o Options, e event.TaskDone) []string {
 		line += fmt.Sprintf("  after %d attempts", e.Attempts)
 	}
 	line += verdict(e.Ignored, e.Rescued)
-	if msg := shownMessage(o, e.Status, e.Msg); msg != "" {
+	if msg := shownMessage(o, e.Status, e.Msg, e.Module == "debug"); msg != "" {
 		line += "  " + msg
 	}
 	if reason := Reason(e.Why); reason != "" {
@@ -153,7 +153,7 @@ func itemLines(p paint, o Options, items []event.Item) []string {
 			label = string(item.Item)
 		}
 		line := fmt.Sprintf("    %s  %s%s", p.status(item.Status, fmt.Sprintf("%-9s", item.Status)), Clean(label, false), verdict(item.Ignored, false))
-		if msg := shownMessage(o, item.Status, item.Msg); msg != "" {
+		if msg := shownMessage(o, item.Status, item.Msg, false); msg != "" {
 			line += "  " + msg
 		}
 		if reason := Reason(item.Why); reason != "" {
@@ -175,17 +175,17 @@ func verdict(ignored, rescued bool) string {
 	return ""
 }
 
-// shownMessage is the message to show: always where something went wrong, and else when it is short or
-// asked for.
-func shownMessage(o Options, s event.Status, msg string) string {
+// shownMessage is the message to show: whole where something went wrong or the task is there to show it, and
+// else as far as it is short or asked for.
+func shownMessage(o Options, s event.Status, msg string, whole bool) string {
 	if msg == "" {
 		return ""
 	}
-	bad := s == event.Failed || s == event.Unreachable || s == event.Unknown
+	bad := s == event.Failed || s == event.Unreachable || s == event.Unknown || whole
 	if !bad && o.Verbosity == 0 && len(msg) > 300 {
 		msg = msg[:300] + "…"
 	}
-	if bad && strings.Contains(msg, "\n") {
+	if bad && strings.Contains(strings.TrimSpace(msg), "\n") {
 		return "\n      " + strings.ReplaceAll(Clean(strings.TrimSpace(msg), true), "\n", "\n      ")
 	}
 	return Clean(msg, false)
