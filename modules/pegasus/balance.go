@@ -34,6 +34,7 @@ type balanceArgs struct {
 	MetaServers   []string      `arg:"meta_servers,required" doc:"the cluster's meta servers, ip:port each; a list, or one text with commas"`
 	Timeout       time.Duration `arg:"timeout" default:"12h" doc:"how long the whole task may take"`
 	OnlyPrimaries bool          `arg:"only_primaries" default:"false" doc:"move primaries only, and copy no data"`
+	Always        bool          `arg:"always" default:"false" doc:"also when the meta server has nothing in mind to move yet, as just after servers were added"`
 	LevelAfter    string        `arg:"level_after" default:"steady" choices:"freezed,steady,lively" doc:"level when it is done"`
 	Settle        time.Duration `arg:"settle" default:"3m" doc:"how long to wait for the first moves before the first look"`
 	Checks        int           `arg:"checks" default:"4" min:"1" doc:"how many looks in a row must find nothing left to move"`
@@ -80,7 +81,7 @@ func proposeBalance(ctx context.Context, call *modules.Call, args balanceArgs) (
 	}
 	out.Before, out.After = sv.Operations, sv.Operations
 	// The meta server reckons what it would move at any level, as long as everything is healthy.
-	if n, known := sv.operations(); known && n == 0 && level == args.LevelAfter {
+	if n, known := sv.operations(); known && n == 0 && level == args.LevelAfter && !args.Always {
 		return p, nil
 	}
 	p.Diff = []modules.Diff{{Subject: "replicas", Note: "spread evenly (" + sv.Operations + ")"}}

@@ -230,10 +230,14 @@ func (p *preflight) nodes() {
 	for _, n := range p.sv.Nodes {
 		known := slices.Contains(p.args.Nodes, n.Address)
 		switch {
+		case n.Status != wire.NodeAlive.String() && slices.Contains(p.args.Leaving, n.Address):
+			p.warn("", "replica server %s, which leaves, is %s", n.Address, n.Status)
 		case n.Status == "UNKNOWN":
 			p.grave("start it, or take it out of the inventory", "the meta server does not know replica server %s", n.Address)
 		case n.Status != wire.NodeAlive.String() && known:
 			p.grave("start it, and wait until it is ALIVE", "replica server %s is %s", n.Address, n.Status)
+		case n.Status != wire.NodeAlive.String() && n.Primaries+n.Secondaries == 0:
+			p.warn("the meta servers forget it when they are restarted", "replica server %s, which is not in the inventory and has nothing, is %s", n.Address, n.Status)
 		case n.Status != wire.NodeAlive.String():
 			p.grave("the meta servers forget it when they are restarted", "replica server %s, which is not in the inventory, is %s", n.Address, n.Status)
 		case !known:
@@ -253,6 +257,17 @@ func (p *preflight) alive() int {
 	return alive
 }
 
+// leavingAlive is how many of those that leave are alive: the others are gone already.
+func (p *preflight) leavingAlive() int {
+	n := 0
+	for _, node := range p.sv.Nodes {
+		if node.Status == wire.NodeAlive.String() && slices.Contains(p.args.Leaving, node.Address) {
+			n++
+		}
+	}
+	return n
+}
+
 // freeze reckons as the meta server does (facts/pegasus.md §8.3).
 func (p *preflight) freeze() {
 	gone := 0
@@ -260,7 +275,7 @@ func (p *preflight) freeze() {
 	case "restart":
 		gone = p.args.Down
 	case "offline":
-		gone = len(p.args.Leaving)
+		gone = p.leavingAlive()
 	default:
 		return
 	}
