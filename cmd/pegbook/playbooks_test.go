@@ -91,7 +91,7 @@ func (s *labSite) testUpdate() {
 		assert.NotEqual(t, before[name].PID, p.PID, name)
 	}
 	s.requireOrder(real, leader)
-	s.run(0, "rolling-update", "--tags", "checks")
+	s.run(0, "rolling-update", append(labVersion("2.5.0"), "--tags", "checks")...)
 }
 
 // requireOrder looks at the order in which servers were restarted.
@@ -119,6 +119,8 @@ func (s *labSite) testSimpleUpdate() {
 	t := s.t
 	settings := s.settings()
 	args := append(labVersion("2.4.0"), "-e", "mode=simple")
+	assert.Contains(t, s.run(2, "rolling-update", args...).says(), "version: 2.4.0 is older than 2.5.0")
+	args = append(args, "-e", "{accept_findings: [version]}")
 	dry := s.run(0, "rolling-update", append(args, "--check")...)
 	real := s.run(0, "rolling-update", args...)
 	real.sameAs(dry)
