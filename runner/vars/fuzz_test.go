@@ -46,7 +46,11 @@ func FuzzTemplate(f *testing.F) {
 	for _, c := range functionCases {
 		f.Add("x{{ " + c[0] + " }}")
 	}
-	s := fuzzScope(f)
+	for _, text := range []string{"{{ now }}", `{{ $l := list 1 }}{{ range until 60 }}{{ $l = concat $l $l }}{{ end }}`, `{{ define "x" }}{{ template "x" . }}{{ end }}{{ template "x" }}`,
+		`{{ repeat 1000000000 "x" }}`, `{{ until 1000000000 }}`, `{{ printf "%999999d" 1 }}`, `{{ regexReplaceAll "" (repeat 9999 "x") (repeat 9999 "y") }}`} {
+		f.Add(text)
+	}
+	s := fuzzScope(f).Steady() // in which all is the same the second time
 	f.Fuzz(func(t *testing.T, text string) {
 		if len(text) > 1000 || strings.Count(text, "range") > 2 || strings.Contains(text, "wrap") {
 			t.Skip() // loops in loops and wrapping at width 1 take their time honestly
