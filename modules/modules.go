@@ -14,6 +14,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"time"
 )
 
 // Module is one kind of work. It is a plain value; make one with [Define].
@@ -147,6 +148,9 @@ type Proposal struct {
 	// Waits says that Do waits for something that is not so yet. Check mode does not run it: nobody can
 	// know whether the wait would end, so the task's status is unknown.
 	Waits bool
+	// Expects is how long Do will take as far as the module can tell, for forecasts; 0 where that is not at issue.
+	// It says nothing about when Do gives up.
+	Expects time.Duration
 	// Skip says that the task has nothing to do on this host and counts as skipped; Message says why.
 	Skip bool
 	// Facts are variables that the task sets on its host: names to JSON values. They are set in check

@@ -184,6 +184,7 @@ func (st *step) propose(ctx context.Context, s *vars.Scope, x *prepared, host mo
 	if proposal == nil {
 		return nil
 	}
+	res.expects = proposal.Expects
 	res.msg, res.diff, res.changed = proposal.Message, proposal.Diff, len(proposal.Diff) > 0
 	if proposal.Skip {
 		res.status = event.Skipped
@@ -227,6 +228,7 @@ func (st *step) do(ctx context.Context, x *prepared, over *layeredHost, p *modul
 		return nil
 	case !x.check:
 		defer st.r.acted(x.on)
+		st.expect(p.Expects)
 		if x.job != nil {
 			return p.Do(ctx, x.job)
 		}
@@ -241,4 +243,12 @@ func (st *step) do(ctx context.Context, x *prepared, over *layeredHost, p *modul
 		return nil
 	}
 	return p.Do(ctx, over.act())
+}
+
+// expect tells whoever watches how long this is going to take.
+func (st *step) expect(d time.Duration) {
+	if d >= time.Second {
+		st.r.stream.Emit(event.Noted{Play: st.lane.name, Batch: st.lane.batch, Task: st.name, Host: st.p.Name,
+			Text: "takes about " + d.Round(time.Second).String(), ExpectsMS: milliseconds(d)})
+	}
 }

@@ -2,6 +2,7 @@ package runner
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"net"
@@ -359,9 +360,18 @@ func (l *lazyHost) ForgetJob(ctx context.Context, id string) (modules.JobState, 
 	return jobs.ForgetJob(ctx, id)
 }
 
-// Dial connects to an address as seen from the host.
+// Dial connects to an address as seen from the host. The time that ctx gives is for the address: opening the host
+// has a time of its own, so that a host whose sshd is slow is not taken for one that cannot be reached.
 func (l *lazyHost) Dial(ctx context.Context, network, addr string) (net.Conn, error) {
-	h, err := l.get(ctx)
+	opening, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer cancel(nil)
+	stop := context.AfterFunc(ctx, func() {
+		if errors.Is(ctx.Err(), context.Canceled) {
+			cancel(context.Cause(ctx))
+		}
+	})
+	defer stop()
+	h, err := l.get(opening)
 	if err != nil {
 		return nil, err
 	}

@@ -34,8 +34,9 @@ type result struct {
 	items       []*result // of a loop; not nil, if empty, when there was one
 	delegatedTo string
 	took        time.Duration
-	learned     []learned // variables that the task set
-	notify      []string  // handlers to run, as named
+	expects     time.Duration // as the module said
+	learned     []learned     // variables that the task set
+	notify      []string      // handlers to run, as named
 	includes    []inclusion
 	joins       []inventory.Addition // what the inventory gets
 	err         error
@@ -72,6 +73,15 @@ func (r *result) failed() bool { return r.status == event.Failed || r.status == 
 
 // lost says whether the host has failed for good, as far as the task is concerned.
 func (r *result) lost() bool { return r.failed() && !r.ignored }
+
+// expected is how long the task was expected to take, over all items of its loop.
+func (r *result) expected() time.Duration {
+	sum := r.expects
+	for _, item := range r.items {
+		sum += item.expects
+	}
+	return sum
+}
 
 // set adds a field.
 func (r *result) set(name string, d vars.Data) {

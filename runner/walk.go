@@ -331,7 +331,7 @@ func (st *step) tell(rescued bool) {
 		Play: st.lane.name, Batch: st.lane.batch, Task: st.name, Host: st.p.Name, Status: res.status,
 		Module: firstOf(st.row.task.Module, st.row.task.Meta), Handler: st.row.handler != nil,
 		Ignored: res.failed() && res.ignored, Rescued: rescued, DelegatedTo: res.delegatedTo, Attempts: res.attempts,
-		At: st.row.task.At, TookMS: milliseconds(res.took),
+		At: st.row.task.At, TookMS: milliseconds(res.took), ExpectsMS: milliseconds(res.expected()),
 	}
 	shown := st.shown(res)
 	done.Msg, done.Diff, done.Why, done.Result, done.Wrong = shown.Msg, shown.Diff, shown.Why, shown.Result, shown.Wrong

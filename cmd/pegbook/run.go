@@ -73,6 +73,7 @@ func (o *selectOptions) connectionFlags(cmd *cobra.Command) {
 type runOptions struct {
 	selectOptions
 	check, diff bool
+	forecast    bool
 	forks       int
 	asJSON      bool
 	verbosity   int
@@ -101,6 +102,7 @@ func newRunCmd(a *app) *cobra.Command {
 	o.connectionFlags(cmd)
 	f := cmd.Flags()
 	f.BoolVarP(&o.check, "check", "C", false, "change nothing; say what would change")
+	f.BoolVar(&o.forecast, "forecast", false, "change nothing; say how long the run is expected to take, play by play")
 	f.BoolVarP(&o.diff, "diff", "D", false, "show what changes in files")
 	f.IntVarP(&o.forks, "forks", "f", 50, "how many hosts are worked on at a time")
 	f.BoolVar(&o.asJSON, "json", false, "one JSON object a line on stdout instead of text")
@@ -126,6 +128,7 @@ func needPlaybook(cmd *cobra.Command, args []string) error {
 
 // validate refuses flags that no host could be worked on with.
 func (o *runOptions) validate() error {
+	o.check = o.check || o.forecast // a forecast is a dry run that is asked how long things take
 	if o.forks < 1 {
 		return fmt.Errorf("--forks %d: at least one host is worked on at a time", o.forks)
 	}
@@ -374,6 +377,8 @@ func (a *app) view(o runOptions) view {
 	case o.asJSON:
 		w := bufio.NewWriterSize(a.out, 64<<10)
 		v.sink, v.close = event.NewLines(flushing{w}), w.Flush
+	case o.forecast:
+		v.sink = render.NewForecast(a.out, look)
 	case !onTerminal || os.Getenv("TERM") == "dumb":
 		v.sink = render.NewPlain(a.out, look)
 	default:

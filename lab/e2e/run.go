@@ -30,6 +30,7 @@ type record struct {
 	Hosts    []string  `json:"hosts"`
 	Status   string    `json:"status"`
 	Msg      string    `json:"msg"`
+	Text     string    `json:"text"`
 	Message  string    `json:"message"`
 	ExitCode int       `json:"exit_code"`
 	TookMS   float64   `json:"took_ms"`

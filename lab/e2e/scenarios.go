@@ -99,7 +99,7 @@ func deployVictim(ctx context.Context, p *performance) error {
 func serverScenarios() []scenario {
 	return []scenario{
 		{
-			name: "meta-killed", fault: "leading meta server killed (-9) while replica 2 drains", args: onlyReplicas(3),
+			name: "meta-killed", fault: "leading meta server killed (-9) while replica 2 drains", args: onlyReplicas(2),
 			during: func(ctx context.Context, p *performance) (err error) {
 				if err := draining(ctx, p, p.replicas()[1]); err != nil {
 					return err
@@ -110,7 +110,9 @@ func serverScenarios() []scenario {
 				return p.hosts.kill(ctx, p.victim, meta)
 			},
 			mend: deployVictim,
-			want: flawless(),
+			// It goes on under the next leader, or stops where that one has given a replica up that it had not heard
+			// of in time: then the drain would leave a partition with one copy.
+			want: want{codes: []int{0, 2}, least: 2, stall: time.Second},
 		},
 		{
 			name: "broken-package", fault: "the new package's server does not come up",
@@ -221,7 +223,10 @@ func pegbookKilled() scenario {
 	return scenario{
 		name: "pegbook-killed", fault: "pegbook killed (-9) while replica 2 drains; then --tags restore and the update again", args: onlyReplicas(2),
 		during: func(ctx context.Context, p *performance) error {
-			if err := draining(ctx, p, p.replicas()[1]); err != nil {
+			host := p.replicas()[1]
+			if err := p.run.until(ctx, "the wait for secondaries of "+host, func(r record) bool {
+				return r.Event == "noted" && r.Host == host && strings.HasSuffix(r.Task, "secondaries are taken out of service") && strings.Contains(r.Text, "waiting")
+			}); err != nil {
 				return err
 			}
 			return p.run.cmd.Process.Kill()
@@ -248,7 +253,9 @@ func (p *performance) again(ctx context.Context) (err error) {
 	if p.run, err = p.begin(ctx, "rolling-update.yml", append(packageArgs(p.target()), p.scenario.args(p)...)...); err != nil {
 		return err
 	}
+	began := time.Now()
 	p.code, err = p.run.wait()
+	p.took = time.Since(began)
 	return err
 }
 

@@ -148,6 +148,7 @@ func proposeDaemon(ctx context.Context, call *modules.Call, args daemonArgs) (*m
 		}
 	}
 	d.predicts(p, steps, seen)
+	p.Expects = d.expects(steps)
 	p.Do = func(ctx context.Context, host modules.Host) error { return d.do(ctx, host, seen.process, steps, sd) }
 	return p, nil
 }
@@ -222,6 +223,20 @@ func (d *daemon) decide(s sight, p *modules.Proposal) steps {
 		return steps{stop: true, start: true}
 	}
 	return steps{}
+}
+
+// usualStop is how long a process takes to end that has not much to put away.
+const usualStop = time.Second
+
+// expects is how long the steps will take. A start is over once the process has stayed up.
+func (d *daemon) expects(s steps) (expected time.Duration) {
+	if s.stop {
+		expected += usualStop
+	}
+	if s.start {
+		expected += d.Wait
+	}
+	return expected
 }
 
 // predicts says what check mode remembers in place of running Do.

@@ -41,6 +41,7 @@ func proposePause(_ context.Context, call *modules.Call, args pauseArgs) (*modul
 	out := &paused{}
 	return &modules.Proposal{
 		Output:   out,
+		Expects:  took,
 		Predicts: map[string]string{}, // nothing is left behind, so check mode need not wait
 		Do: func(ctx context.Context, _ modules.Host) error {
 			started := time.Now()

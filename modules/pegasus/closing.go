@@ -69,6 +69,7 @@ func proposeClose(ctx context.Context, call *modules.Call, args drainArgs) (*mod
 		Output:   out,
 		Diff:     []modules.Diff{{Subject: "replicas of " + out.Node, Note: held.String() + " → none"}},
 		Predicts: s.predictions("closed/"+addr, "yes"),
+		Expects:  2 * closeLook, // one look closes, the next one sees that all are closed
 		Do: func(ctx context.Context, host modules.Host) error {
 			return closeAll(ctx, call, host, args, out)
 		},
@@ -84,6 +85,9 @@ func drained(v *client.View, node wire.NodeInfo) error {
 	}
 	return nil
 }
+
+// closeLook is the time between two looks at what is still open.
+const closeLook = time.Second
 
 func closeAll(ctx context.Context, call *modules.Call, host modules.Host, args drainArgs, out *closeOutput) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, args.Timeout, timeoutCause(args.Timeout, "closing the replicas of "+args.Node))
@@ -112,7 +116,7 @@ func closeAll(ctx context.Context, call *modules.Call, host modules.Host, args d
 		default:
 			call.Note("waiting for %s to close its replicas: %s", args.Node, held)
 		}
-		if err := pause(ctx, time.Second); err != nil {
+		if err := pause(ctx, closeLook); err != nil {
 			return fmt.Errorf("%w; it still has %s", err, held)
 		}
 	}

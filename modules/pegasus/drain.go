@@ -126,6 +126,7 @@ func proposeDrain(ctx context.Context, call *modules.Call, args drainArgs, step 
 	}
 	lively := level == wire.LevelLively.String()
 	p := s.drainProposal(out, step.what, moves, lively)
+	p.Expects = args.expects()
 	p.Do = func(ctx context.Context, host modules.Host) error {
 		return drain(ctx, call, host, args, step, lively, out)
 	}
@@ -375,11 +376,19 @@ func drain(ctx context.Context, call *modules.Call, host modules.Host, args drai
 		default:
 			call.Note("waiting for the meta server to move %d %s of %s (%s)", left, step.what, args.Node, q.left())
 		}
-		if err := pause(ctx, min(time.Second, args.Round/4+time.Millisecond)); err != nil {
+		if err := pause(ctx, args.between()); err != nil {
 			return fmt.Errorf("%w; left: %s", err, q.left())
 		}
 	}
 }
+
+// between is the time between two looks: a second, so that the meta server hardly notices, and less where its
+// rounds are short.
+func (a drainArgs) between() time.Duration { return min(time.Second, a.Round/4+time.Millisecond) }
+
+// expects is how long a step is going to take: proposals wait for the meta server's next round, in which all of
+// them are carried out, and a look shows that they were.
+func (a drainArgs) expects() time.Duration { return a.Round + a.between() }
 
 // planError is a view of the cluster in which a step cannot go on. A meta server that has just taken
 // over shows one for a moment: it calls nodes dead that it has not heard yet.

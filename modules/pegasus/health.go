@@ -54,6 +54,7 @@ type healthyArgs struct {
 	Status        int           `arg:"status" default:"200" min:"100" max:"599" doc:"http: the status that means healthy"`
 	Stable        time.Duration `arg:"stable" default:"0" doc:"how long it must stay healthy"`
 	Timeout       time.Duration `arg:"timeout" default:"10m" doc:"how long to wait"`
+	Round         time.Duration `arg:"round" default:"10s" doc:"pegasus: the meta server's lb_interval_ms, how often it gives replicas back; only a forecast looks at it"`
 }
 
 // healthyOutput is what the wait found in the end.
@@ -115,10 +116,11 @@ func proposeHealthy(ctx context.Context, call *modules.Call, args healthyArgs) (
 		return nil, context.Cause(ctx)
 	}
 	if args.System == "pegasus" {
-		if p.Predicts, err = args.predict(ctx, call, len(missing) == 0); err != nil {
+		if p.Predicts, p.Expects, err = args.predict(ctx, call, len(missing) == 0); err != nil {
 			return nil, err
 		}
 	}
+	p.Expects += args.Stable
 	if len(missing) == 0 && args.Stable == 0 {
 		out.Healthy = true
 		return p, nil
@@ -151,20 +153,21 @@ func checkHealthy(args healthyArgs) error {
 }
 
 // predict is what the wait's success would leave: a cluster that is there, with every partition's
-// members back after a predicted restart.
-func (a healthyArgs) predict(ctx context.Context, call *modules.Call, healthyNow bool) (map[string]string, error) {
+// members back after a predicted restart. healing is how long that takes: the meta server gives replicas
+// back in its next round, and one look finds them there.
+func (a healthyArgs) predict(ctx context.Context, call *modules.Call, healthyNow bool) (left map[string]string, healing time.Duration, err error) {
 	s, err := open(call, call.Host, clusterArgs{MetaServers: a.MetaServers, Timeout: a.Timeout})
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	defer s.Close()
 	m := s.predictions("up", "yes")
 	if _, any := s.predicted("partitions"); !any || !healthyNow {
-		return m, nil
+		return m, 0, nil
 	}
 	v, err := s.View(ctx)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	for i := range v.Tables {
 		for j := range v.Tables[i].Partitions {
@@ -174,7 +177,10 @@ func (a healthyArgs) predict(ctx context.Context, call *modules.Call, healthyNow
 				continue
 			}
 			back := *p
-			back.Primary, _ = parseMembers(text)
+			var secondaries []wire.Address
+			if back.Primary, secondaries = parseMembers(text); len(secondaries) < len(p.Secondaries) {
+				healing = a.Round + time.Second
+			}
 			back.Secondaries = without(append([]wire.Address{p.Primary}, p.Secondaries...), back.Primary)
 			s.predictPartition(m, &back)
 		}
@@ -182,7 +188,7 @@ func (a healthyArgs) predict(ctx context.Context, call *modules.Call, healthyNow
 	for _, n := range v.Nodes {
 		m[s.prefix+"closed/"+n.Node.Address.String()] = "no"
 	}
-	return m, nil
+	return m, healing, nil
 }
 
 func waitHealthy(ctx context.Context, call *modules.Call, host modules.Host, args healthyArgs, out *healthyOutput) error {

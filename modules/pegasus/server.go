@@ -71,6 +71,7 @@ func proposeServer(ctx context.Context, call *modules.Call, args serverArgs) (*m
 		return p, nil
 	}
 	p.Waits = true
+	p.Expects = time.Second // beyond the restart itself; how long loading takes nobody knows
 	p.Do = func(ctx context.Context, host modules.Host) error { return args.wait(ctx, call, host, out) }
 	return p, nil
 }

@@ -89,6 +89,8 @@ type Noted struct {
 	Host    string `json:"host" secrets:"shown"`
 	Text    string `json:"text"`
 	Attempt int    `json:"attempt,omitempty"`
+	// ExpectsMS is how long the task is expected to take from now on, where its module can tell.
+	ExpectsMS float64 `json:"expects_ms,omitempty"`
 }
 
 // JobStarted is a command that goes on by itself on a host, or on the one the task is delegated to, for so
@@ -131,6 +133,9 @@ type TaskDone struct {
 	// template that could not be evaluated.
 	Wrong  diag.Position `json:"wrong,omitzero"`
 	TookMS float64       `json:"took_ms"`
+	// ExpectsMS is how long what the task does was expected to take, where its module can tell; in check mode,
+	// how long it would take.
+	ExpectsMS float64 `json:"expects_ms,omitempty"`
 }
 
 // Why is the condition that decided how a task ended.
