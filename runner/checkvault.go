@@ -1,6 +1,10 @@
 package runner
 
 import (
+	"runtime"
+
+	"golang.org/x/sync/errgroup"
+
 	"github.com/pegbook/pegbook/runner/diag"
 	"github.com/pegbook/pegbook/runner/vars"
 )
@@ -38,12 +42,31 @@ func (c *compiler) checkVault() {
 			}
 		}
 	}
+	l.open()
 }
 
 // locked finds the values that no password opens, each once: hosts share those of their groups.
 type locked struct {
 	c    *compiler
 	seen map[diag.Position]bool
+	all  []vars.Value
+}
+
+// open tries the passwords on all values, as many at a time as there are processors.
+func (l *locked) open() {
+	found := make([]diag.List, len(l.all))
+	var group errgroup.Group
+	group.SetLimit(runtime.NumCPU())
+	for i, v := range l.all {
+		group.Go(func() error {
+			v.Locked(l.c.plan.in.Files.Vault, &found[i])
+			return nil
+		})
+	}
+	_ = group.Wait() // none of them gives an error
+	for _, problems := range found {
+		l.c.problems.Append(problems)
+	}
 }
 
 func (l *locked) layers(all []layered) {
@@ -64,5 +87,5 @@ func (l *locked) value(v vars.Value) {
 		return
 	}
 	l.seen[v.Position()] = true
-	v.Locked(l.c.plan.in.Files.Vault, &l.c.problems)
+	l.all = append(l.all, v)
 }
