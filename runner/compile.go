@@ -56,6 +56,25 @@ type Plan struct {
 	limit     map[string]bool // nil: no limit
 	playbooks []*book
 	tasks     int // that were checked
+	// apart are the folders of playbooks that have group_vars or host_vars of their own, besides the first
+	// playbook's folder, with the names of the variables in them.
+	apart map[string][]string
+}
+
+// lookBeside finds group_vars and host_vars beside a playbook.
+func (p *Plan) lookBeside(dir string) diag.List {
+	if _, looked := p.apart[dir]; looked || p.in.Inventory == nil {
+		return nil
+	}
+	if p.apart == nil {
+		p.apart = map[string][]string{}
+	}
+	p.apart[dir] = nil
+	inv, problems := p.in.Inventory.Beside(dir)
+	if inv != p.in.Inventory {
+		p.apart[dir] = inv.FileNames()
+	}
+	return problems
 }
 
 // book is a compiled playbook.
@@ -163,6 +182,7 @@ func (c *compiler) limit() {
 func (c *compiler) compilePlay(p *playbook.Play) *play {
 	cp := &play{Play: p, notifies: map[string]bool{}, keys: &keys{Keywords: &p.Keywords, play: true}, answers: c.plan.in.answersTo(p)}
 	c.play, c.open, c.left = cp, c.plan.in.Incomplete, nil
+	c.problems.Append(c.plan.lookBeside(p.Dir))
 	s := c.plan.playScope(p)
 	cp.name = displayName(p.Name, s)
 	cp.hosts = c.hosts(p, s)

@@ -65,6 +65,7 @@ func Explore(in Inputs) *Explorer {
 
 // explored is as much of a play as its variables need.
 func (r *run) explored(p *playbook.Play) *play {
+	r.plan.lookBeside(p.Dir) // its mistakes are the plan's to tell
 	s := r.plan.playScope(p)
 	out := &play{Play: p, name: displayName(p.Name, s)}
 	if out.name == "" {
@@ -95,9 +96,9 @@ func (e *Explorer) Host(h *inventory.Host) []View {
 
 // playScope is what names mean on a host in a play, outside of its blocks, tasks and roles.
 func (e *Explorer) playScope(p *play, h *host) *vars.Scope {
-	w := &world{r: e.r, row: &row{task: &playbook.Task{Dir: p.Dir}, frame: &frame{play: p}}}
+	w := &world{r: e.r, dir: p.Dir, row: &row{task: &playbook.Task{Dir: p.Dir}, frame: &frame{play: p}}}
 	var b vars.Stack
-	h.own(&b, e.r)
+	h.own(&b, e.r, p.Dir)
 	push(&b, p.layers...)
 	b.Push(vars.PlayVars, p.Vars)
 	e.r.varsFiles(p, &b, w)
@@ -108,7 +109,7 @@ func (e *Explorer) playScope(p *play, h *host) *vars.Scope {
 // scope is what names mean on a host outside of all plays.
 func (e *Explorer) scope(h *host) *vars.Scope {
 	var b vars.Stack
-	h.own(&b, e.r)
+	h.own(&b, e.r, "")
 	return b.Scope(&world{r: e.r})
 }
 

@@ -44,6 +44,7 @@ type analysis struct {
 	all    *universe
 	later  *vars.Values // what hosts may have when they join groups; nil when none can
 	failed *vars.Values // what rescues set
+	beside *vars.Values // what the files beside the playbook of the play define, where it stands apart
 	facts  *vars.Values // the names of facts that something uses; their values are unknown
 	magic  *vars.Values
 
@@ -116,6 +117,7 @@ func (c *compiler) checkFlow() {
 
 func (a *analysis) goThrough(p *play) {
 	a.play, a.public, a.guarded = p, nil, map[string]bool{}
+	a.beside = unknowns(a.plan.apart[p.Dir])
 	a.playing = a.playMagic()
 	a.who = a.present(p)
 	for _, k := range a.who {

@@ -82,13 +82,16 @@ func (a *analysis) define(r *row, k *kind, does truth) {
 	case metaRow:
 		a.defineMeta(r, k, does)
 		return
-	case includeRow, flushRow, blockEndRow, specRow:
+	case flushRow, blockEndRow, specRow:
 		return
-	case taskRow:
+	case taskRow, includeRow:
 	}
 	if name := r.task.Register; name != "" {
 		k.state.Define(flow.Definition{Name: name, At: r.task.At, Value: vars.Literal(outcome(r)),
 			Skipped: does != yes, Why: "its when may be false", Conditions: conditions})
+	}
+	if r.kind == includeRow {
+		return
 	}
 	a.defineFacts(r, k, does, conditions)
 	if does != no && len(a.blocks) > 0 && shortName(r.module.Name) == "fail" && does == yes {

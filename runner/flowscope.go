@@ -159,6 +159,7 @@ func (a *analysis) base(k *kind, h *inventory.Host) vars.Stack {
 	b.Push(vars.HostInventory, a.later)
 	b.Push(vars.HostInventory, a.failed)
 	b.Push(vars.HostInventory, in)
+	b.Push(vars.HostInventory, a.beside)
 	if k.facts != no {
 		b.Push(vars.Facts, a.facts)
 	}

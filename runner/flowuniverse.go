@@ -153,6 +153,11 @@ func (a *analysis) everything() *universe {
 			u.add(name, diag.Position{}, "a variable of hosts or groups that are not in the inventory yet")
 		}
 	}
+	for _, names := range a.plan.apart {
+		for _, name := range names {
+			u.add(name, diag.Position{}, "a variable beside another playbook")
+		}
+	}
 	if m, ok := a.plan.in.Modules.Lookup("setup"); ok && len(m.Facts) > 0 {
 		u.facts = map[string]bool{}
 		for _, name := range m.Facts {

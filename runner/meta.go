@@ -151,8 +151,8 @@ func (c *confirmation) work(ctx context.Context) {
 // confirmScope is the scope of the play's first host: what is destroyed is named by its variables.
 func (pr *playRun) confirmScope(r *run) *vars.Scope {
 	var b vars.Stack
-	w := &world{r: r}
-	r.stateOf(pr.all[0]).own(&b, r)
+	w := &world{r: r, dir: pr.Dir}
+	r.stateOf(pr.all[0]).own(&b, r, pr.Dir)
 	push(&b, pr.layers...)
 	b.Push(vars.PlayVars, pr.Vars)
 	b.Push(vars.PlayVars, pr.answers)

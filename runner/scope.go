@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 
 	"github.com/pegbook/pegbook/runner/diag"
 	"github.com/pegbook/pegbook/runner/inventory"
@@ -21,6 +22,7 @@ import (
 type world struct {
 	r   *run
 	row *row
+	dir string // of the playbook whose play asks
 }
 
 var _ vars.World = (*world)(nil)
@@ -31,20 +33,23 @@ func (w *world) HostScope(name string) (*vars.Scope, bool) {
 	if !ok {
 		return nil, false
 	}
-	inv := w.r.inventory()
+	key := scopeKey{inv: w.r.inventory()}
+	if w.r.plan.apart[w.dir] != nil {
+		key.dir = w.dir
+	}
 	h.mu.Lock()
 	s, of, since := h.scope, h.scopeOf, h.changes
 	h.mu.Unlock()
-	if s != nil && of == inv {
+	if s != nil && of == key {
 		return s, true
 	}
 	var b vars.Stack
-	h.own(&b, w.r)
-	s = b.Scope(&world{r: w.r})
+	h.own(&b, w.r, w.dir)
+	s = b.Scope(&world{r: w.r, dir: w.dir})
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.changes == since {
-		h.scope, h.scopeOf = s, inv
+		h.scope, h.scopeOf = s, key
 	}
 	return s, true
 }
@@ -127,15 +132,15 @@ func contains(list []string, s string) bool {
 }
 
 // own puts what is the host's own into a scope: its inventory variables, facts, include_vars, set_fact
-// and register, the extra variables and the host's magic ones.
-func (h *host) own(b *vars.Stack, r *run) {
+// and register, the extra variables and the host's magic ones. dir is the playbook's folder.
+func (h *host) own(b *vars.Stack, r *run, dir string) {
 	h.mu.Lock()
 	if h.magic == nil {
 		h.magic = r.hostMagic(h)
 	}
 	in, facts, read, set, magic := h.in, h.facts, h.read, h.set, h.magic
 	h.mu.Unlock()
-	b.Push(vars.HostInventory, in.Vars)
+	b.Push(vars.HostInventory, r.seenFrom(dir, in).Vars)
 	b.Push(vars.Facts, facts)
 	b.Push(vars.IncludeVars, read)
 	b.Push(vars.SetFact, set)
@@ -147,7 +152,7 @@ func (h *host) own(b *vars.Stack, r *run) {
 // scope is what names mean to a row on a host.
 func (rr *rowRun) scope(h *host) *vars.Scope {
 	var b vars.Stack
-	h.own(&b, rr.r)
+	h.own(&b, rr.r, rr.world.dir)
 	push(&b, rr.lane.play.layers...)
 	b.Push(vars.PlayVars, rr.row.frame.play.Vars)
 	b.Push(vars.PlayVars, rr.row.frame.play.answers)
@@ -256,6 +261,32 @@ func (r *run) magic() *vars.Values {
 type inventoryNow struct {
 	*inventory.Inventory
 	magic *vars.Values
+
+	mu     sync.Mutex                      // guards beside
+	beside map[string]*inventory.Inventory // by the folders of Plan.apart
+}
+
+// seenFrom is a host of the inventory as the plays of a playbook in a folder see it.
+func (r *run) seenFrom(dir string, h *inventory.Host) *inventory.Host {
+	if r.plan.apart[dir] == nil {
+		return h
+	}
+	if there, ok := r.world.Load().besides(dir).Host(h.Name); ok {
+		return there
+	}
+	return h
+}
+
+// besides is the inventory with the variables beside a playbook. Mistakes in these were found before the run.
+func (w *inventoryNow) besides(dir string) *inventory.Inventory {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if inv, ok := w.beside[dir]; ok {
+		return inv
+	}
+	inv, _ := w.Beside(dir)
+	w.beside[dir] = inv
+	return inv
 }
 
 func (r *run) inventory() *inventory.Inventory { return r.world.Load().Inventory }
@@ -263,7 +294,7 @@ func (r *run) inventory() *inventory.Inventory { return r.world.Load().Inventory
 // setInventory takes an inventory as the run's.
 func (r *run) setInventory(inv *inventory.Inventory) {
 	defer r.renew(inv)
-	r.world.Store(&inventoryNow{inv, runMagic(inv, r.plan, r.opts)})
+	r.world.Store(&inventoryNow{Inventory: inv, magic: runMagic(inv, r.plan, r.opts), beside: map[string]*inventory.Inventory{}})
 }
 
 // runMagic are the magic variables that all hosts of a run share.

@@ -27,9 +27,15 @@ type host struct {
 	set     *vars.Values // set_fact and register
 	magic   *vars.Values // nil: to be made anew
 	overlay *overlay.Overlay
-	scope   *vars.Scope          // as hostvars sees the host; nil: to be made anew
-	scopeOf *inventory.Inventory // the inventory that scope was made with
-	changes int                  // of the variables
+	scope   *vars.Scope // as hostvars sees the host; nil: to be made anew
+	scopeOf scopeKey    // what scope was made with
+	changes int         // of the variables
+}
+
+// scopeKey is what a host's scope hangs on besides the host's variables.
+type scopeKey struct {
+	inv *inventory.Inventory
+	dir string // of the playbook whose play asks
 }
 
 // loss is why a host takes no further part in a run.

@@ -73,7 +73,7 @@ func (p *player) take(h *handler) bool {
 }
 
 func (r *run) open(l *lane, w *row, who []*player) *rowRun {
-	rr := &rowRun{r: r, row: w, lane: l, world: &world{r, w}, who: who, public: slices.Clip(l.public)}
+	rr := &rowRun{r: r, row: w, lane: l, world: &world{r, w, w.frame.play.Dir}, who: who, public: slices.Clip(l.public)}
 	rr.magic = []*vars.Values{l.magic, l.hostLists(r), w.magicOf()}
 	rr.name = rr.title()
 	return rr
@@ -335,8 +335,12 @@ func (st *step) tell(rescued bool) {
 	}
 	shown := st.shown(res)
 	done.Msg, done.Diff, done.Why, done.Result, done.Wrong = shown.Msg, shown.Diff, shown.Why, shown.Result, shown.Wrong
-	for _, item := range res.items {
-		done.Items = append(done.Items, st.shownItem(item, res.noLog))
+	for i, item := range res.items {
+		it := st.shownItem(item, res.noLog)
+		if st.row.task.LoopControl.Index != "" && !item.noLog {
+			it.Index = &i
+		}
+		done.Items = append(done.Items, it)
 	}
 	st.r.stream.Emit(done)
 }

@@ -44,7 +44,7 @@ func TestConformance(t *testing.T) {
 				c := readCase(t, dir)
 				difference := c.run(t)
 				reason, differs := listed[number]
-				tally.count(c.Tier, difference != "", differs)
+				tally.count(judged{c.Tier, name, difference != "", differs, reason})
 				switch {
 				case difference != "" && !differs:
 					t.Errorf("%s\n%s: %s", difference, c.Rule, c.Title)
@@ -71,37 +71,61 @@ func differences(t *testing.T) map[string]string {
 	return listed
 }
 
-// tally counts cases by tier.
-type tally struct {
-	mu    sync.Mutex // guards tiers
-	tiers map[int]*tier
+// judged is a case that has run.
+type judged struct {
+	tier            int
+	name            string
+	differs, listed bool
+	reason          string // of a case that is listed
 }
 
-type tier struct{ agree, onPurpose, differ int }
+func (j judged) verdict() string {
+	switch {
+	case !j.differs:
+		return "agrees"
+	case j.listed:
+		return "differs on purpose: " + j.reason
+	}
+	return "DIFFERS"
+}
 
-func (y *tally) count(number int, differs, listed bool) {
+// tally keeps what became of the cases.
+type tally struct {
+	mu    sync.Mutex // guards cases
+	cases []judged
+}
+
+func (y *tally) count(j judged) {
 	y.mu.Lock()
 	defer y.mu.Unlock()
-	if y.tiers == nil {
-		y.tiers = map[int]*tier{}
-	}
-	if y.tiers[number] == nil {
-		y.tiers[number] = &tier{}
-	}
-	switch to := y.tiers[number]; {
-	case !differs:
-		to.agree++
-	case listed:
-		to.onPurpose++
-	default:
-		to.differ++
-	}
+	y.cases = append(y.cases, j)
 }
 
+// print shows each case, then a table by tier.
 func (y *tally) print() {
-	fmt.Println("tier  agree  differ on purpose  differ")
-	for _, number := range slices.Sorted(maps.Keys(y.tiers)) {
-		to := y.tiers[number]
+	slices.SortFunc(y.cases, func(a, b judged) int {
+		return cmp.Or(cmp.Compare(a.tier, b.tier), cmp.Compare(a.name, b.name))
+	})
+	type counts struct{ agree, onPurpose, differ int }
+	tiers := map[int]*counts{}
+	fmt.Printf("%-4s  %-50s  %s\n", "tier", "case", "pegbook")
+	for _, j := range y.cases {
+		fmt.Printf("%-4d  %-50s  %s\n", j.tier, j.name, j.verdict())
+		if tiers[j.tier] == nil {
+			tiers[j.tier] = &counts{}
+		}
+		switch to := tiers[j.tier]; {
+		case !j.differs:
+			to.agree++
+		case j.listed:
+			to.onPurpose++
+		default:
+			to.differ++
+		}
+	}
+	fmt.Println("\ntier  agree  differ on purpose  differ")
+	for _, number := range slices.Sorted(maps.Keys(tiers)) {
+		to := tiers[number]
 		fmt.Printf("%-4d  %5d  %17d  %6d\n", number, to.agree, to.onPurpose, to.differ)
 	}
 }

@@ -163,6 +163,7 @@ type Value struct {
 type Item struct {
 	Item     json.RawMessage `json:"item"`
 	Label    string          `json:"label,omitempty"`
+	Index    *int            `json:"index,omitempty"` // from 0, where loop_control has index_var
 	Status   Status          `json:"status"`
 	Ignored  bool            `json:"ignored,omitempty"`
 	Attempts int             `json:"attempts,omitempty"`

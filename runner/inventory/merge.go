@@ -115,12 +115,18 @@ func (s *sources) beside(o Options) {
 		s.groupFiles.playbook = s.openFolder(filepath.Join(o.PlaybookDir, "group_vars"))
 		s.hostFiles.playbook = s.openFolder(filepath.Join(o.PlaybookDir, "host_vars"))
 	}
+	s.playbookDir = o.PlaybookDir
 	s.fileNames = map[string]bool{}
-	for _, f := range slices.Concat(s.groupFiles.sources, s.groupFiles.playbook) {
-		s.readAll(f, o.Vault, func(name string) bool { return s.groups[name] != nil })
+	s.readFolders(slices.Concat(s.groupFiles.sources, s.groupFiles.playbook), slices.Concat(s.hostFiles.sources, s.hostFiles.playbook))
+}
+
+// readFolders reads all files of group_vars and host_vars folders.
+func (s *sources) readFolders(groups, hosts []*varFolder) {
+	for _, f := range groups {
+		s.readAll(f, s.keys, func(name string) bool { return s.groups[name] != nil })
 	}
-	for _, f := range slices.Concat(s.hostFiles.sources, s.hostFiles.playbook) {
-		s.readAll(f, o.Vault, func(name string) bool { return s.hosts[name] != nil || isLocal(name) })
+	for _, f := range hosts {
+		s.readAll(f, s.keys, func(name string) bool { return s.hosts[name] != nil || isLocal(name) })
 	}
 }
 
@@ -132,6 +138,33 @@ type Orphan struct {
 
 // Orphans are the files of variables that nobody has, or not yet.
 func (inv *Inventory) Orphans() []Orphan { return inv.sources.orphans }
+
+// Beside gives the inventory as plays see it whose playbook stands in another folder than the first: group_vars
+// and host_vars there lie over those beside the first. FileNames are then those of this folder alone. Where it
+// holds none, or is that of the first playbook, the answer is the inventory itself.
+func (inv *Inventory) Beside(dir string) (*Inventory, diag.List) {
+	if samePath(dir, inv.sources.playbookDir) {
+		return inv, nil
+	}
+	s := inv.sources.clone()
+	groups, hosts := s.openFolder(filepath.Join(dir, "group_vars")), s.openFolder(filepath.Join(dir, "host_vars"))
+	if len(groups)+len(hosts) == 0 {
+		return inv, *s.problems
+	}
+	s.groupFiles.playbook = slices.Concat(s.groupFiles.playbook, groups)
+	s.hostFiles.playbook = slices.Concat(s.hostFiles.playbook, hosts)
+	s.playbookDir, s.fileNames, s.orphans = dir, map[string]bool{}, nil
+	s.readFolders(groups, hosts)
+	problems := *s.problems
+	s.problems = &diag.List{} // building warns again of what Load has told
+	return s.build(), problems
+}
+
+func samePath(a, b string) bool {
+	x, errX := filepath.Abs(a)
+	y, errY := filepath.Abs(b)
+	return errX == nil && errY == nil && x == y
+}
 
 // FileNames are the names of the variables in all files of group_vars and host_vars, also those for hosts and
 // groups that the inventory has not, or not yet.

@@ -32,6 +32,7 @@ type sources struct {
 	dirs                  []string
 	orphans               []Orphan // files that are nobody's
 	groupFiles, hostFiles besides
+	playbookDir           string
 	fileNames             map[string]bool // of the variables in these files
 	limit                 time.Duration   // of a script
 }
