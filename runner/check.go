@@ -83,6 +83,7 @@ func (c *compiler) notified(name string, at diag.Position) {
 	}
 	switch {
 	case len(c.handlers.notified(name)) > 0:
+	case c.unread != nil && c.unread.MayHandle(name):
 	case !c.open:
 		c.problems.Add(at, diag.DidYouMean(name, c.handlers.names()), "no handler is called %q", name)
 	case diag.Nearest(name, c.handlers.names()) != "":

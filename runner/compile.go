@@ -113,7 +113,7 @@ type compiler struct {
 	play     *play
 	handlers handlers            // every handler that the play can come to have
 	open     bool                // the play may get handlers that cannot be known before the run
-	partial  bool                // a task could not be compiled: what it would define is not known
+	unread   *playbook.Unread    // what errors keep from being known; nil where there are none
 	started  bool                // the task of StartAt has been found, or none was given
 	rows     []*row              // every row that was checked
 	trace    []visit             // rows and what they stand in, in order
@@ -125,7 +125,7 @@ type compiler struct {
 // The list holds every problem and warning; the plan is nil when the list has Failed, or the
 // playbooks are Incomplete.
 func Compile(in Inputs) (*Plan, diag.List) {
-	c := &compiler{plan: &Plan{in: in, tags: newSelector(in.Tags, in.SkipTags)}, started: in.StartAt == "" || in.Incomplete, partial: in.Incomplete}
+	c := &compiler{plan: &Plan{in: in, tags: newSelector(in.Tags, in.SkipTags)}, started: in.StartAt == "" || in.Incomplete, unread: unreadOf(in)}
 	c.limit()
 	for _, pb := range in.Playbooks {
 		b := &book{path: pb.Path}
@@ -142,7 +142,7 @@ func Compile(in Inputs) (*Plan, diag.List) {
 	}
 	c.checkConnections()
 	c.checkVault()
-	if !c.partial {
+	if c.unread == nil || !c.unread.All {
 		c.checkFlow()
 	}
 	c.problems.Sort()
@@ -151,6 +151,27 @@ func Compile(in Inputs) (*Plan, diag.List) {
 		return nil, c.problems
 	}
 	return c.plan, c.problems
+}
+
+// unreadOf is what errors in the playbooks' files keep from being known; nil where there are none.
+func unreadOf(in Inputs) *playbook.Unread {
+	if !in.Incomplete {
+		return nil
+	}
+	u := &playbook.Unread{}
+	for _, pb := range in.Playbooks {
+		u.Merge(pb.Unread)
+	}
+	return u
+}
+
+// lose is for a task of which only its text is known.
+func (c *compiler) lose(t *playbook.Task) {
+	if c.unread == nil {
+		c.unread = &playbook.Unread{}
+	}
+	c.unread.All = c.unread.All || playbook.BringsIn(t.Module)
+	c.unread.Add(t.At.File, c.plan.in.Files)
 }
 
 // tasks counts what was checked, whether or not tags select it.
@@ -181,7 +202,7 @@ func (c *compiler) limit() {
 
 func (c *compiler) compilePlay(p *playbook.Play) *play {
 	cp := &play{Play: p, notifies: map[string]bool{}, keys: &keys{Keywords: &p.Keywords, play: true}, answers: c.plan.in.answersTo(p)}
-	c.play, c.open, c.left = cp, c.plan.in.Incomplete, nil
+	c.play, c.open, c.left = cp, c.unread != nil && c.unread.All, nil
 	c.problems.Append(c.plan.lookBeside(p.Dir))
 	s := c.plan.playScope(p)
 	cp.name = displayName(p.Name, s)
@@ -213,7 +234,9 @@ func (c *compiler) compilePlay(p *playbook.Play) *play {
 		cp.rows = append(cp.rows, element{row: &row{kind: flushRow, task: &playbook.Task{Meta: "flush_handlers"}, frame: f, keys: cp.keys}})
 	}
 	cp.trace, c.trace = c.trace, nil
-	c.checkHandlers()
+	if c.unread == nil {
+		c.checkHandlers()
+	}
 	cp.left = c.left
 	return cp
 }

@@ -112,7 +112,9 @@ func (c *compiler) checkFlow() {
 			a.goThrough(p)
 		}
 	}
-	a.checkSpelling()
+	if a.unread == nil {
+		a.checkSpelling()
+	}
 }
 
 func (a *analysis) goThrough(p *play) {

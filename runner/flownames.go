@@ -113,10 +113,11 @@ func (l *look) underSame(d *flow.Definition) bool {
 
 // fact looks at a use of a fact: one that is like a known one and is none is misspelt.
 func (l *look) fact(u vars.Use, optional bool) {
-	if l.all.facts == nil || l.all.facts[u.Path[0]] || optional && l.all.often(u.Path[0]) {
+	others := slices.Concat(magicNames(), connectionNames())
+	if l.all.facts == nil || l.all.facts[u.Path[0]] || slices.Contains(others, u.Path[0]) || optional && l.all.often(u.Path[0]) {
 		return
 	}
-	near := nearOne(u.Path[0], slices.Collect(maps.Keys(l.all.facts)))
+	near := nearOne(u.Path[0], slices.AppendSeq(others, maps.Keys(l.all.facts)))
 	if near == "" {
 		return
 	}

@@ -67,6 +67,11 @@ func (a *analysis) lookAt(r *row, k *kind) truth {
 		l.ask(s.row.when)
 	}
 	l.ask(r.when)
+	if a.unread != nil {
+		l.only = true
+		l.everything(l.s)
+		return unknown
+	}
 	if reached == no || r.left {
 		l.only = true
 		l.everything(l.s)

@@ -32,6 +32,7 @@ type universe struct {
 	// joined are groups that tasks make; anyGroup: others may come to be.
 	joined   []string
 	anyGroup bool
+	unread   *playbook.Unread // as of the compiler
 }
 
 // origin is how a variable comes to be; of several, the first found.
@@ -79,7 +80,7 @@ func (u *universe) often(name string) bool {
 // has says whether a variable may be defined. Facts are not known before the run.
 func (u *universe) has(name string) bool {
 	_, ok := u.known[name]
-	return ok || strings.HasPrefix(name, "ansible_")
+	return ok || strings.HasPrefix(name, "ansible_") || u.unread != nil && (name == "item" || u.unread.MayDefine(name))
 }
 
 func (u *universe) names() []string {
@@ -127,7 +128,7 @@ func magicNames() []string {
 // everything collects what there is.
 func (a *analysis) everything() *universe {
 	u := &universe{known: map[string]origin{}, used: map[string]bool{}, optional: map[string][]vars.Use{}, factual: map[string]bool{}, looked: map[vars.Value]bool{},
-		counted: map[vars.Value]bool{}, exprs: map[vars.Expr]bool{}, keywords: map[*playbook.Keywords]bool{}, settings: a.settings}
+		counted: map[vars.Value]bool{}, exprs: map[vars.Expr]bool{}, keywords: map[*playbook.Keywords]bool{}, settings: a.settings, unread: a.unread}
 	for _, name := range magicNames() {
 		u.add(name, diag.Position{}, "a magic variable")
 	}

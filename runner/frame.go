@@ -151,7 +151,7 @@ func (c *compiler) taskRow(f *frame, t *playbook.Task) *row {
 		m, ok := c.plan.in.Modules.Lookup(t.Module)
 		if !ok {
 			c.problems.Add(t.ModuleAt, firstOf(diag.DidYouMean(t.Module, c.plan.in.Modules.Names()), "pegbook modules lists them"), "there is no module %q", t.Module)
-			c.partial = true
+			c.lose(t)
 			return nil
 		}
 		r.module = m

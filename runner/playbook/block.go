@@ -6,7 +6,6 @@ import (
 
 	"gopkg.in/yaml.v3"
 
-	"github.com/pegbook/pegbook/runner/internal/document"
 	"github.com/pegbook/pegbook/runner/vars"
 )
 
@@ -79,14 +78,14 @@ func (r *reader) importTasks(n *yaml.Node, e entry, p *place) *Block {
 	}
 	path, text, tried := r.search(name, p)
 	if text == nil {
-		r.problems.Add(v.Position(), searched(tried), "there is no file %q to import", name)
+		r.lose(v.Position(), searched(tried), "there is no file %q to import", name)
 		return nil
 	}
 	if chain := p.cycle(path); chain != nil {
-		r.problems.Add(v.Position(), strings.Join(chain, " → "), "%s imports itself", path)
+		r.lose(v.Position(), strings.Join(chain, " → "), "%s imports itself", path)
 		return nil
 	}
-	b.Body = r.blocks(document.Parse(text, path, r.problems), p.imported(path))
+	b.Body = r.blocks(r.parse(text, path), p.imported(path))
 	return b
 }
 
@@ -99,7 +98,7 @@ func (r *reader) importKeywords(n *yaml.Node, e entry, b *Block, p *place) bool 
 		}
 		if x.name() == "loop" || strings.HasPrefix(x.name(), "with_") {
 			dynamic := strings.Replace(moduleName(e.name()), "import", "include", 1)
-			r.problems.Add(p.at(x.key), "use "+dynamic, "%s cannot loop", moduleName(e.name()))
+			r.lose(p.at(x.key), "use "+dynamic, "%s cannot loop", moduleName(e.name()))
 			good = false
 			return true
 		}
@@ -115,7 +114,7 @@ func (r *reader) importName(e entry, key string, p *place) (vars.Value, bool) {
 		n = find(n, key)
 	}
 	if n == nil || n.Kind != yaml.ScalarNode || isNull(n) || n.Value == "" {
-		r.problems.Add(p.at(e.key), "write "+moduleName(e.name())+": {"+key+": …}", "%s needs a %s", moduleName(e.name()), key)
+		r.lose(p.at(e.key), "write "+moduleName(e.name())+": {"+key+": …}", "%s needs a %s", moduleName(e.name()), key)
 		return vars.Value{}, false
 	}
 	v := r.value(entry{e.key, n}, p, isText)

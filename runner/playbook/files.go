@@ -102,6 +102,7 @@ type opened struct {
 	keys      *vault.Keyring
 	problems  *diag.List
 	encrypted map[string]bool
+	shut      bool // a file could not be decrypted
 }
 
 // ReadFile gives a file's content. One that no password opens is a problem, and then empty.
@@ -113,6 +114,7 @@ func (o *opened) ReadFile(path string) ([]byte, error) {
 	o.encrypted[path] = true
 	text, _, ok := vars.OpenFile(path, raw, o.keys, o.problems)
 	if !ok {
+		o.shut = true
 		return []byte{}, nil
 	}
 	return text, nil

@@ -88,7 +88,7 @@ func (r *reader) includeRole(does entry, t *Task, p *place) {
 	inc := &Include{}
 	t.Include = inc
 	if does.value.Kind != yaml.MappingNode {
-		r.problems.Add(p.at(does.key), "write include_role: {name: …}", "include_role takes a mapping, not %s", describe(does.value))
+		r.lose(p.at(does.key), "write include_role: {name: …}", "include_role takes a mapping, not %s", describe(does.value))
 		return
 	}
 	r.roleArgs(does, inc, true, p)
@@ -133,7 +133,7 @@ func (r *reader) importRole(n *yaml.Node, e entry, p *place) *Block {
 		return nil
 	}
 	if e.value.Kind != yaml.MappingNode {
-		r.problems.Add(p.at(e.key), "write import_role: {name: …}", "import_role takes a mapping, not %s", describe(e.value))
+		r.lose(p.at(e.key), "write import_role: {name: …}", "import_role takes a mapping, not %s", describe(e.value))
 		return nil
 	}
 	inc := &Include{}

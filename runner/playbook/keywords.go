@@ -402,6 +402,7 @@ func (r *reader) seconds(e entry, p *place) time.Duration {
 
 // unknownKey reports a key that a mapping does not have.
 func (r *reader) unknownKey(e entry, p *place, in string, known []string) {
+	r.lost = r.lost || BringsIn(e.name()) || BringsIn(in)
 	r.problems.Add(p.at(e.key), diag.DidYouMean(e.name(), known), "%s has no %q", in, e.name())
 }
 

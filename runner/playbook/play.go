@@ -11,7 +11,6 @@ import (
 	"gopkg.in/yaml.v3"
 
 	"github.com/pegbook/pegbook/runner/diag"
-	"github.com/pegbook/pegbook/runner/internal/document"
 	"github.com/pegbook/pegbook/runner/vars"
 )
 
@@ -64,22 +63,22 @@ func (r *reader) book(path string, from diag.Position, above *place) []*Play {
 		if from.Line > 0 {
 			problem = fmt.Sprintf("%s: %s", path, problem)
 		}
-		r.problems.Add(from, "", "%s", problem)
+		r.lose(from, "", "%s", problem)
 		return nil
 	}
-	root := document.Parse(text, path, r.problems)
+	root := r.parse(text, path)
 	if root == nil {
 		if len(*r.problems) == before {
-			r.problems.Add(diag.Position{File: path}, "write at least one play: - hosts: all", "the playbook is empty")
+			r.lose(diag.Position{File: path}, "write at least one play: - hosts: all", "the playbook is empty")
 		}
 		return nil
 	}
 	if root.Kind != yaml.SequenceNode {
-		r.problems.Add(p.at(root), `begin each play with "- "`, "a playbook is a list of plays, not %s", describe(root))
+		r.lose(p.at(root), `begin each play with "- "`, "a playbook is a list of plays, not %s", describe(root))
 		return nil
 	}
 	if len(root.Content) == 0 {
-		r.problems.Add(p.at(root), "write at least one play: - hosts: all", "the playbook is empty")
+		r.lose(p.at(root), "write at least one play: - hosts: all", "the playbook is empty")
 	}
 	var plays []*Play
 	for _, n := range root.Content {
@@ -108,7 +107,7 @@ func (r *reader) importPlaybook(n *yaml.Node, e entry, p *place) []*Play {
 	r.set(pairs(n), onPlaybook, target{place: p, kw: &kw, name: &vars.Value{}}, func(x entry) bool { return x == e })
 	v := r.value(e, p, isText)
 	if v.IsZero() {
-		r.problems.Add(p.at(e.key), "", "import_playbook needs the name of a file")
+		r.lose(p.at(e.key), "", "import_playbook needs the name of a file")
 		return nil
 	}
 	name, ok := r.literal(v, p)
@@ -120,7 +119,7 @@ func (r *reader) importPlaybook(n *yaml.Node, e entry, p *place) []*Play {
 		path = filepath.Join(p.dir, name)
 	}
 	if chain := p.cycle(path); chain != nil {
-		r.problems.Add(p.at(e.value), strings.Join(chain, " → "), "%s imports itself", path)
+		r.lose(p.at(e.value), strings.Join(chain, " → "), "%s imports itself", path)
 		return nil
 	}
 	plays := r.book(path, p.at(e.value), p)
@@ -210,19 +209,19 @@ func (r *reader) varsFile(file VarsFile, p *place) *vars.Values {
 		}
 		tried = append(tried, paths...)
 	}
-	r.problems.Add(file.At, searched(tried), "there is no file of variables %q", file.Names[0].Raw())
+	r.lose(file.At, searched(tried), "there is no file of variables %q", file.Names[0].Raw())
 	return nil
 }
 
 // valuesOf reads a file of variables.
 func (r *reader) valuesOf(text []byte, path string) *vars.Values {
-	root := document.Parse(text, path, r.problems)
+	root := r.parse(text, path)
 	if root == nil {
 		return nil
 	}
 	p := &place{file: path}
 	if root.Kind != yaml.MappingNode {
-		r.problems.Add(p.at(root), "write name: value lines", "a file of variables is a mapping, not %s", describe(root))
+		r.lose(p.at(root), "write name: value lines", "a file of variables is a mapping, not %s", describe(root))
 		return nil
 	}
 	return r.files.secret(path, vars.ValuesFromNode(root, path, r.problems))

@@ -19,6 +19,8 @@ import (
 type Playbook struct {
 	Path  string
 	Plays []*Play
+	// Unread is what errors keep from being known; nil where there are none.
+	Unread *Unread
 }
 
 // Play is one play.

@@ -10,7 +10,6 @@ import (
 	"gopkg.in/yaml.v3"
 
 	"github.com/pegbook/pegbook/runner/diag"
-	"github.com/pegbook/pegbook/runner/internal/document"
 	"github.com/pegbook/pegbook/runner/vars"
 	"github.com/pegbook/pegbook/runner/vault"
 )
@@ -24,6 +23,7 @@ func Parse(path string, o Options) (*Playbook, diag.List) {
 	r := newReader(o)
 	book := &Playbook{Path: path, Plays: r.book(path, diag.Position{File: path}, nil)}
 	r.checkNeeds(book.Plays)
+	book.Unread = r.unread()
 	return book, r.sorted()
 }
 
@@ -56,6 +56,8 @@ type reader struct {
 	// itself ends.
 	contents map[contentKey]*Content
 	tasks    int
+	// lost: of what some import or role brings nothing could be read.
+	lost bool
 }
 
 // contentKey tells includes apart whose content differs.
@@ -164,7 +166,7 @@ func (p *place) cycle(path string) []string {
 // fileContent reads the tasks that an include brings in.
 func (r *reader) fileContent(text []byte, p *place) *Content {
 	c := &Content{Path: p.file, Role: p.role}
-	root := document.Parse(text, p.file, r.problems)
+	root := r.parse(text, p.file)
 	c.Blocks = r.blocks(root, p)
 	c.Handlers = p.found.handlers
 	return c
@@ -222,6 +224,7 @@ func (r *reader) set(list []entry, level levels, t target, keep func(entry) bool
 
 // unknownKeyword reports a key that is no keyword anywhere.
 func (r *reader) unknownKeyword(e entry, level levels, p *place) {
+	r.lost = r.lost || BringsIn(e.name())
 	if strings.HasPrefix(e.name(), "with_") {
 		r.problems.Add(p.at(e.key), "use loop", "%s does not take %s", level, e.name())
 		return

@@ -7,7 +7,6 @@ import (
 	"gopkg.in/yaml.v3"
 
 	"github.com/pegbook/pegbook/runner/diag"
-	"github.com/pegbook/pegbook/runner/internal/document"
 	"github.com/pegbook/pegbook/runner/vars"
 )
 
@@ -49,7 +48,7 @@ func (r *reader) roleEntry(n *yaml.Node, p *place, outer Keywords) *Block {
 		use.params = r.roleKeywords(n, b, p)
 	}
 	if nameNode == nil || nameNode.Kind != yaml.ScalarNode || isNull(nameNode) || nameNode.Value == "" {
-		r.problems.Add(p.at(n), "write - role: NAME", "the entry names no role")
+		r.lose(p.at(n), "write - role: NAME", "the entry names no role")
 		return nil
 	}
 	name, ok := r.literal(r.value(entry{nameNode, nameNode}, p, isText), p)
@@ -134,11 +133,11 @@ func (r *reader) findRole(name string, p *place) (string, []string) {
 func (r *reader) role(use roleUse, p *place, outer Keywords) (*Role, []*Block) {
 	path, tried := r.findRole(use.name, p)
 	if path == "" {
-		r.problems.Add(use.at, searched(tried), "there is no role %q", use.name)
+		r.lose(use.at, searched(tried), "there is no role %q", use.name)
 		return nil, nil
 	}
 	if p.imports(path) {
-		r.problems.Add(use.at, p.roleChain(path), "role %q depends on itself", filepath.Base(path))
+		r.lose(use.at, p.roleChain(path), "role %q depends on itself", filepath.Base(path))
 		return nil, nil
 	}
 	role := &Role{At: use.at, Name: filepath.Base(use.name), Path: path, Params: use.params, Public: use.public}
@@ -202,7 +201,7 @@ func (r *reader) roleMeta(role *Role) roleMeta {
 	}
 	p := &place{file: path, dir: filepath.Dir(path)}
 	m := roleMeta{at: p}
-	root := document.Parse(text, path, r.problems)
+	root := r.parse(text, path)
 	if root == nil || !r.mapping(root, "a role's meta file", p) {
 		return m
 	}
@@ -263,7 +262,7 @@ func (r *reader) roleValues(role *Role, folder, from string) *vars.Values {
 	case r.files.IsDir(path):
 		return r.folderValues(path)
 	}
-	r.problems.Add(role.At, "searched "+path+" and "+path+".yml", "role %q has no %s file %q", role.Name, folder, from)
+	r.lose(role.At, "searched "+path+" and "+path+".yml", "role %q has no %s file %q", role.Name, folder, from)
 	return nil
 }
 
@@ -290,13 +289,13 @@ func (r *reader) roleTasks(role *Role, use roleUse, p *place) []*Block {
 	path, text := r.part(role, "tasks", use.tasks)
 	if text == nil {
 		if use.tasks != "" {
-			r.problems.Add(use.at, "searched "+path+" and "+path+".yml", "role %q has no tasks file %q", role.Name, use.tasks)
+			r.lose(use.at, "searched "+path+" and "+path+".yml", "role %q has no tasks file %q", role.Name, use.tasks)
 		}
 		return nil
 	}
 	q := p.imported(path)
 	q.above = p.above
-	return r.blocks(document.Parse(text, path, r.problems), q)
+	return r.blocks(r.parse(text, path), q)
 }
 
 // roleHandlers reads a role's handlers, with the keywords of the entry that brings the role in.
@@ -304,11 +303,11 @@ func (r *reader) roleHandlers(role *Role, use roleUse, p *place, outer Keywords)
 	path, text := r.part(role, "handlers", use.handlers)
 	if text == nil {
 		if use.handlers != "" {
-			r.problems.Add(use.at, "searched "+path+" and "+path+".yml", "role %q has no handlers file %q", role.Name, use.handlers)
+			r.lose(use.at, "searched "+path+" and "+path+".yml", "role %q has no handlers file %q", role.Name, use.handlers)
 		}
 		return nil
 	}
 	q := p.imported(path)
 	q.above, q.handler = p.above, true
-	return r.flatten(r.blocks(document.Parse(text, path, r.problems), q), outer, q)
+	return r.flatten(r.blocks(r.parse(text, path), q), outer, q)
 }

@@ -87,9 +87,9 @@ func (r *reader) does(n *yaml.Node, t *Task, p *place) (entry, bool) {
 
 // misspelt reports those of several unknown keys that look like a keyword, and leaves the others.
 func (r *reader) misspelt(found, unknown []entry, p *place) ([]entry, []entry) {
-	names := r.namesOn(onTask)
+	names, level := r.namesOn(onTask), onTask
 	if p.handler {
-		names = r.namesOn(onHandler)
+		names, level = r.namesOn(onHandler), onHandler
 	}
 	near := func(e entry) bool { return diag.Nearest(e.name(), names) != "" }
 	if len(found) == 0 && !slices.ContainsFunc(unknown, func(e entry) bool { return !near(e) }) {
@@ -98,7 +98,8 @@ func (r *reader) misspelt(found, unknown []entry, p *place) ([]entry, []entry) {
 	var left []entry
 	for _, e := range unknown {
 		if near(e) {
-			r.problems.Add(p.at(e.key), diag.DidYouMean(e.name(), names), "a task has no keyword %q", e.name())
+			r.lost = r.lost || BringsIn(e.name())
+			r.problems.Add(p.at(e.key), diag.DidYouMean(e.name(), names), "%s has no keyword %q", level, e.name())
 			continue
 		}
 		left = append(left, e)
