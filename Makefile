@@ -4,7 +4,7 @@ GO ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS := -s -w -X main.version=$(VERSION)
 
-.PHONY: help build generate demo demo-clean test conformance setup lint docs bench e2e e2e-pegasus fuzz clean
+.PHONY: sim-check help build generate demo demo-clean test conformance setup lint docs bench e2e e2e-pegasus fuzz clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -31,6 +31,9 @@ test: setup build ## every test, against real sshd, ZooKeeper and systemd hosts 
 
 conformance: generate ## what Ansible's keywords mean: pegbook against recorded runs, as a table
 	$(GO) test -C cmd/pegbook -count=1 -run '^TestConformance$$' -args table
+
+sim-check: ## replay what was recorded of a real Pegasus 2.5.0 against the simulated one, as a table
+	@scripts/sim-check
 
 lint: ## gofmt, go vet and the small set of golangci-lint checks
 	@scripts/lint
