@@ -45,9 +45,37 @@ func refusedFunctions() map[string]string {
 	for _, name := range []string{"encryptAES", "decryptAES"} {
 		out[name] = "encrypt values with pegbook vault encrypt-string"
 	}
+	for name, instead := range ansibleFilters() {
+		out[name] = instead
+	}
 	out["getHostByName"] = "use the facts of the hosts, such as .hostvars.NAME.ansible_host"
 	out["hello"] = `write "Hello!"`
 	return out
+}
+
+// ansibleFilters are filters and functions of Ansible that have no name of their own here, with what to write.
+func ansibleFilters() map[string]string {
+	const each = "range over the list, or loop over it and choose with when"
+	return map[string]string{
+		"dict2items":   "loop over keys MAPPING: the item is a key, and index .mapping .item its value",
+		"items2dict":   "write the mapping itself, or make it with dict KEY VALUE",
+		"combine":      "use mergeOverwrite LOW HIGH",
+		"union":        "use concat A B | uniq",
+		"selectattr":   each,
+		"rejectattr":   each,
+		"subelements":  "include a file in a loop, and loop in that file",
+		"lookup":       "use lookup_file, lookup_env or lookup_template",
+		"query":        "use lookup_file, lookup_env or lookup_template",
+		"to_json":      "use toRawJson",
+		"to_nice_json": "use toPrettyJson",
+		"to_yaml":      "use toYAML",
+		"to_nice_yaml": "use toYAML",
+		"from_json":    "use fromJson",
+		"from_yaml":    "use fromYAML",
+		"b64encode":    "use b64enc",
+		"b64decode":    "use b64dec",
+		"mandatory":    "leave it out: a missing variable is an error",
+	}
 }
 
 func argText(args []any, i int) (string, error) {

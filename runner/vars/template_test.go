@@ -139,6 +139,7 @@ func TestSyntaxProblems(t *testing.T) {
 		{"{{ eq .a 'x' }}", `t.tmpl:1:10: 'x' is no text (texts stand in double quotes: "text")`},
 		{"{{ .a }}\n{{ .b == 1 }}", `t.tmpl:2:4: unexpected "=" in operand in "{{ .b == 1 }}" (write {{ eq .b 1 }})`},
 		{"{{ name }}", `t.tmpl:1:4: no function is called "name" (write {{ .name }})`},
+		{"{{ .name | dict2items }}", `t.tmpl:1:12: no function is called "dict2items" (loop over keys MAPPING: the item is a key, and index .mapping .item its value)`},
 		{"{{ foo | defalt 1 }}", `t.tmpl:1:10: no function is called "defalt" (a variable is written .defalt; the nearest function is default)`},
 		{"{{ encryptAES }}", `t.tmpl:1:4: no function is called "encryptAES" (encrypt values with pegbook vault encrypt-string)`},
 		{`{{ env "HOME" }}`, `t.tmpl:1:4: no function is called "env" (use lookup_env)`},
