@@ -24,7 +24,8 @@ opening or closing (live counters over HTTP where the server has them), and has 
 
 Nothing that serves is closed: while the meta server still counts a replica on the node, the task refuses
 (migrate_primaries and downgrade_secondaries come first), and a replica that its node still takes for a
-primary is waited for.
+primary is waited for. The settings that keep the meta server from giving replicas back (see
+downgrade_secondaries) must be in force, too; before each replica is closed they are read again.
 
     - close_replicas:
         meta_servers: 10.0.0.1:34601,10.0.0.2:34601
@@ -65,6 +66,9 @@ func proposeClose(ctx context.Context, call *modules.Call, args drainArgs) (*mod
 	if closed, ok := s.predicted("closed/" + addr); held.None() || ok && closed == "yes" {
 		return &modules.Proposal{Output: out, Message: "no replica on " + out.Node}, nil
 	}
+	if err := s.needs(ctx, refillStopped()); err != nil {
+		return nil, err
+	}
 	return &modules.Proposal{
 		Output:   out,
 		Diff:     []modules.Diff{{Subject: "replicas of " + out.Node, Note: held.String() + " → none"}},
@@ -99,10 +103,12 @@ func closeAll(ctx context.Context, call *modules.Call, host modules.Host, args d
 	defer s.Close()
 	started := time.Now()
 	defer func() { out.Seconds = time.Since(started).Round(100 * time.Millisecond).Seconds() }()
-	c := &closer{s: s, out: out, killed: map[wire.GPID]time.Time{}}
+	c := &closer{s: s, out: out, node: args.Node, killed: map[wire.GPID]time.Time{},
+		hold: &hold{s: s, level: wire.LevelSteady.String(), want: refillStopped(), guarded: true}}
 	doubt := args.patience()
+	progress := &progress{note: call.Note, what: "replicas open", usual: closeTime}
 	for {
-		held, err := c.round(ctx, args.Node)
+		held, err := c.round(ctx)
 		out.Left = held.Serving + held.Opening + held.Closing
 		switch {
 		case ctx.Err() != nil:
@@ -114,7 +120,7 @@ func closeAll(ctx context.Context, call *modules.Call, host modules.Host, args d
 		case held.None():
 			return s.flushLog(ctx, c.addr)
 		default:
-			call.Note("waiting for %s to close its replicas: %s", args.Node, held)
+			progress.left(out.Left)
 		}
 		if err := pause(ctx, closeLook); err != nil {
 			return fmt.Errorf("%w; it still has %s", err, held)
@@ -122,73 +128,125 @@ func closeAll(ctx context.Context, call *modules.Call, host modules.Host, args d
 	}
 }
 
+// closeTime is how long closing takes as a rule where replicas are small.
+const closeTime = 5 * time.Second
+
 // closer closes a node's replicas, as often as it takes.
 type closer struct {
 	s      *session
 	out    *closeOutput
+	hold   *hold
+	node   string
 	addr   string
+	target wire.Node
 	killed map[wire.GPID]time.Time
+	// proved is when the meta server was last seen to count no replica on the node.
+	proved time.Time
 	// before is when the node had last counted when something was last closed; a snapshot from then
 	// proves nothing.
 	before time.Time
 }
 
-// killAgain is how long a replica has to close before it is told again.
-const killAgain = 15 * time.Second
+// killAgain is how long a replica has to close before it is told again, and proofHolds how long it is believed
+// that the meta server counts nothing on the node while the node only closes.
+const (
+	killAgain  = 15 * time.Second
+	proofHolds = 5 * time.Second
+)
 
 // round counts what the node has, and closes what nobody is served by.
-func (c *closer) round(ctx context.Context, name string) (held client.Held, err error) {
-	v, err := c.s.View(ctx)
-	if err != nil {
+func (c *closer) round(ctx context.Context) (held client.Held, err error) {
+	if changed, err := c.hold.keep(ctx); err != nil {
 		return held, err
+	} else if changed || time.Since(c.proved) > proofHolds {
+		if err := c.prove(ctx); err != nil {
+			return held, err
+		}
 	}
-	node, err := findNode(v, name)
-	if err != nil {
-		return held, planError{err}
-	}
-	if err := drained(v, node); err != nil {
-		return held, err
-	}
-	c.addr = node.Node.Address.String()
 	if held, err = c.s.Counts(ctx, c.addr); err != nil {
-		return held, err
+		return held, notCounted(err)
 	}
 	if held.None() && (held.At.IsZero() || held.At.After(c.before)) {
-		return held, nil
+		return held, c.prove(ctx)
 	}
 	// The list also has replicas that are closed already, so it is the counts that end the work.
-	reply, err := client.Ask(ctx, c.s.Client, c.addr, 3, &wire.QueryReplicaRequest{Node: node.Node})
+	reply, err := client.Ask(ctx, c.s.Client, c.addr, 3, &wire.QueryReplicaRequest{Node: c.target})
 	if err != nil {
 		return held, err
 	}
-	killed, err := c.kill(ctx, reply.Replicas)
-	if killed {
+	due := c.due(reply.Replicas)
+	if len(due) > 0 {
+		if err := c.mayKill(ctx); err != nil {
+			return held, err
+		}
+		err = c.kill(ctx, due)
 		c.before = held.At
 	}
 	held.Serving = max(held.Serving, 1) // whatever was counted, it was before this
 	return held, err
 }
 
-// kill closes replicas that their node does not take for a primary.
-func (c *closer) kill(ctx context.Context, replicas []wire.ReplicaInfo) (any bool, err error) {
-	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(8)
+// notCounted makes a server that has not counted yet something to wait for.
+func notCounted(err error) error {
+	var not *client.NotCountedError
+	if errors.As(err, &not) {
+		return planError{err}
+	}
+	return err
+}
+
+// prove is an error while the meta server counts a replica on the node.
+func (c *closer) prove(ctx context.Context) error {
+	v, err := c.s.View(ctx)
+	if err != nil {
+		return err
+	}
+	node, err := findNode(v, c.node)
+	if err != nil {
+		return planError{err}
+	}
+	c.target, c.addr, c.proved = node.Node, node.Node.Address.String(), time.Now()
+	return drained(v, node)
+}
+
+// mayKill looks once more, right before replicas are closed, at what makes that harmless.
+func (c *closer) mayKill(ctx context.Context) error {
+	changed, err := c.hold.confirm(ctx)
+	if err != nil {
+		return err
+	}
+	if changed || time.Since(c.proved) > time.Second {
+		return c.prove(ctx)
+	}
+	return nil
+}
+
+// due are the replicas that are to be closed now: none that its node takes for a primary.
+func (c *closer) due(replicas []wire.ReplicaInfo) []wire.GPID {
+	var due []wire.GPID
 	for _, r := range replicas {
 		if r.Status == wire.ReplicaPrimary {
 			c.s.note("%s still takes itself for the primary of %s", c.addr, r.PID)
 			continue
 		}
-		if at, ok := c.killed[r.PID]; ok && time.Since(at) < killAgain {
-			continue
+		if at, ok := c.killed[r.PID]; !ok || time.Since(at) >= killAgain {
+			due = append(due, r.PID)
 		}
-		any = true
-		c.killed[r.PID] = time.Now()
-		if !slices.Contains(c.out.Closed, r.PID.String()) {
-			c.out.Closed = append(c.out.Closed, r.PID.String())
-		}
-		group.Go(func() error { return c.s.killPartition(ctx, c.addr, r.PID) })
 	}
-	return any, group.Wait()
+	return due
+}
+
+func (c *closer) kill(ctx context.Context, due []wire.GPID) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(8)
+	for _, pid := range due {
+		c.killed[pid] = time.Now()
+		if !slices.Contains(c.out.Closed, pid.String()) {
+			c.out.Closed = append(c.out.Closed, pid.String())
+		}
+		group.Go(func() error { return c.s.killPartition(ctx, c.addr, pid) })
+	}
+	return group.Wait()
 }
 
 // killPartition closes one replica; one that is gone is closed.

@@ -80,9 +80,15 @@ middle they are set again. A partition that would be left with fewer than keep r
         meta_servers: 10.0.0.1:34601,10.0.0.2:34601
         node: 10.0.0.11:34801`, func(ctx context.Context, call *modules.Call, args downgradeArgs) (*modules.Proposal, error) {
 		step := drainStep{what: "secondaries", plan: planDowngrade(args.Keep),
-			needs: map[string]string{settingFlowControl: "true", settingMaxCount: "0"}}
+			needs: refillStopped()}
 		return proposeDrain(ctx, call, args.drainArgs, step)
 	})
+}
+
+// refillStopped are the settings that keep the meta server from giving a drained node its replicas right back:
+// the limit of none counts only with flow control (facts/pegasus.md §8.12).
+func refillStopped() map[string]string {
+	return map[string]string{settingFlowControl: "true", settingMaxCount: "0"}
 }
 
 // drainStep is what tells migrating from downgrading.
@@ -124,11 +130,10 @@ func proposeDrain(ctx context.Context, call *modules.Call, args drainArgs, step 
 	if err != nil {
 		return nil, err
 	}
-	lively := level == wire.LevelLively.String()
-	p := s.drainProposal(out, step.what, moves, lively)
+	p := s.drainProposal(out, step.what, moves, level == wire.LevelLively.String())
 	p.Expects = args.expects()
 	p.Do = func(ctx context.Context, host modules.Host) error {
-		return drain(ctx, call, host, args, step, lively, out)
+		return drain(ctx, call, host, args, step, out)
 	}
 	return p, nil
 }
@@ -161,22 +166,6 @@ func findNode(v *client.View, name string) (wire.NodeInfo, error) {
 			Hint: "it has " + strings.Join(names, ", ")}
 	}
 	return node, nil
-}
-
-// mayReconfigure refuses while the cluster is frozen: proposals are taken then, and never carried out.
-func (s *session) mayReconfigure(ctx context.Context) error {
-	info, err := s.ClusterInfo(ctx)
-	if err != nil {
-		return err
-	}
-	effective, ok := info.Value("meta_function_level")
-	switch {
-	case !ok:
-		return errors.New("the meta server does not say its function level")
-	case effective == "freezed" || effective == "blind" || effective == "stopped":
-		return fmt.Errorf("the meta server is at level %s and changes no replica; too few nodes are alive, or somebody set it", effective)
-	}
-	return nil
 }
 
 // needs checks settings that a step relies on.
@@ -343,191 +332,4 @@ func downgrade(v *client.View, node wire.NodeInfo, p wire.PartitionConfig, rest 
 	return move{pid: p.PID, text: p.PID.String(), after: after, actions: []wire.ProposalAction{
 		{Target: primary, Node: gone, Type: wire.DowngradeToInactive},
 	}}, nil
-}
-
-// drain works until the plan is empty.
-func drain(ctx context.Context, call *modules.Call, host modules.Host, args drainArgs, step drainStep, lively bool, out *drainOutput) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, args.Timeout, timeoutCause(args.Timeout, "moving the "+step.what+" of "+args.Node))
-	defer cancel()
-	s, err := open(call, host, args.clusterArgs)
-	if err != nil {
-		return err
-	}
-	defer s.Close()
-	started := time.Now()
-	defer func() { out.Seconds = time.Since(started).Round(100 * time.Millisecond).Seconds() }()
-	q := &queue{s: s, round: args.Round, out: out, asked: map[wire.GPID]time.Time{}}
-	h := &hold{s: s, want: step.needs}
-	if lively {
-		h.level = wire.LevelSteady.String()
-	}
-	doubt := args.patience()
-	for {
-		left, err := drainRound(ctx, s, q, h, step, args.Node)
-		switch {
-		case ctx.Err() != nil:
-			return fmt.Errorf("%w; left: %s", context.Cause(ctx), q.left())
-		case doubt.ends(err):
-			return err
-		case err != nil:
-			call.Note("looking again: %v", err)
-		case left == 0:
-			return nil
-		default:
-			call.Note("waiting for the meta server to move %d %s of %s (%s)", left, step.what, args.Node, q.left())
-		}
-		if err := pause(ctx, args.between()); err != nil {
-			return fmt.Errorf("%w; left: %s", err, q.left())
-		}
-	}
-}
-
-// between is the time between two looks: a second, so that the meta server hardly notices, and less where its
-// rounds are short.
-func (a drainArgs) between() time.Duration { return min(time.Second, a.Round/4+time.Millisecond) }
-
-// expects is how long a step is going to take: proposals wait for the meta server's next round, in which all of
-// them are carried out, and a look shows that they were.
-func (a drainArgs) expects() time.Duration { return a.Round + a.between() }
-
-// planError is a view of the cluster in which a step cannot go on. A meta server that has just taken
-// over shows one for a moment: it calls nodes dead that it has not heard yet.
-type planError struct{ error }
-
-// Unwrap gives the reason.
-func (e planError) Unwrap() error { return e.error }
-
-// patience is how long a plan's errors are looked over.
-type patience struct {
-	limit time.Duration
-	since time.Time
-}
-
-// patience is three rounds; less than a few seconds would be less than a busy machine takes.
-func (a drainArgs) patience() *patience { return &patience{limit: max(3*a.Round, 5*time.Second)} }
-
-// ends says whether an error is final: any but a plan's, and a plan's that stays.
-func (p *patience) ends(err error) bool {
-	var plan planError
-	switch {
-	case err == nil:
-		p.since = time.Time{}
-	case !errors.As(err, &plan):
-		return true
-	case p.since.IsZero():
-		p.since = time.Now()
-	default:
-		return time.Since(p.since) > p.limit
-	}
-	return false
-}
-
-// drainRound looks once and proposes what is due.
-func drainRound(ctx context.Context, s *session, q *queue, h *hold, step drainStep, name string) (left int, err error) {
-	changed, err := h.keep(ctx)
-	if err != nil {
-		return 0, err
-	}
-	if changed {
-		q.forget()
-	}
-	v, err := s.View(ctx)
-	if err != nil {
-		return 0, err
-	}
-	node, err := findNode(v, name)
-	if err != nil {
-		return 0, planError{err}
-	}
-	moves, err := step.plan(v, node)
-	if err != nil {
-		return 0, planError{err}
-	}
-	return len(moves), q.propose(ctx, moves)
-}
-
-// queue is what a step has asked the meta server for. Each partition has one queue there: while it
-// holds something a proposal is refused, and what turns out not to fit when its turn comes is dropped
-// without a word.
-type queue struct {
-	s       *session
-	round   time.Duration
-	out     *drainOutput
-	asked   map[wire.GPID]time.Time // accepted proposals
-	refused time.Time               // since when proposals have been refused
-	pending []wire.GPID
-}
-
-func (q *queue) forget() {
-	clear(q.asked)
-	q.refused = time.Time{}
-}
-
-func (q *queue) left() string {
-	var texts []string
-	for _, pid := range q.pending {
-		texts = append(texts, pid.String())
-	}
-	if len(texts) > 8 {
-		texts = append(texts[:8], fmt.Sprintf("and %d more", len(q.pending)-8))
-	}
-	return strings.Join(texts, ", ")
-}
-
-// propose sends what has not been sent yet, and again what two rounds have not carried out. When the
-// meta server refuses for three rounds because something is stuck in its queues, they are emptied once.
-func (q *queue) propose(ctx context.Context, moves []move) error {
-	q.pending = q.pending[:0]
-	refused := false
-	for i := range moves {
-		m := &moves[i]
-		q.pending = append(q.pending, m.pid)
-		if len(m.actions) == 0 {
-			continue // only waited for
-		}
-		if at, ok := q.asked[m.pid]; ok && time.Since(at) < q.round*5/2 {
-			continue
-		}
-		err := q.s.Propose(ctx, m.pid, m.actions...)
-		switch {
-		case err == nil:
-			if !slices.Contains(q.out.Partitions, m.pid.String()) {
-				q.out.Partitions = append(q.out.Partitions, m.pid.String())
-			}
-			q.out.Proposals++
-			q.asked[m.pid] = time.Now()
-		case refusedParameters(err):
-			refused = true
-		case unsure(err):
-			// Whether it arrived shows in the next look.
-		default:
-			return err
-		}
-	}
-	return q.unstick(ctx, refused)
-}
-
-func unsure(err error) bool {
-	var silent *client.NoAnswerError
-	return errors.As(err, &silent)
-}
-
-func (q *queue) unstick(ctx context.Context, refused bool) error {
-	switch {
-	case !refused:
-		q.refused = time.Time{}
-	case q.refused.IsZero():
-		q.refused = time.Now()
-	case time.Since(q.refused) > 3*q.round:
-		q.s.note("proposals have been refused for %s, emptying the meta server's queues", time.Since(q.refused).Round(time.Second))
-		level, err := q.s.Level(ctx)
-		if err != nil {
-			return err
-		}
-		if err := q.s.SetLevel(ctx, min(level, wire.LevelSteady)); err != nil {
-			return err
-		}
-		q.forget()
-	}
-	return nil
 }

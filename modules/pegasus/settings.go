@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/pegbook/pegbook/modules"
-	"github.com/pegbook/pegbook/modules/pegasus/client"
 	"github.com/pegbook/pegbook/modules/pegasus/wire"
 )
 
@@ -233,35 +232,7 @@ func same(now, want string) bool {
 	return want != defaultValue && slices.Equal(items(now), items(want))
 }
 
-// hold keeps settings in force while a step works: it sets them again when another meta server leads.
-type hold struct {
-	s      *session
-	level  string
-	want   map[string]string
-	leader string
-}
-
-// keep looks who leads and says whether that has changed, in which case everything queued is lost.
-func (h *hold) keep(ctx context.Context) (changed bool, err error) {
-	leader, err := h.s.Leader(ctx)
-	if err != nil || leader == h.leader {
-		return false, err
-	}
-	first := h.leader == ""
-	if !first {
-		h.s.note("%s leads now, setting everything again", leader)
-	}
-	h.leader, err = h.s.enforce(ctx, h.level, h.want, map[string]string{})
-	return !first, err
-}
-
 // timeoutCause is the error of a step that did not get done in time.
 func timeoutCause(d time.Duration, what string) error {
 	return fmt.Errorf("%s did not get done within %s", what, d)
-}
-
-// refusedParameters says whether a proposal was refused because the partition has one pending.
-func refusedParameters(err error) bool {
-	var refused *client.ServerError
-	return errors.As(err, &refused) && refused.Err == wire.InvalidParameters
 }

@@ -7,7 +7,10 @@ import (
 	"io"
 	"net/http"
 	"strconv"
+	"sync/atomic"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 )
 
 // httpGet reads a page of a server. Only pages that do no harm on any version are asked for here:
@@ -79,6 +82,14 @@ func (h Held) String() string {
 	return fmt.Sprintf("%d open, %d opening, %d closing", h.Serving, h.Opening, h.Closing)
 }
 
+// NotCountedError is a replica server that does not say how many replicas it has, which is not none.
+type NotCountedError struct{ Addr string }
+
+// Error says when it will.
+func (e *NotCountedError) Error() string {
+	return e.Addr + " has not counted its replicas yet; its counters come ten seconds after a start"
+}
+
 // Counts asks a replica server how many replicas it holds: live over HTTP where the server has it, else
 // from its snapshot, which is up to ten seconds old and says when it was taken.
 func (c *Client) Counts(ctx context.Context, addr string) (Held, error) {
@@ -95,19 +106,38 @@ func (c *Client) Counts(ctx context.Context, addr string) (Held, error) {
 const counterPrefix = "replica*eon.replica_stub*"
 
 func (c *Client) liveCounters(ctx context.Context, addr string) (held Held, found bool, err error) {
+	var missing atomic.Bool
+	group, ctx := errgroup.WithContext(ctx)
 	for name, to := range map[string]*int{"replica(Count)": &held.Serving, "opening.replica(Count)": &held.Opening, "closing.replica(Count)": &held.Closing} {
-		var counter struct{ Name, Value string }
-		found, err := c.httpJSON(ctx, addr, "/perfCounter?name="+counterPrefix+name, &counter)
-		if err != nil || !found || counter.Value == "" {
-			return held, false, err
-		}
-		value, err := strconv.ParseFloat(counter.Value, 64)
-		if err != nil {
-			return held, false, fmt.Errorf("%s counts %s as %q", addr, name, counter.Value)
-		}
-		*to = int(value)
+		group.Go(func() error {
+			var counter struct{ Name, Value string }
+			found, err := c.httpJSON(ctx, addr, "/perfCounter?name="+counterPrefix+name, &counter)
+			if err != nil || !found || counter.Value == "" {
+				missing.Store(true)
+				return err
+			}
+			value, err := strconv.ParseFloat(counter.Value, 64)
+			if err == nil {
+				*to, err = count(value)
+			}
+			if err != nil {
+				return fmt.Errorf("%s counts %s as %q", addr, name, counter.Value)
+			}
+			return nil
+		})
+	}
+	if err := group.Wait(); err != nil || missing.Load() {
+		return Held{}, false, err
 	}
 	return held, true, nil
+}
+
+// count takes a counter's value, which is a whole number of replicas or nothing that can be relied on.
+func count(value float64) (int, error) {
+	if n := int(value); value >= 0 && value < 1<<31 && float64(n) == value {
+		return n, nil
+	}
+	return 0, fmt.Errorf("%v is no number of replicas", value)
 }
 
 func (c *Client) liveMetrics(ctx context.Context, addr string) (held Held, found bool, err error) {
@@ -128,7 +158,9 @@ func (c *Client) liveMetrics(ctx context.Context, addr string) (held Held, found
 		for _, m := range entity.Metrics {
 			to := map[string]*int{"total_replicas": &held.Serving, "opening_replicas": &held.Opening, "closing_replicas": &held.Closing}[m.Name]
 			if to != nil {
-				*to = int(m.Value)
+				if *to, err = count(m.Value); err != nil {
+					return Held{}, false, fmt.Errorf("%s: %s: %w", addr, m.Name, err)
+				}
 				seen++
 			}
 		}
@@ -157,12 +189,14 @@ func (c *Client) snapshotCounters(ctx context.Context, addr string) (Held, error
 		to := map[string]*int{counterPrefix + "replica(Count)": &held.Serving, counterPrefix + "opening.replica(Count)": &held.Opening,
 			counterPrefix + "closing.replica(Count)": &held.Closing}[counter.Name]
 		if to != nil {
-			*to = int(counter.Value)
+			if *to, err = count(counter.Value); err != nil {
+				return Held{}, fmt.Errorf("%s: %s: %w", addr, counter.Name, err)
+			}
 			seen++
 		}
 	}
 	if page.Timestamp == 0 || seen != 3 {
-		return Held{}, fmt.Errorf("%s has not counted its replicas yet; its counters come ten seconds after a start", addr)
+		return Held{}, &NotCountedError{Addr: addr}
 	}
 	return held, nil
 }

@@ -27,25 +27,45 @@ type TableView struct {
 
 // View reads the nodes, the tables and every partition of the available ones from the leader.
 func (c *Client) View(ctx context.Context) (*View, error) {
-	nodes, err := c.Nodes(ctx)
-	if err != nil {
+	if _, err := c.Leader(ctx); err != nil { // once, and not by each of the readings below
 		return nil, err
 	}
-	apps, err := c.Apps(ctx)
-	if err != nil {
+	v := &View{}
+	var apps []wire.AppInfo
+	group, within := errgroup.WithContext(ctx)
+	group.Go(func() (err error) { v.Nodes, err = c.Nodes(within); return err })
+	group.Go(func() (err error) { apps, err = c.Apps(within); return err })
+	if err := group.Wait(); err != nil {
 		return nil, err
 	}
-	v := &View{Nodes: nodes}
 	for _, app := range apps {
 		if app.Status != wire.AppDropped {
 			v.Tables = append(v.Tables, TableView{AppInfo: app})
 		}
 	}
+	if err := c.readPartitions(ctx, v, func(*TableView) bool { return true }); err != nil {
+		return nil, err
+	}
+	return v, nil
+}
+
+// Again reads the partitions of some tables of a view once more, and nothing else: one request for each of
+// them. Nodes and other tables are as they were. It is for looking at what has been seen whole before, and
+// proves no end: a table may have been made since.
+func (c *Client) Again(ctx context.Context, v *View, watched func(t *TableView) bool) (*View, error) {
+	now := &View{Nodes: v.Nodes, Tables: slices.Clone(v.Tables)}
+	if err := c.readPartitions(ctx, now, watched); err != nil {
+		return nil, err
+	}
+	return now, nil
+}
+
+func (c *Client) readPartitions(ctx context.Context, v *View, watched func(t *TableView) bool) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(16)
 	for i := range v.Tables {
 		table := &v.Tables[i]
-		if table.Status != wire.AppAvailable {
+		if table.Status != wire.AppAvailable || !watched(table) {
 			continue
 		}
 		group.Go(func() (err error) {
@@ -58,7 +78,7 @@ func (c *Client) View(ctx context.Context) (*View, error) {
 			return err
 		})
 	}
-	return v, group.Wait()
+	return group.Wait()
 }
 
 // Nodes lists the replica servers, by address.
@@ -86,7 +106,8 @@ func (c *Client) Apps(ctx context.Context) ([]wire.AppInfo, error) {
 	return reply.Apps, nil
 }
 
-// Partitions reads where a table's partitions are. Anything but all of them is an error.
+// Partitions reads where a table's partitions are. Anything but all of them, each once and with the number
+// of replicas that it should have, is an error: what was left out would pass for healthy.
 func (c *Client) Partitions(ctx context.Context, table string) ([]wire.PartitionConfig, error) {
 	reply, err := Read(ctx, c, &wire.QueryConfigRequest{AppName: table})
 	if err != nil {
@@ -96,6 +117,15 @@ func (c *Client) Partitions(ctx context.Context, table string) ([]wire.Partition
 		return nil, fmt.Errorf("the meta server told of %d of the %d partitions of table %s", len(reply.Partitions), reply.PartitionCount, table)
 	}
 	slices.SortFunc(reply.Partitions, func(a, b wire.PartitionConfig) int { return a.PID.Compare(b.PID) })
+	for i := range reply.Partitions {
+		p := &reply.Partitions[i]
+		if int(p.PID.Index) != i || p.PID.App != reply.AppID {
+			return nil, fmt.Errorf("the meta server told of partition %s in the place of %d.%d, of table %s", p.PID, reply.AppID, i, table)
+		}
+		if p.MaxReplicaCount < 1 {
+			return nil, fmt.Errorf("the meta server does not say how many replicas partition %s should have", p.PID)
+		}
+	}
 	return reply.Partitions, nil
 }
 
@@ -146,6 +176,13 @@ func Replicas(p *wire.PartitionConfig) int {
 		n++
 	}
 	return n
+}
+
+// Has says whether a node has a replica of the table.
+func (t *TableView) Has(node wire.Address) bool {
+	return slices.ContainsFunc(t.Partitions, func(p wire.PartitionConfig) bool {
+		return p.Primary == node || slices.Contains(p.Secondaries, node)
+	})
 }
 
 // Health is that of one table.
@@ -261,5 +298,21 @@ func (v *View) Actor(addr wire.Address) (wire.Node, error) {
 // next round.
 func (c *Client) Propose(ctx context.Context, pid wire.GPID, actions ...wire.ProposalAction) error {
 	_, err := Order(ctx, c, &wire.ProposeRequest{PID: pid, Actions: actions})
+	return err
+}
+
+// ProposeTo is Propose to this meta server and no other: what was read of its settings says nothing about
+// those of the next one. A server that does not lead any more is a *NoAnswerError.
+func (c *Client) ProposeTo(ctx context.Context, leader string, pid wire.GPID, actions ...wire.ProposalAction) error {
+	_, err := ask(ctx, c, leader, &wire.ProposeRequest{PID: pid, Actions: actions})
+	var silent *NoAnswerError
+	switch {
+	case err == nil || !c.lostLeader(ctx, leader, err):
+		return err
+	case errors.As(err, &silent):
+	default:
+		err = &NoAnswerError{Addr: leader, Err: fmt.Errorf("it does not lead any more: %w", err)}
+	}
+	c.forget(leader)
 	return err
 }
