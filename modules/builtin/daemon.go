@@ -33,6 +33,10 @@ is killed where kill says so.
 
 A program that ends within wait has failed to start; the error holds the end of its log.
 
+Some clusters ignore a server that is restarted too often: max_quick_restarts refuses, before anything is
+stopped, the restart that would be one too many of those that followed each other within quick_restart.
+NAME.starts in run_dir keeps when this module has started the program; what others start it does not know.
+
     - name: replica server
       daemon:
         name: pegasus-replica
@@ -62,6 +66,8 @@ type daemonArgs struct {
 	Kill        bool              `arg:"kill" doc:"whether it is killed after stop_timeout, instead of failing the task"`
 	Wait        time.Duration     `arg:"wait" default:"2" doc:"how long it must stay up to count as started"`
 	Manager     string            `arg:"manager" default:"auto" choices:"auto,systemd,detached" doc:"who looks after the process"`
+	MaxQuick    int               `arg:"max_quick_restarts" default:"0" min:"0" doc:"how many restarts in a row may each follow the start before within quick_restart; 0 is no limit"`
+	Quick       time.Duration     `arg:"quick_restart" default:"10m" doc:"how soon after a start a restart is a quick one"`
 	Enabled     *bool             `arg:"enabled" doc:"whether it starts with the machine; only under systemd"`
 }
 
@@ -92,6 +98,7 @@ type record struct {
 type daemon struct {
 	daemonArgs
 	manager manager
+	starts  []time.Time // when it was started before, oldest first
 	note    func(string, ...any)
 	out     *daemonState
 }
@@ -136,6 +143,10 @@ func proposeDaemon(ctx context.Context, call *modules.Call, args daemonArgs) (*m
 	seen.predict(call.Host, d)
 	d.out.PID, d.out.PreviousPID, d.out.Identity, d.out.State = seen.pid, seen.pid, seen.identity, stateName(seen.running)
 	steps := d.decide(seen, p)
+	if err := d.tooQuick(seen, steps, time.Now()); err != nil {
+		return nil, err
+	}
+	d.starts = seen.starts
 	if sd != nil {
 		sd.propose(call.Host, p)
 	}
@@ -338,6 +349,7 @@ func (d *daemon) write(ctx context.Context, host modules.Host, p process, boot s
 	return host.Apply(ctx,
 		modules.Change{Kind: modules.MakeLink, Path: d.file("proc"), Target: "/proc/" + pid},
 		modules.Change{Kind: modules.WriteFile, Path: d.file("pid"), Content: modules.Bytes(d.file("pid"), []byte(pid+"\n"))},
+		modules.Change{Kind: modules.WriteFile, Path: d.file("starts"), Content: modules.Bytes(d.file("starts"), keptStarts(append(d.starts, time.Now())))},
 		modules.Change{Kind: modules.WriteFile, Path: d.file("json"), Content: modules.Bytes(d.file("json"), append(raw, '\n'))})
 }
 

@@ -86,6 +86,7 @@ type sight struct {
 	chdir    modules.File
 	program  modules.File
 	unit     modules.File
+	starts   []time.Time // when the daemon module has started it, oldest first
 }
 
 // look reads everything about the daemon in one round trip. The link NAME.proc makes that possible: it
@@ -100,6 +101,7 @@ func (d *daemon) look(ctx context.Context, host modules.Host) (sight, error) {
 		modules.Query{Path: orRoot(d.Chdir), Follow: true},
 		modules.Query{Path: orRoot(d.program()), Follow: true},
 		modules.Query{Path: unitDir + d.Name + ".service", Content: 64 << 10},
+		modules.Query{Path: d.file("starts"), Content: 64 << 10},
 	)
 	f, err := host.Look(ctx, queries...)
 	if err != nil {
@@ -108,7 +110,7 @@ func (d *daemon) look(ctx context.Context, host modules.Host) (sight, error) {
 	pid, _ := strconv.Atoi(path.Base(f[3].Target))
 	s := sight{process: readProcess(pid, f), boot: strings.TrimSpace(string(f[5].Content)),
 		systemd: f[6].Kind == modules.Directory && f[7].Kind == modules.Directory && f[7].UID == 0,
-		chdir:   f[8], program: f[9], unit: f[10]}
+		chdir:   f[8], program: f[9], unit: f[10], starts: readStarts(string(f[11].Content))}
 	if len(f[4].Content) > 0 {
 		if err := json.Unmarshal(f[4].Content, &s.record); err != nil {
 			return sight{}, fmt.Errorf("%s is damaged: %w; remove it when %s does not run", d.file("json"), err, d.Name)

@@ -32,22 +32,25 @@ func drain(ctx context.Context, call *modules.Call, host modules.Host, args drai
 		hold:  &hold{s: s, level: wire.LevelSteady.String(), want: step.needs, guarded: true}}
 	doubt := args.patience()
 	progress := &progress{note: call.Note, what: step.what, usual: args.Round}
+	left, lastly := 0, ""
 	for {
-		left, err := d.round(ctx)
+		left, err = d.round(ctx)
 		switch {
 		case ctx.Err() != nil:
-			return fmt.Errorf("%w; left: %s", context.Cause(ctx), d.queue.left())
+			return fmt.Errorf("%w%s; left: %s", context.Cause(ctx), lastly, d.queue.left())
 		case doubt.ends(err):
 			return err
 		case err != nil:
 			call.Note("looking again: %v", err)
+			lastly = ": " + err.Error()
 		case left == 0:
 			return nil
 		default:
 			progress.left(left)
+			lastly = ""
 		}
 		if err := pause(ctx, args.between()); err != nil {
-			return fmt.Errorf("%w; left: %s", err, d.queue.left())
+			return fmt.Errorf("%w%s; left: %s", err, lastly, d.queue.left())
 		}
 	}
 }

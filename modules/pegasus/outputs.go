@@ -15,6 +15,7 @@ func outputs() map[string]*modules.Shape {
 		"pegasus_settings":      modules.ShapeOf[settingsOutput](),
 		"pegasus_shell":         modules.ShapeOf[shellOutput](),
 		"pegasus_status":        modules.ShapeOf[statusOutput](),
+		"pegasus_stop_check":    modules.ShapeOf[stopCheckOutput](),
 		"wait_healthy":          modules.ShapeOf[healthyOutput](),
 	}
 }

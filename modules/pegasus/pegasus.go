@@ -22,7 +22,8 @@ import (
 // All lists the modules of this package.
 func All() []*modules.Module {
 	all := []*modules.Module{shellModule(), settingsModule(), migrateModule(), downgradeModule(), closeModule(),
-		serverModule(), statusModule(), preflightModule(), balanceModule(), copyRateModule(), backupModule(), backupPolicyModule(), restoreModule(), recoverModule(), waitHealthyModule()}
+		serverModule(), statusModule(), preflightModule(), stopCheckModule(), balanceModule(), copyRateModule(), backupModule(),
+		backupPolicyModule(), restoreModule(), recoverModule(), waitHealthyModule()}
 	for _, m := range all {
 		m.Output = outputs()[m.Name]
 	}

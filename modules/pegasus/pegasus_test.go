@@ -293,7 +293,7 @@ func TestMigrateTimesOut(t *testing.T) {
 	p, err := b.propose(b.host, migrateModule(), fmt.Sprintf(`{"node": %q, "round": "20s", "timeout": "1s"}`, fake.Replica(1)))
 	require.NoError(t, err)
 	b.Mu.Lock()
-	b.Freezed = true
+	b.Stuck = true
 	b.Mu.Unlock()
 	err = p.Do(t.Context(), b.host)
 	assert.ErrorContains(t, err, "did not get done within 1s")

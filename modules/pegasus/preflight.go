@@ -223,6 +223,8 @@ func (p *preflight) level() {
 		p.grave("whoever set it had a reason; pegasus_settings with level: steady ends it", "the level is %s", p.sv.Level)
 	case p.sv.Frozen:
 		p.grave("start the replica servers that are down", "the cluster is frozen: fewer than %d replica servers, or too small a part of them, are alive", p.args.MinLive)
+	case p.sv.EffectiveLevel != p.sv.Level:
+		p.grave("ask again; a meta server says nothing of it while it takes over", "the level is %s, and the one in effect %q", p.sv.Level, p.sv.EffectiveLevel)
 	}
 }
 
@@ -279,18 +281,9 @@ func (p *preflight) freeze() {
 	default:
 		return
 	}
-	all, left := len(p.sv.Nodes), p.alive()-gone
-	percentage, err := strconv.Atoi(p.sv.Settings["meta.live_percentage"])
-	if err != nil {
-		percentage = 50
-	}
-	why := ""
-	switch {
-	case left < p.args.MinLive:
-		why = fmt.Sprintf("%d of %d replica servers are then alive, fewer than %d", left, all, p.args.MinLive)
-	case left*100 < percentage*all:
-		why = fmt.Sprintf("%d of %d replica servers are then alive, less than %d %%", left, all, percentage)
-	default:
+	left := p.alive() - gone
+	why := wouldFreeze(len(p.sv.Nodes), left, p.args.MinLive, p.sv.Settings["meta.live_percentage"])
+	if why == "" {
 		return
 	}
 	switch {
@@ -306,6 +299,22 @@ func (p *preflight) freeze() {
 	default:
 		p.fail("drain them first (mode=ha)", "the cluster freezes while a replica server is down: %s; what it serves would be taken over by nobody and its partitions take no writes", why)
 	}
+}
+
+// wouldFreeze says why a meta server freezes with so many of all the replica servers alive that it knows; empty
+// when it does not (facts/pegasus.md §8.3). A percentage that it did not tell is its default.
+func wouldFreeze(all, alive, minLive int, percentage string) string {
+	least, err := strconv.Atoi(percentage)
+	if err != nil {
+		least = 50
+	}
+	switch {
+	case alive < minLive:
+		return fmt.Sprintf("%d of %d replica servers are then alive, fewer than %d", alive, all, minLive)
+	case alive*100 < least*all:
+		return fmt.Sprintf("%d of %d replica servers are then alive, less than %d %%", alive, all, least)
+	}
+	return ""
 }
 
 func (p *preflight) tables() {
@@ -381,6 +390,9 @@ func (p *preflight) version() {
 	if err != nil {
 		p.fail("write it as 2.5.0", "%q is no version", p.args.Version)
 		return
+	}
+	if len(running) == 0 {
+		p.fail("look at the servers' logs", "no server says which version it runs")
 	}
 	for _, text := range running {
 		from, err := semver.NewVersion(text)

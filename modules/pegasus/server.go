@@ -35,7 +35,7 @@ another, later start time. loaded asks a replica server for its replicas until n
 
 type serverArgs struct {
 	Address      string        `arg:"address,required" doc:"the server, ip:port"`
-	StartedAfter string        `arg:"started_after" doc:"start time that must be over, as registered before"`
+	StartedAfter *string       `arg:"started_after" doc:"start time that must be over, as registered before"`
 	Version      string        `arg:"version" doc:"version that must run, such as 2.5.0"`
 	Loaded       bool          `arg:"loaded" default:"false" doc:"a replica server must have loaded its replicas"`
 	Timeout      time.Duration `arg:"timeout" default:"2m" doc:"how long to wait"`
@@ -52,6 +52,11 @@ type serverOutput struct {
 }
 
 func proposeServer(ctx context.Context, call *modules.Call, args serverArgs) (*modules.Proposal, error) {
+	if args.StartedAfter != nil && !isStartTime(*args.StartedAfter) {
+		// An empty one would make any process pass for a new one.
+		return nil, &modules.ArgumentError{Arg: "started_after", Problem: fmt.Sprintf("started_after: %q is no start time", *args.StartedAfter),
+			Hint: "give what a task of pegasus_server registered as started"}
+	}
 	c, err := client.New(call.Host.Dial, []string{args.Address}, client.Options{Note: call.Note})
 	if err != nil {
 		return nil, &modules.ArgumentError{Arg: "address", Problem: "address: " + err.Error()}
@@ -60,7 +65,7 @@ func proposeServer(ctx context.Context, call *modules.Call, args serverArgs) (*m
 	out := &serverOutput{Address: args.Address, Replicas: -1}
 	p := &modules.Proposal{Output: out}
 	missing, err := args.look(ctx, c, out)
-	asking := args.StartedAfter == "" && args.Version == "" && !args.Loaded
+	asking := args.StartedAfter == nil && args.Version == "" && !args.Loaded
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
@@ -109,8 +114,11 @@ func (a serverArgs) look(ctx context.Context, c *client.Client, out *serverOutpu
 		return "", err
 	}
 	// Times are the server's own, in the same form, so that they compare as text.
-	if a.StartedAfter != "" && out.Started <= a.StartedAfter {
-		return fmt.Sprintf("%s has been running since %s, not restarted after %s", a.Address, out.Started, a.StartedAfter), nil
+	if !isStartTime(out.Started) {
+		return "", fmt.Errorf("%s says that it started at %q", a.Address, out.Started)
+	}
+	if a.StartedAfter != nil && out.Started <= *a.StartedAfter {
+		return fmt.Sprintf("%s has been running since %s, not restarted after %s", a.Address, out.Started, *a.StartedAfter), nil
 	}
 	info, err := c.ServerInfo(ctx, a.Address)
 	var refused *client.ServerError
@@ -148,4 +156,10 @@ func (a serverArgs) lookLoaded(ctx context.Context, c *client.Client, out *serve
 		return fmt.Sprintf("%s is loading its replicas: %s", a.Address, held), nil
 	}
 	return "", nil
+}
+
+// isStartTime says whether a text is a time as servers tell it, in a form that compares as text.
+func isStartTime(text string) bool {
+	_, err := time.Parse(time.DateTime, text)
+	return err == nil
 }

@@ -246,7 +246,11 @@ func (sh *shell) bringAbout(ctx context.Context, host modules.Host, pid wire.GPI
 			return fmt.Errorf("%s was done and undone again by the meta server; %s", w.note, w.undone)
 		}
 		if time.Since(asked) > again {
-			switch err := s.Propose(ctx, pid, w.forPartition(v, config)...); {
+			actions, err := w.forPartition(v, config)
+			if err != nil {
+				return err
+			}
+			switch err := s.Propose(ctx, pid, actions...); {
 			case err == nil || unsure(err):
 				asked, ballot = time.Now(), config.Ballot
 			case !refusedParameters(err):
@@ -260,16 +264,19 @@ func (sh *shell) bringAbout(ctx context.Context, host modules.Host, pid wire.GPI
 	}
 }
 
-// forPartition completes the actions with the primary that carries them out.
-func (w *wanted) forPartition(v *client.View, p *wire.PartitionConfig) []wire.ProposalAction {
+// forPartition completes the actions with the primary that carries them out. Without one there is nothing to
+// propose: the meta server would fill in an address without the name that goes with it.
+func (w *wanted) forPartition(v *client.View, p *wire.PartitionConfig) ([]wire.ProposalAction, error) {
 	actions := slices.Clone(w.actions)
 	for _, a := range w.byPrimary {
-		if primary, err := v.Actor(p.Primary); err == nil {
-			a.Target = primary
+		primary, err := v.Actor(p.Primary)
+		if err != nil {
+			return nil, fmt.Errorf("partition %s has no primary that could do it: %w", p.PID, err)
 		}
+		a.Target = primary
 		actions = append(actions, a)
 	}
-	return actions
+	return actions, nil
 }
 
 // setEnvs and deleteEnvs change a table's environment where it differs.

@@ -158,20 +158,29 @@ func (sv *survey) readLeader(ctx context.Context, s *session) error {
 	return nil
 }
 
-// readSettings reads the settings that are there; which ones depends on the release.
+// readSettings reads the settings that are there, side by side; which ones depends on the release.
 func (sv *survey) readSettings(ctx context.Context, s *session) error {
-	for _, command := range []string{settingDelay, settingMaxCount, settingFlowControl, settingBlackList, settingOnlyPrimary, settingLivePercentage} {
-		value, err := s.setting(ctx, command)
-		var refused *client.CommandError
-		if errors.As(err, &refused) {
-			continue
-		}
-		if err != nil {
+	commands := []string{settingDelay, settingMaxCount, settingFlowControl, settingBlackList, settingOnlyPrimary, settingLivePercentage}
+	values := make([]*string, len(commands))
+	group, ctx := errgroup.WithContext(ctx)
+	for i, command := range commands {
+		group.Go(func() error {
+			value, err := s.setting(ctx, command)
+			var refused *client.CommandError
+			if errors.As(err, &refused) && (client.CommandAnswer{Text: refused.Text}).Unknown() {
+				return nil
+			}
+			values[i] = &value
 			return err
-		}
-		sv.Settings[strings.TrimPrefix(command, "meta.lb.")] = value
+		})
 	}
-	return nil
+	err := group.Wait()
+	for i, command := range commands {
+		if values[i] != nil {
+			sv.Settings[strings.TrimPrefix(command, "meta.lb.")] = *values[i]
+		}
+	}
+	return err
 }
 
 func (sv *survey) addNodes(expected []string) {
