@@ -57,8 +57,15 @@ func (c *Cluster) leader(in *wire.Incoming) []byte {
 		if c.Freezed {
 			level = "freezed"
 		}
-		return in.Reply(wire.OK, &wire.ClusterInfoResponse{Err: wire.OK, Keys: []string{"meta_servers", "primary_meta_server", "zookeeper_root", "meta_function_level", "balance_operation_count"},
-			Values: []string{strings.Join(c.Metas, ","), c.Leader, "/pegasus/fake", level, c.Operations()}})
+		reply := &wire.ClusterInfoResponse{Err: wire.OK, Keys: []string{"meta_servers", "primary_meta_server", "zookeeper_root", "balance_operation_count"},
+			Values: []string{strings.Join(c.Metas, ","), c.Leader, "/pegasus/fake", c.Operations()}}
+		if !c.Unsaid {
+			reply.Keys, reply.Values = append(reply.Keys, "meta_function_level"), append(reply.Values, level)
+		}
+		if c.from("2.2") {
+			reply.Keys, reply.Values = append(reply.Keys, "cluster_name"), append(reply.Values, "fake")
+		}
+		return in.Reply(wire.OK, reply)
 	case *wire.ListNodesRequest:
 		return in.Reply(wire.OK, c.listNodes())
 	case *wire.ListAppsRequest:
@@ -67,6 +74,9 @@ func (c *Cluster) leader(in *wire.Incoming) []byte {
 		}
 		reply := &wire.ListAppsResponse{Err: wire.OK}
 		for _, t := range c.Tables {
+			if c.NoTables {
+				break
+			}
 			if req.Status == wire.AppAny || req.Status == t.Status {
 				reply.Apps = append(reply.Apps, t.AppInfo)
 			}
@@ -79,7 +89,10 @@ func (c *Cluster) leader(in *wire.Incoming) []byte {
 		if req.Level != wire.LevelQuery {
 			c.Level = req.Level
 			c.Stuck = false
-			clear(c.queue)
+			c.LevelSets++
+			if clear(c.queue); c.OnLevel != nil {
+				c.OnLevel()
+			}
 		}
 		return in.Reply(wire.OK, &wire.ControlMetaResponse{Err: wire.OK, OldLevel: old})
 	case *wire.ProposeRequest:
@@ -169,10 +182,16 @@ func (c *Cluster) queryConfig(name string) *wire.QueryConfigResponse {
 		p.HPPrimary = c.hostPort(p.Primary)
 		reply.Partitions = append(reply.Partitions, p)
 	}
+	if c.Partial {
+		reply.Partitions = reply.Partitions[1:]
+	}
 	return reply
 }
 
 func (c *Cluster) propose(req *wire.ProposeRequest) wire.ErrorCode {
+	if c.OnPropose != nil {
+		c.OnPropose()
+	}
 	if c.Stuck || len(c.queue[req.PID]) > 0 {
 		return wire.InvalidParameters
 	}
@@ -235,7 +254,14 @@ func (c *Cluster) command(addr string, node *Node, req *wire.CommandRequest) str
 	unknown := "unknown command '" + req.Command + "'"
 	switch {
 	case req.Command == "server-info":
-		return "Pegasus Server 2.5.0 (abc) Release, Started at 2026-01-01 09:00:00"
+		if c.from("2.6") {
+			return `{"build_type":"Release","git_SHA":"abc","start_time":"2026-01-01 09:00:00","version":"2.6.0"}`
+		}
+		version := "2.5.0"
+		if c.Release != "" {
+			version = c.Release + ".0"
+		}
+		return "Pegasus Server " + version + " (abc) Release, Started at 2026-01-01 09:00:00"
 	case strings.HasPrefix(req.Command, "meta.lb."):
 		if addr != c.Leader {
 			return unknown
@@ -243,7 +269,9 @@ func (c *Cluster) command(addr string, node *Node, req *wire.CommandRequest) str
 		return c.setting(req)
 	case node == nil:
 		return unknown
-	case strings.HasPrefix(req.Command, "nfs."):
+	case req.Command == "server-stat":
+		return "closing_replica_count=not_found, opening_replica_count=not_found, serving_replica_count=not_found"
+	case strings.Contains(req.Command, "nfs."):
 		return c.rate(node, req)
 	case req.Command == "flush-log":
 		return "Flush done."
@@ -262,6 +290,10 @@ func (c *Cluster) command(addr string, node *Node, req *wire.CommandRequest) str
 		delete(node.Replicas, pid)
 		node.Closing++
 		return "ERR_OK"
+	case req.Command == "perf-counters" && c.from("2.6"):
+		return `{"result":"OK","timestamp":0,"timestamp_str":"1970-01-01 00:00:00","counters":[]}`
+	case req.Command == "perf-counters" && c.Counters != "":
+		return c.Counters
 	case req.Command == "perf-counters":
 		return fmt.Sprintf(`{"result":"OK","timestamp":%d,"timestamp_str":"x","counters":[{"name":"replica*eon.replica_stub*replica(Count)","type":"NUMBER","value":%d.0},`+
 			`{"name":"replica*eon.replica_stub*opening.replica(Count)","type":"NUMBER","value":0.0},{"name":"replica*eon.replica_stub*closing.replica(Count)","type":"NUMBER","value":%d.0}]}`,
@@ -289,7 +321,7 @@ func (c *Cluster) setting(req *wire.CommandRequest) string {
 		return "unknown command '" + req.Command + "'"
 	}
 	reply := func(text string, value ...string) string {
-		if !c.Named {
+		if !c.Named && !c.from("2.6") {
 			return text
 		}
 		m := map[string]string{"error": "ok"}

@@ -9,6 +9,12 @@ import (
 
 // backups answers what concerns backups and recovery; nil for anything else.
 func (c *Cluster) backups(in *wire.Incoming) []byte {
+	switch in.Request.(type) {
+	case *wire.StartBackupRequest, *wire.QueryBackupRequest:
+		if !c.from("2.3") {
+			return in.Reply(wire.HandlerNotFound, nil)
+		}
+	}
 	switch req := in.Request.(type) {
 	case *wire.StartBackupRequest:
 		return in.Reply(wire.OK, c.startBackup(req))

@@ -38,6 +38,17 @@ type Cluster struct {
 	// Freezed makes the effective level freezed.
 	Freezed bool
 
+	// Release is whose answers are given, such as "1.12"; empty is 2.5. From 2.6 on nodes have names.
+	Release string
+	// NoTables makes the leader list no table, Partial leave one partition of each out, Unsaid not say its level.
+	NoTables, Partial, Unsaid bool
+	// Counters is what replica servers answer for their counters, over HTTP too; empty: what is so.
+	Counters string
+	// OnPropose and OnLevel are called before a proposal is taken and after a level was set. Mu is held.
+	OnPropose, OnLevel func()
+	// Asked counts requests by their code, and pages by their path.
+	Asked map[string]int
+
 	// Recovering is a leader that waits to be recovered.
 	Recovering bool
 	// Backups are those of single tables; BackupsFail lets them fail.
@@ -51,7 +62,8 @@ type Cluster struct {
 	Tables   []*Table
 	// Commands are all remote commands received, "addr command arguments".
 	Commands []string
-	// Proposals counts those accepted.
+	// Proposals counts those accepted, and LevelSets how often the level was set.
+	LevelSets int
 	Proposals int
 	// Problems are requests that would make a real server abort.
 	Problems []string
@@ -87,7 +99,7 @@ func Replica(i int) string { return fmt.Sprintf("10.9.1.%d:34801", i) }
 
 // New makes a cluster and runs it, one round each given time, until the test ends.
 func New(t testing.TB, metas, replicas int, round time.Duration) *Cluster {
-	c := &Cluster{t: t, Level: wire.LevelSteady, Dead: map[string]bool{}, Mute: map[string]bool{}, queue: map[wire.GPID][]wire.ProposalAction{}}
+	c := &Cluster{t: t, Level: wire.LevelSteady, Dead: map[string]bool{}, Mute: map[string]bool{}, Asked: map[string]int{}, queue: map[wire.GPID][]wire.ProposalAction{}}
 	for i := range metas {
 		c.Metas = append(c.Metas, Meta(i+1))
 	}
@@ -297,6 +309,7 @@ func (c *Cluster) serve(addr string, node *Node, conn net.Conn) {
 			return
 		}
 		c.Mu.Lock()
+		c.Asked[string(in.Code)]++
 		dead, mute := c.Dead[addr], c.Mute[addr]
 		var answer []byte
 		if !dead && !mute {
@@ -318,6 +331,7 @@ func (c *Cluster) serveHTTP(node *Node, r *bufio.Reader, conn net.Conn) {
 		return
 	}
 	c.Mu.Lock()
+	c.Asked[req.URL.Path]++
 	status, body := c.page(node, req)
 	c.Mu.Unlock()
 	_, _ = fmt.Fprintf(conn, "HTTP/1.1 %d x\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n\r\n%s", status, len(body), body)
@@ -333,13 +347,33 @@ func (c *Cluster) page(node *Node, req *http.Request) (status int, body string) 
 		return 200, fmt.Sprintf(`{"RecentStartTime":%q}`+"\n", started)
 	case req.URL.Path == "/version":
 		return 200, fmt.Sprintf(`{"Version":%q,"GitCommit":"abc"}`+"\n", version)
-	case req.URL.Path == "/perfCounter" && node != nil && !c.NoHTTP:
+	case req.URL.Path == "/metrics" && node != nil && !c.NoHTTP && c.from("2.6"):
+		return 200, fmt.Sprintf(`{"entities":[{"type":"server","metrics":[{"name":"total_replicas","value":%d},{"name":"opening_replicas","value":0},{"name":"closing_replicas","value":%d}]}]}`,
+			len(node.Replicas), node.Closing)
+	case req.URL.Path == "/perfCounter" && node != nil && !c.NoHTTP && !c.from("2.6"):
 		name := strings.TrimPrefix(req.URL.Query().Get("name"), "replica*eon.replica_stub*")
 		value, ok := map[string]int{"replica(Count)": len(node.Replicas), "opening.replica(Count)": 0, "closing.replica(Count)": node.Closing}[name]
 		if !ok {
 			return 200, "{}\n"
 		}
-		return 200, fmt.Sprintf(`{"name":%q,"value":"%d.00","type":"NUMBER","description":""}`+"\n", name, value)
+		text := fmt.Sprintf("%d.00", value)
+		if c.Counters != "" {
+			text = c.Counters
+		}
+		return 200, fmt.Sprintf(`{"name":%q,"value":%q,"type":"NUMBER","description":""}`+"\n", name, text)
 	}
 	return 404, "service not found"
+}
+
+// from says whether the cluster's release is that one or a later one.
+func (c *Cluster) from(release string) bool {
+	number := func(text string) (n int) {
+		if text == "" {
+			text = "2.5"
+		}
+		var major, minor int
+		_, _ = fmt.Sscanf(text, "%d.%d", &major, &minor)
+		return major*100 + minor
+	}
+	return number(c.Release) >= number(release)
 }
