@@ -56,9 +56,13 @@ func newBed(t *testing.T, tables ...int) *bed {
 	for i, partitions := range tables {
 		c.AddTable(fmt.Sprintf("table%d", i+1), partitions, 3)
 	}
+	return &bed{Cluster: c, t: t, host: newHost(c)}
+}
+
+func newHost(c *fake.Cluster) *modtest.Machine {
 	host := modtest.NewMachine("replica1")
 	host.OnDial = c.Dial
-	return &bed{Cluster: c, t: t, host: host}
+	return host
 }
 
 // locked looks at the cluster or changes it.

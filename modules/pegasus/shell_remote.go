@@ -194,7 +194,12 @@ func (sh *shell) answered(r *remoteCommand, mayLack bool) (*modules.Proposal, er
 	if len(sh.out.Answers) == 1 {
 		sh.out.Value = sh.out.Answers[0].Value
 	}
-	if len(bad) > 0 || good == 0 {
+	if good == 0 && len(bad) == 0 {
+		for _, row := range sh.out.Answers {
+			bad = append(bad, row.Address+": "+strings.TrimSpace(row.Message))
+		}
+	}
+	if good == 0 || len(bad) > 0 {
 		return nil, fmt.Errorf("%s failed on %s", r.line(), strings.Join(bad, "; "))
 	}
 	return &modules.Proposal{}, nil

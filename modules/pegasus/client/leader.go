@@ -266,9 +266,10 @@ func (c *Client) lostLeader(ctx context.Context, addr string, err error) bool {
 		return false
 	}
 	switch refused.Err {
-	case wire.ForwardToOthers, wire.ServiceNotActive, wire.HandlerNotFound:
+	case wire.ForwardToOthers, wire.ServiceNotActive:
 		return true
-	case wire.InvalidParameters, wire.AppNotExist:
+	case wire.InvalidParameters, wire.AppNotExist, wire.HandlerNotFound:
+		// A leader of an older release knows less procedures, and one that starts knows none yet.
 		return c.role(ctx, addr) != leads
 	}
 	return false
