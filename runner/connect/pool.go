@@ -279,8 +279,18 @@ func (l *line) establish(ctx context.Context) (*sshConn, error) {
 	return conn, err
 }
 
+// dial connects to an address as seen from the host. The time that ctx gives is for that; where the connection to the
+// host has to be made again first, that has a time of its own.
 func (l *line) dial(ctx context.Context, network, addr string) (net.Conn, error) {
-	conn, err := l.connection(ctx)
+	opening, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer cancel(nil)
+	stop := context.AfterFunc(ctx, func() {
+		if errors.Is(ctx.Err(), context.Canceled) {
+			cancel(context.Cause(ctx))
+		}
+	})
+	defer stop()
+	conn, err := l.connection(opening)
 	if err != nil {
 		return nil, l.unreachable(err)
 	}

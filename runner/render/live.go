@@ -21,21 +21,23 @@ type Live struct {
 	size func() (width, height int)
 	now  func() time.Time
 
-	mu      sync.Mutex // guards everything below
-	w       io.Writer
-	drawn   int // lines of the region on the screen
-	out     bytes.Buffer
-	begun   time.Time
-	play    string
-	batch   event.BatchStarted
-	steps   int
-	ended   int
-	tasks   []*taskView // of the running batch, in the order they began
-	running map[runKey]*running
-	source  *Source
-	pointed diag.Position // the place shown last
-	stop    chan struct{}
-	stopped sync.WaitGroup
+	mu    sync.Mutex // guards everything below
+	w     io.Writer
+	drawn int // lines of the region on the screen
+	out   bytes.Buffer
+	begun time.Time
+	play  string
+	batch event.BatchStarted
+	// playBegun and batchBegun are when the running ones began.
+	playBegun, batchBegun time.Time
+	steps                 int
+	ended                 int
+	tasks                 []*taskView // of the running batch, in the order they began
+	running               map[runKey]*running
+	source                *Source
+	pointed               diag.Position // the place shown last
+	stop                  chan struct{}
+	stopped               sync.WaitGroup
 }
 
 type runKey struct {
@@ -46,6 +48,8 @@ type runKey struct {
 type running struct {
 	since time.Time
 	note  string
+	// expects is how long it is expected to take; 0 where nobody can tell.
+	expects time.Duration
 }
 
 // taskView is one task in a batch: how it ended on the hosts that are done with it.
@@ -126,11 +130,11 @@ func (l *Live) Record(rec event.Record) {
 		l.say("%s %s%s", l.p.in(bold, "RUN"), e.Playbook, mode)
 	case event.PlayStarted:
 		l.flush(true)
-		l.play, l.batch = Clean(e.Play, false), event.BatchStarted{}
+		l.play, l.batch, l.playBegun = Clean(e.Play, false), event.BatchStarted{}, l.now()
 		l.say("%s  (%s)", l.p.in(bold, "PLAY "+l.play), HowMany(len(e.Hosts), "host"))
 	case event.BatchStarted:
 		l.flush(true)
-		l.batch = e
+		l.batch, l.batchBegun = e, l.now()
 		if e.Batches > 1 {
 			l.say("  %s  %s", l.p.in(bold, fmt.Sprintf("batch %d of %d", e.Batch, e.Batches)), Names(e.Hosts))
 		}
@@ -139,6 +143,9 @@ func (l *Live) Record(rec event.Record) {
 	case event.Noted:
 		if r := l.running[runKey{e.Batch, e.Task, e.Host}]; r != nil {
 			r.note = Clean(e.Text, false)
+			if e.ExpectsMS > 0 {
+				r.expects, r.note = l.now().Sub(r.since)+time.Duration(e.ExpectsMS*float64(time.Millisecond)), ""
+			}
 		}
 	case event.TaskDone:
 		l.done(e)
@@ -258,7 +265,7 @@ func (l *Live) region() []string {
 	if l.batch.Batches > 1 {
 		head += fmt.Sprintf(" · batch %d of %d", l.batch.Batch, l.batch.Batches)
 	}
-	head += " · " + Duration(l.now().Sub(l.begun).Truncate(redraw))
+	head += " · " + Duration(l.now().Sub(l.begun).Truncate(redraw)) + l.ahead()
 	if l.steps > 0 {
 		head += fmt.Sprintf(" · %d of %d steps", min(l.ended, l.steps), l.steps)
 	}
@@ -281,12 +288,25 @@ func (l *Live) region() []string {
 		}
 		r := l.running[key]
 		line := fmt.Sprintf("   %s  %s  %s", key.host, Clean(key.task, false), Duration(l.now().Sub(r.since).Truncate(redraw)))
+		if r.expects > 0 {
+			line += " of about " + Duration(r.expects)
+		}
 		if r.note != "" {
 			line += "  " + r.note
 		}
 		lines = append(lines, cut(line, width))
 	}
 	return lines
+}
+
+// ahead is how long the batches of the play that are to come will take if they take as long as those before.
+func (l *Live) ahead() string {
+	before, left := l.batch.Batch-1, l.batch.Batches-l.batch.Batch
+	if before < 1 || left < 1 {
+		return ""
+	}
+	each := l.batchBegun.Sub(l.playBegun) / time.Duration(before)
+	return fmt.Sprintf(" · %d more of them in about %s", left, Duration((each * time.Duration(left)).Round(time.Second)))
 }
 
 // cut shortens a line so that it never wraps: a wrapped line would break the redrawing.

@@ -135,6 +135,65 @@ func TestLive(t *testing.T) {
 	require.NotContains(t, shown, "──", "the region is gone at the end")
 }
 
+func TestLiveShowsWhatIsExpected(t *testing.T) {
+	var out bytes.Buffer
+	l := NewLive(&out, Options{}, func() (int, int) { return 120, 10 })
+	at := l.begun
+	l.mu.Lock()
+	l.now = func() time.Time { return at }
+	l.mu.Unlock()
+	show := func(after time.Duration, events ...event.Event) string {
+		l.mu.Lock()
+		at = l.begun.Add(after)
+		l.mu.Unlock()
+		for _, r := range records(events...) {
+			l.Record(r)
+		}
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		return strings.Join(l.region(), "\n")
+	}
+	show(0, event.PlayStarted{Play: "replica servers", Hosts: []string{"r1", "r2", "r3", "r4"}, Batches: 4},
+		event.BatchStarted{Batch: 1, Batches: 4, Hosts: []string{"r1"}})
+	show(40*time.Second, event.BatchStarted{Batch: 2, Batches: 4, Hosts: []string{"r2"}}, event.TaskStarted{Batch: 2, Task: "primaries move", Host: "r2"},
+		event.Noted{Batch: 2, Task: "primaries move", Host: "r2", Text: "takes about 11s", ExpectsMS: 11000})
+	require.Equal(t, "── replica servers · batch 2 of 4 · 44.0s · 2 more of them in about 1m20s\n   r2  primaries move  4.0s of about 11.0s  3 primaries left",
+		show(44*time.Second, event.Noted{Batch: 2, Task: "primaries move", Host: "r2", Text: "3 primaries left"}))
+	require.NoError(t, l.Close())
+}
+
+func TestForecast(t *testing.T) {
+	began := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	run := func(failed event.Status) string {
+		var out bytes.Buffer
+		f := NewForecast(&out, Options{})
+		for _, r := range []struct {
+			at time.Duration
+			e  event.Event
+		}{
+			{0, event.PlayStarted{Play: "replica servers", Hosts: []string{"r1", "r2"}, Batches: 2}},
+			{0, event.BatchStarted{Batch: 1, Batches: 2, Hosts: []string{"r1"}}},
+			{100 * time.Millisecond, event.TaskDone{Task: "drain", Host: "r1", Status: event.Changed, ExpectsMS: 11000}},
+			{200 * time.Millisecond, event.TaskDone{Task: "restart", Host: "r1", Status: event.Changed, ExpectsMS: 3000}},
+			{200 * time.Millisecond, event.BatchStarted{Batch: 2, Batches: 2, Hosts: []string{"r2"}}},
+			{300 * time.Millisecond, event.TaskDone{Task: "drain", Host: "r2", Status: failed, Msg: "no", ExpectsMS: 11000}},
+			{300 * time.Millisecond, event.TaskDone{Task: "load", Host: "r2", Status: event.Unknown}},
+			{300 * time.Millisecond, event.RunDone{}},
+		} {
+			f.Record(event.Record{Time: began.Add(r.at), Event: r.e})
+		}
+		return out.String()
+	}
+	require.Equal(t, `FORECAST
+     25.3s  replica servers
+     14.2s    r1
+     11.1s    r2
+     25.3s  in all, as far as modules can tell
+Not in it: sending packages, loading and copying data, and "load".
+`, run(event.Changed))
+	require.Contains(t, run(event.Failed), "no forecast: the run would end early")
+}
+
 func TestLiveNeverWraps(t *testing.T) {
 	var out bytes.Buffer
 	l := NewLive(&out, Options{}, func() (int, int) { return 20, 6 })
