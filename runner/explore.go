@@ -65,7 +65,7 @@ func Explore(in Inputs) *Explorer {
 
 // explored is as much of a play as its variables need.
 func (r *run) explored(p *playbook.Play) *play {
-	r.plan.lookBeside(p.Dir) // its mistakes are the plan's to tell
+	_ = r.plan.lookBeside(p.Dir) // its mistakes are the plan's to tell
 	s := r.plan.playScope(p)
 	out := &play{Play: p, name: displayName(p.Name, s)}
 	if out.name == "" {
