@@ -20,6 +20,9 @@ type disk struct {
 	log *os.File
 	// version is the release that writes here.
 	version string
+	// written is the .init-info that is there; group checks adopt the same again
+	// and again, and a write each time is what a large cluster is slow by.
+	written initInfo
 }
 
 const suffix = ".pegasus"
@@ -79,11 +82,19 @@ func (d *disk) create(t peer.Table) error {
 }
 
 func (d *disk) setBallot(b int64) error {
-	raw, err := json.Marshal(initInfo{b, d.version})
+	info := initInfo{b, d.version}
+	if b > 0 && info == d.written {
+		return nil
+	}
+	raw, err := json.Marshal(info)
 	if err != nil {
 		return err
 	}
-	return writeWhole(filepath.Join(d.dir, ".init-info"), raw)
+	if err := writeWhole(filepath.Join(d.dir, ".init-info"), raw); err != nil {
+		return err
+	}
+	d.written = info
+	return nil
 }
 
 // open reads everything back and is ready to append. A last line that was cut
