@@ -171,3 +171,56 @@ func (s *labSite) testOfflineNode() {
 	assert.Empty(t, list)
 	assert.Contains(t, real.shown(), "Take the servers that have left out of the inventory")
 }
+
+// TestPlaybooksChangeAndGoBack changes the configuration of a cluster and takes an update of it back.
+func TestPlaybooksChangeAndGoBack(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes a minute")
+	}
+	t.Parallel()
+	s := startLab(t, lab.Options{Metas: 2, Replicas: 3, Collectors: 1, Address: "80"})
+	s.run(0, "deploy")
+	s.testChangeConfig()
+	s.testRollback()
+}
+
+func (s *labSite) testChangeConfig() {
+	t := s.t
+	settings, before := s.settings(), s.processes()
+	assert.Empty(t, s.run(0, "change-config").with(event.Changed), "nothing has changed")
+	assert.Empty(t, s.restarted(before))
+	assert.Contains(t, s.run(2, "change-config", labVersion("2.5.0")...).says(), "use rolling-update.yml")
+	other := s.run(2, "change-config", "-e", "data_dirs=ssd2:"+t.TempDir()+"/a/b disks_must_exist=false")
+	assert.Contains(t, other.says(), "-e accept_data_dirs=true")
+	assert.Empty(t, other.with(event.Changed))
+
+	args := []string{"-e", s.faulty("no_fault"), "-e", "{update_roles: [replica, collector]}"}
+	dry := s.run(0, "change-config", append(args, "--check")...)
+	assert.Empty(t, s.restarted(before))
+	real := s.run(0, "change-config", args...)
+	real.sameAs(dry)
+	assert.Equal(t, []string{"collector1 collector", "replica1 replica", "replica2 replica", "replica3 replica"}, s.restarted(before))
+	assert.Equal(t, settings, s.settings())
+	before = s.processes()
+	assert.Empty(t, s.run(0, "change-config", args...).with(event.Changed), "they run with it")
+	s.run(0, "change-config", args[:2]...)
+	assert.Equal(t, []string{"meta1 meta", "meta2 meta"}, s.restarted(before), "those that were left out")
+}
+
+func (s *labSite) testRollback() {
+	t := s.t
+	assert.Contains(t, s.run(2, "rollback").says(), "name one that all hosts have")
+	// An update that got as far as one replica server.
+	s.run(0, "rolling-update", append(labVersion("2.5.0"), "--limit", "replica1")...)
+	s.run(0, "rolling-update", append(labVersion("2.5.0"), "--limit", "all:!replica1", "--check")...)
+	settings, before := s.settings(), s.processes()
+	require.Equal(t, "2.5.0", before["replica1 replica"].Version)
+	args := append(labVersion("2.5.0"), "-e", "to_release=2.4.0-0000000-glibc2.36-release")
+	dry := s.run(0, "rollback", append(args, "--check")...)
+	assert.Empty(t, s.restarted(before))
+	real := s.run(0, "rollback", labVersion("2.5.0")...)
+	real.sameAs(dry)
+	assert.Equal(t, []string{"replica1 replica"}, s.restarted(before))
+	assert.Equal(t, "2.4.0", s.processes()["replica1 replica"].Version)
+	assert.Equal(t, settings, s.settings())
+}
