@@ -118,7 +118,8 @@ func (l *look) argument(a argument) vars.Data {
 		return vars.Unknown(nil)
 	}
 	d := l.value(a.value)
-	if l.only || !a.value.Templated() || a.arg.Rest || !restrictive(a.arg) {
+	anyText := a.arg.Type == modules.TypeString && len(a.arg.Choices) == 0
+	if l.only || !a.value.Templated() || a.arg.Rest || !restrictive(a.arg) || anyText && a.value.MakesText() {
 		return d
 	}
 	switch {

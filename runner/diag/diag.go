@@ -159,7 +159,7 @@ func edits(a, b string, limit int) int {
 // Slip says whether one name becomes the other by one slip of the pen: a letter added, dropped, changed, or
 // swapped with its neighbour. Where they differ in digits alone they are two names.
 func Slip(a, b string) bool {
-	if edits(a, b, 2) != 1 {
+	if !oneEdit(a, b) {
 		return false
 	}
 	digits := func(r rune) rune {
@@ -169,4 +169,22 @@ func Slip(a, b string) bool {
 		return r
 	}
 	return strings.Map(digits, a) != strings.Map(digits, b)
+}
+
+// oneEdit says whether edits(a, b) is 1, without its table: what is left between the common beginning and the
+// common end is one letter more, less or other, or two swapped.
+func oneEdit(a, b string) bool {
+	for a != "" && b != "" && a[0] == b[0] {
+		a, b = a[1:], b[1:]
+	}
+	for a != "" && b != "" && a[len(a)-1] == b[len(b)-1] {
+		a, b = a[:len(a)-1], b[:len(b)-1]
+	}
+	switch {
+	case len(a)+len(b) == 1, len(a) == 1 && len(b) == 1:
+		return true
+	case len(a) == 2 && len(b) == 2:
+		return a[0] == b[1] && a[1] == b[0]
+	}
+	return false
 }

@@ -110,6 +110,9 @@ func FuzzEdits(f *testing.F) {
 		if edits(b, a, 100) != want {
 			t.Fatal("the distance depends on the direction")
 		}
+		if oneEdit(a, b) != (want == 1) {
+			t.Fatalf("%q and %q are %d apart", a, b, want)
+		}
 	})
 }
 

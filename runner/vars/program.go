@@ -109,6 +109,9 @@ func (p *program) position(off int) diag.Position { return p.src.position(off) }
 
 // fail makes an error at a byte of the template.
 func (f *frame) fail(off int, cause error, hint, problem string) *Error {
+	if f.probe != nil && cause == ErrUnknown { //nolint:errorlint // it is given as it is, and a sample tells nobody where
+		return &Error{Diagnostic: diag.Diagnostic{Problem: problem}, cause: cause}
+	}
 	return &Error{
 		Diagnostic: diag.Diagnostic{Position: f.prog.position(off), Problem: problem, Hint: hint},
 		Expression: f.prog.src.expression(off, f.prog.delims),

@@ -102,6 +102,10 @@ func (v Value) Raw() string {
 // encrypted.
 func (v Value) Templated() bool { return v.n != nil && !v.n.static }
 
+// MakesText says whether the value is a template whose result is always text: one that is more than a
+// single action.
+func (v Value) MakesText() bool { return v.n != nil && v.n.prog != nil && v.n.prog.single == nil }
+
 // Static is the value when it is not Templated; false otherwise. A value that was not given is null.
 func (v Value) Static() (Data, bool) {
 	if v.n == nil {
