@@ -62,6 +62,13 @@ func (c *compiler) checkConnections() {
 }
 
 func (c *compiler) checkConnection(h *inventory.Host, all []setting, told map[diag.Position]bool) {
+	for _, name := range passwordNames() {
+		if v, ok := h.Vars.Get(name); ok {
+			if d, static := v.Static(); static {
+				c.plan.in.Files.Vault.Secrets().Add(d.Text())
+			}
+		}
+	}
 	for _, s := range all {
 		for _, name := range s.names {
 			v, ok := h.Vars.Get(name)

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -44,6 +45,18 @@ type ConnectionDefaults struct {
 	BecomeUser, BecomeMethod  string
 	BecomePassword            string
 	AcceptNewHostKeys         bool
+}
+
+// passwordNames are the variables that hold passwords, for login and for becoming; they are masked as what is
+// encrypted is.
+func passwordNames() []string { return slices.Concat(loginPasswords(), becomePasswords()) }
+
+func loginPasswords() []string {
+	return []string{"ansible_ssh_pass", "ansible_ssh_password", "ansible_password"}
+}
+
+func becomePasswords() []string {
+	return []string{"ansible_become_password", "ansible_become_pass", "ansible_sudo_pass"}
 }
 
 // lookups reads connection settings: variables first, then keywords, then defaults. The first error
@@ -126,7 +139,7 @@ func (d ConnectionDefaults) address(h *inventory.Host, scope *vars.Scope, k *key
 		Host:       l.text("ansible_ssh_host", "ansible_host"),
 		Port:       l.number(firstOf(l.text("ansible_ssh_port", "ansible_port"), l.keyword(func(k *playbook.Keywords) vars.Value { return k.Port })), "port"),
 		User:       firstOf(l.text("ansible_ssh_user", "ansible_user"), l.keyword(func(k *playbook.Keywords) vars.Value { return k.RemoteUser }), d.User),
-		Password:   firstOf(l.text("ansible_ssh_pass", "ansible_ssh_password", "ansible_password"), d.Password),
+		Password:   firstOf(l.text(loginPasswords()...), d.Password),
 		ConfigFile: l.text("ansible_ssh_config_file"),
 		KnownHosts: files(l.name("ansible_ssh_known_hosts_file")),
 		TempDir:    l.text("ansible_remote_tmp"),
@@ -220,7 +233,7 @@ func (d ConnectionDefaults) become(l *lookups) connect.Become {
 	return connect.Become{
 		User:     firstOf(l.text("ansible_become_user"), l.keyword(func(k *playbook.Keywords) vars.Value { return k.BecomeUser }), d.BecomeUser, "root"),
 		Method:   strings.TrimPrefix(firstOf(l.text("ansible_become_method"), l.keyword(func(k *playbook.Keywords) vars.Value { return k.BecomeMethod }), d.BecomeMethod), "ansible.builtin."),
-		Password: firstOf(l.text("ansible_become_password", "ansible_become_pass", "ansible_sudo_pass"), d.BecomePassword),
+		Password: firstOf(l.text(becomePasswords()...), d.BecomePassword),
 		Exe:      l.text("ansible_become_exe"),
 		Flags:    l.text("ansible_become_flags"),
 	}
