@@ -225,7 +225,7 @@ func pegbookKilled() scenario {
 		during: func(ctx context.Context, p *performance) error {
 			host := p.replicas()[1]
 			if err := p.run.until(ctx, "the wait for secondaries of "+host, func(r record) bool {
-				return r.Event == "noted" && r.Host == host && strings.HasSuffix(r.Task, "secondaries are taken out of service") && strings.Contains(r.Text, "waiting")
+				return r.Event == "noted" && r.Host == host && strings.HasSuffix(r.Task, "secondaries are taken out of service")
 			}); err != nil {
 				return err
 			}
@@ -250,7 +250,7 @@ func pegbookKilled() scenario {
 
 // again runs the update that was interrupted once more.
 func (p *performance) again(ctx context.Context) (err error) {
-	if p.run, err = p.begin(ctx, "rolling-update.yml", append(packageArgs(p.target()), p.scenario.args(p)...)...); err != nil {
+	if p.run, err = p.begin(ctx, "rolling-update.yml", p.updateArgs()...); err != nil {
 		return err
 	}
 	began := time.Now()

@@ -251,10 +251,7 @@ func (p *performance) perform(ctx context.Context) error {
 			return err
 		}
 	}
-	args := packageArgs(p.target())
-	for _, arg := range p.scenario.args(p) {
-		args = append(args, arg)
-	}
+	args := p.updateArgs()
 	began := time.Now()
 	var err error
 	if p.run, err = p.begin(ctx, "rolling-update.yml", args...); err != nil {
@@ -275,6 +272,12 @@ func (p *performance) perform(ctx context.Context) error {
 		return p.scenario.then(ctx, p)
 	}
 	return nil
+}
+
+// updateArgs are the arguments of the update. Going back to an older release is accepted: every other scenario does.
+func (p *performance) updateArgs() []string {
+	args := append(packageArgs(p.target()), "-e", "{accept_findings: [version]}")
+	return append(args, p.scenario.args(p)...)
 }
 
 // spoke says whether the run ended with a recap and, where it failed, with words for people.
