@@ -56,14 +56,6 @@ func (k *kind) begin() {
 
 func (k *kind) many() bool { return len(k.hosts) > 1 }
 
-// rep is a host that stands for all; nil for nobody.
-func (k *kind) rep() *inventory.Host {
-	if k.nobody {
-		return nil
-	}
-	return k.hosts[0]
-}
-
 // divide finds the kinds of hosts.
 func (a *analysis) divide() {
 	a.of = map[string]*kind{}

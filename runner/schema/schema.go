@@ -87,6 +87,8 @@ func definitions(set []*modules.Module) map[string]*Node {
 	for level, name := range map[playbook.Level]string{playbook.LevelInclude: "include", playbook.LevelImport: "import"} {
 		d[name] = bringing(onLevel(docs, level), name)
 	}
+	d["handler-include"] = bringing(onLevel(docs, playbook.LevelInclude), "include")
+	d["handler-include"].Properties["listen"] = ref("keyword-listen")
 	d["apply"] = onLevel(docs, playbook.LevelApply)
 	one := oneModule(set)
 	for _, level := range []playbook.Level{playbook.LevelTask, playbook.LevelHandler} {
@@ -170,14 +172,14 @@ func entryNode(task string) *Node {
 		return some(what+"_tasks", what+"_role", "ansible.builtin."+what+"_tasks", "ansible.builtin."+what+"_role",
 			"ansible.legacy."+what+"_tasks", "ansible.legacy."+what+"_role")
 	}
-	block := "block"
+	block, include := "block", "include"
 	if task == "handler" {
-		block = "handler-block"
+		block, include = "handler-block", "handler-include"
 	}
 	return &Node{
 		Type: []string{"object"},
 		If:   some("block", "rescue", "always"), Then: ref(block),
-		Else: &Node{If: bring("include"), Then: ref("include"), Else: &Node{If: bring("import"), Then: ref("import"), Else: ref(task)}},
+		Else: &Node{If: bring("include"), Then: ref(include), Else: &Node{If: bring("import"), Then: ref("import"), Else: ref(task)}},
 	}
 }
 
