@@ -66,13 +66,14 @@ type analysis struct {
 	settings []keywordSetting
 	// dynamic: hosts and groups may join while the plays run.
 	dynamic  bool
+	fit      map[checkedValue]bool
 	settable map[string]bool // variables that roles have defaults for
 	// handlers: what is gone through runs when it is notified, nobody knows when.
 	handlers bool
 }
 
 // maxSingle bounds the evaluations for single hosts of a kind; what lies beyond is left to the run.
-const maxSingle = 100_000
+const maxSingle = 20_000
 
 // surrounding is what the content of an include stands in.
 type surrounding struct {
@@ -94,7 +95,7 @@ type openBlock struct {
 // checkFlow finds what is wrong with variables and with what templates make of them.
 func (c *compiler) checkFlow() {
 	a := &analysis{compiler: c, inv: c.plan.in.Inventory, told: map[diag.Position]bool{}, exprs: map[vars.Value]vars.Expr{},
-		texts: map[string]*templateFile{}, budget: maxSingle, magics: map[magicKey]*vars.Values{}, settings: keywordSettings()}
+		texts: map[string]*templateFile{}, budget: maxSingle, magics: map[magicKey]*vars.Values{}, settings: keywordSettings(), fit: map[checkedValue]bool{}}
 	for _, d := range c.problems {
 		if d.Position != (diag.Position{}) {
 			a.told[d.Position] = true

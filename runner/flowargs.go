@@ -234,17 +234,24 @@ func (l *look) fits(a argument, d vars.Data, h *inventory.Host) bool {
 
 // forEachHost checks an argument whose value differs among the hosts of the kind, once for each value.
 func (l *look) forEachHost(a argument) {
-	if a.arg.Type == modules.TypePath && strings.HasPrefix(a.value.Raw(), "/") {
+	path := a.arg.Type == modules.TypePath
+	if path && strings.HasPrefix(a.value.Raw(), "/") || a.arg.Type == modules.TypeString && len(a.arg.Choices) == 0 {
+		return
+	}
+	if name, ok := l.soleVariable(a.value); ok {
+		l.eachValue(a, name)
 		return
 	}
 	single := l.touched["inventory_hostname"] || l.touched["inventory_hostname_short"]
+	one := single // of a path only the beginning counts, which a host's name hardly is: one host stands for all
+	single = single && !path
 	var names []string
 	for name := range l.touched {
 		if l.k.varies[name] {
 			names = append(names, name)
 		}
 	}
-	if len(names) == 0 && !single {
+	if len(names) == 0 && !one {
 		return
 	}
 	slices.Sort(names)
@@ -269,6 +276,47 @@ func (l *look) forEachHost(a argument) {
 			return
 		}
 	}
+}
+
+// soleVariable is the variable of the inventory that a value consists of, where hosts of the kind have different ones.
+func (l *look) soleVariable(v vars.Value) (string, bool) {
+	uses := v.Uses()
+	if len(uses) != 1 || len(uses[0].Path) != 1 || !l.k.varies[uses[0].Path[0]] {
+		return "", false
+	}
+	name := uses[0].Path[0]
+	text := strings.TrimSpace(strings.TrimSuffix(strings.TrimPrefix(strings.TrimSpace(v.Raw()), "{{"), "}}"))
+	_, layer, ok := l.s.Written(name)
+	return name, ok && layer == vars.HostInventory && text == "."+name
+}
+
+// checkedValue is a variable whose values have been checked as an argument's.
+type checkedValue struct {
+	kind      *kind
+	module    *modules.Module
+	arg, name string
+}
+
+// eachValue checks the values that the hosts have of a variable. What fits once fits wherever else the same argument
+// has it.
+func (l *look) eachValue(a argument, name string) {
+	key := checkedValue{l.k, l.r.module, a.arg.Name, name}
+	if l.fit[key] {
+		return
+	}
+	seen := map[string]bool{}
+	for _, h := range l.k.hosts {
+		v, _ := h.Vars.Get(name)
+		d, static := v.Static()
+		if !static || seen[d.Text()] {
+			continue
+		}
+		seen[d.Text()] = true
+		if !l.fits(a, d, h) {
+			return
+		}
+	}
+	l.fit[key] = true
 }
 
 // definedAt says where the variable is written that a template consists of; "" when it does more.

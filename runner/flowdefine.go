@@ -87,7 +87,7 @@ func (a *analysis) define(r *row, k *kind, does truth) {
 	case taskRow, includeRow:
 	}
 	if name := r.task.Register; name != "" {
-		k.state.Define(flow.Definition{Name: name, At: r.task.At, Value: vars.Literal(outcome(r)),
+		k.state.Define(flow.Definition{Name: name, At: r.task.At, Value: vars.Literal(outcome(r)), Result: true,
 			Skipped: does != yes, Why: "its when may be false", Conditions: conditions})
 	}
 	if r.kind == includeRow {

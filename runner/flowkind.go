@@ -56,22 +56,26 @@ func (k *kind) begin() {
 
 func (k *kind) many() bool { return len(k.hosts) > 1 }
 
+// maxKinds is from how many kinds on only variables that playbooks name tell hosts apart, as they then seem to have
+// names of their own. Those that only template files name are looked at for one host of many then.
+const maxKinds = 200
+
 // divide finds the kinds of hosts.
 func (a *analysis) divide() {
-	a.of = map[string]*kind{}
-	plays := map[string][]*play{}
-	var order []*inventory.Host
-	for _, b := range a.plan.playbooks {
-		for _, p := range b.plays {
-			for _, h := range p.hosts {
-				if plays[h.Name] == nil {
-					order = append(order, h)
-				}
-				plays[h.Name] = append(plays[h.Name], p)
-			}
-		}
+	if a.group(nil); len(a.kinds) > maxKinds {
+		a.group(a.all.used)
 	}
-	sh := shapes{seed: maphash.MakeSeed(), known: map[vars.Value]uint64{}}
+	for _, k := range a.kinds {
+		k.merge()
+		k.magic = a.kindMagic(k)
+	}
+}
+
+// group puts hosts that are alike into kinds. only are the variables that count; nil is all.
+func (a *analysis) group(only map[string]bool) {
+	a.kinds, a.of = nil, map[string]*kind{}
+	order, plays := a.hostsOfPlays()
+	sh := shapes{seed: maphash.MakeSeed(), known: map[vars.Value]uint64{}, only: only}
 	byKey := map[kindKey]*kind{}
 	ids := map[*play]string{}
 	for _, h := range order {
@@ -88,10 +92,22 @@ func (a *analysis) divide() {
 		k.hosts = append(k.hosts, h)
 		a.of[h.Name] = k
 	}
-	for _, k := range a.kinds {
-		k.merge()
-		k.magic = a.kindMagic(k)
+}
+
+// hostsOfPlays are all hosts that plays have, with the plays of each by its name.
+func (a *analysis) hostsOfPlays() (order []*inventory.Host, plays map[string][]*play) {
+	plays = map[string][]*play{}
+	for _, b := range a.plan.playbooks {
+		for _, p := range b.plays {
+			for _, h := range p.hosts {
+				if plays[h.Name] == nil {
+					order = append(order, h)
+				}
+				plays[h.Name] = append(plays[h.Name], p)
+			}
+		}
 	}
+	return order, plays
 }
 
 type kindKey struct {
@@ -198,11 +214,15 @@ func (a *analysis) nobody() *kind {
 type shapes struct {
 	seed  maphash.Seed
 	known map[vars.Value]uint64
+	only  map[string]bool
 }
 
 func (s *shapes) ofValues(vs *vars.Values) uint64 {
 	var sum uint64
 	for _, name := range vs.Names() {
+		if s.only != nil && !s.only[name] {
+			continue
+		}
 		v, _ := vs.Get(name)
 		sum += maphash.String(s.seed, name) ^ s.of(v)
 	}

@@ -1,6 +1,7 @@
 package runner
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -42,6 +43,9 @@ func (l *look) use(u vars.Use, through []string, loose bool) {
 	case layer == vars.Facts:
 		l.fact(u, optional)
 	}
+	if len(u.Path) > 1 && len(through) == 0 && !optional {
+		l.field(u, v)
+	}
 	if !v.Templated() || optional && u.Optional {
 		return
 	}
@@ -55,6 +59,39 @@ func (l *look) use(u vars.Use, through []string, loose bool) {
 	for _, inner := range v.Uses() {
 		l.use(inner, through, seen.loose)
 	}
+}
+
+// field looks at a field of what a task will have registered, or of a magic variable, where the condition of which it is
+// a part may keep it from being evaluated.
+func (l *look) field(u vars.Use, v vars.Value) {
+	if u.Conditional && !l.only && !v.Templated() {
+		_, err := u.Resolve(l.s)
+		var e *vars.Error
+		if errors.As(err, &e) && errors.Is(err, vars.ErrUndefined) {
+			perhaps := *e
+			perhaps.Perhaps = true
+			l.tell([]error{&perhaps})
+		}
+	}
+	d, static := v.Static()
+	if name := u.Path[1]; static && d.Kind() == "unknown" && (l.isResult(u.Path[0]) || u.Path[0] == l.own) && !slices.Contains(resultFields(), name) {
+		if near := nearName(name, resultFields(), 3); near != "" && !l.told[u.At()] {
+			l.told[u.At()] = true
+			l.problems.Warn(u.At(), fmt.Sprintf("did you mean %q?", near), "results rarely have a field %q", name)
+		}
+	}
+}
+
+// isResult says whether a variable holds a task's result.
+func (l *look) isResult(name string) bool {
+	d := l.k.state.Get(name)
+	return name == "ansible_failed_result" || d != nil && d.Result
+}
+
+// resultFields are what results have, whatever the module.
+func resultFields() []string {
+	return []string{"ansible_facts", "attempts", "changed", "cmd", "content", "dest", "diff", "failed", "msg", "path", "rc", "results", "skipped",
+		"skip_reason", "start", "stat", "state", "status", "stderr", "stderr_lines", "stdout", "stdout_lines", "unreachable", "url"}
 }
 
 // touchAll notes what a value uses that has been looked at already.
@@ -113,7 +150,7 @@ func (l *look) underSame(d *flow.Definition) bool {
 
 // fact looks at a use of a fact: one that is like a known one and is none is misspelt.
 func (l *look) fact(u vars.Use, optional bool) {
-	others := slices.Concat(magicNames(), connectionNames())
+	others := slices.Concat(magicNames(), magicFacts(), connectionNames())
 	if l.all.facts == nil || l.all.facts[u.Path[0]] || slices.Contains(others, u.Path[0]) || optional && l.all.often(u.Path[0]) {
 		return
 	}
@@ -169,7 +206,7 @@ func (l *look) emptyLoop() bool {
 // misspelt warns of a variable that may be undefined, is nowhere defined, and is but a letter away from one
 // that is.
 func (l *look) misspelt(u vars.Use) {
-	near := nearOne(u.Path[0], slices.Concat(l.all.names(), slices.Collect(maps.Keys(l.all.facts))))
+	near := nearOne(u.Path[0], slices.Concat(l.all.names(), slices.Sorted(maps.Keys(l.all.facts)), magicFacts()))
 	if near == "" || l.all.often(u.Path[0]) {
 		return
 	}

@@ -354,7 +354,7 @@ func (l *look) tell(errs []error) {
 		l.told[e.Position] = true
 		d := e.Diagnostic
 		d.Problem = e.Summary()
-		d.Warning = !l.sure
+		d.Warning = !l.sure || e.Perhaps
 		d.Problem += l.onHosts()
 		l.problems.Append(diag.List{d})
 	}

@@ -222,7 +222,7 @@ func (a *analysis) shared(dir string) bool {
 	}
 	for _, e := range entries {
 		switch filepath.Ext(e.Name()) {
-		case "", ".yml", ".yaml", ".ini", ".json":
+		case "", ".yml", ".yaml", ".ini":
 			if !e.IsDir() && !a.isPlaybook(filepath.Join(dir, e.Name())) {
 				own--
 			}

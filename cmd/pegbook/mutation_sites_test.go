@@ -227,7 +227,7 @@ func (f *mutationFile) templates(n *yaml.Node) {
 }
 
 var (
-	mutatedPath = regexp.MustCompile(`(^|[^\w.)])\.([A-Za-z_]\w*)((?:\.[A-Za-z_]\w*)*)`)
+	mutatedPath = regexp.MustCompile(`(^|[^\w.)/])\.([A-Za-z_]\w*)((?:\.[A-Za-z_]\w*)*)`)
 	mutatedWord = regexp.MustCompile(`(?:^|\{\{-?|\(|\|)\s*([a-z][A-Za-z_]+)\s`)
 	guardedUse  = regexp.MustCompile(`\|\s*(default|defined|empty)|(default\s+\S+|defined|empty|coalesce)\s+\.?$`)
 )

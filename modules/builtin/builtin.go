@@ -32,6 +32,9 @@ func All() []*modules.Module {
 	}
 	for _, m := range all {
 		m.Output = outputs()[m.Name]
+		if m.Name == "setup" {
+			m.Facts = factNames()
+		}
 		m.Gathers = slices.Contains(gathering(), m.Name)
 	}
 	return all

@@ -22,6 +22,8 @@ type Error struct {
 	diag.Diagnostic
 	// Expression is the text of the action that failed.
 	Expression string
+	// Perhaps is set where Sample found the error in what may never be evaluated.
+	Perhaps bool
 	// Through names the variables whose own templates led there, outermost first.
 	Through []string
 	cause   error

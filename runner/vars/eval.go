@@ -47,11 +47,14 @@ type logicExpression struct {
 }
 
 func (e logicExpression) eval(f *frame) (v any, err error) {
-	for _, a := range e.args {
-		if v, err = a.eval(f); err != nil {
-			return nil, err
+	for i, a := range e.args {
+		yes := false
+		if v, err = a.eval(f); err == nil {
+			yes, err = f.decide(v, e.off)
 		}
-		yes, err := f.decide(v, e.off)
+		if err != nil && f.probe != nil && errors.Is(err, ErrUnknown) {
+			return nil, e.sample(f, e.args[i+1:], err)
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -60,6 +63,18 @@ func (e logicExpression) eval(f *frame) (v any, err error) {
 		}
 	}
 	return v, nil
+}
+
+// sample looks at what may be evaluated behind an argument that is unknown.
+func (e logicExpression) sample(f *frame, rest []expression, unsure error) error {
+	return f.perhaps(unsure, func() error {
+		for _, a := range rest {
+			if _, err := a.eval(f); err != nil {
+				f.probe.note(err)
+			}
+		}
+		return nil
+	})
 }
 
 type defaultExpression struct{ value, fallback expression }

@@ -27,7 +27,8 @@ const (
 
 // evaluation is what an evaluation has come to, with all variables, templates and hosts that it has led to.
 type evaluation struct {
-	work int
+	sample bool // of Sample
+	work   int
 	// steady makes it an error to use a function that gives something else each time.
 	steady bool
 	// unsteady is the first use of a function that gives something else each time.

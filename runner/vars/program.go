@@ -1,6 +1,8 @@
 package vars
 
 import (
+	"errors"
+
 	"github.com/pegbook/pegbook/runner/diag"
 )
 
@@ -109,8 +111,9 @@ func (p *program) position(off int) diag.Position { return p.src.position(off) }
 
 // fail makes an error at a byte of the template.
 func (f *frame) fail(off int, cause error, hint, problem string) *Error {
-	if f.probe != nil && cause == ErrUnknown { //nolint:errorlint // it is given as it is, and a sample tells nobody where
-		return &Error{Diagnostic: diag.Diagnostic{Problem: problem}, cause: cause}
+	if f.trail.isSample() && errors.Is(cause, ErrUnknown) {
+		// It is told nobody, and there may be many: its place would take reading the file.
+		return &Error{Diagnostic: diag.Diagnostic{Problem: problem}, cause: ErrUnknown}
 	}
 	return &Error{
 		Diagnostic: diag.Diagnostic{Position: f.prog.position(off), Problem: problem, Hint: hint},

@@ -228,6 +228,9 @@ type trail struct {
 	evaluation *evaluation
 }
 
+// isSample says whether a value is only sampled.
+func (t *trail) isSample() bool { return t != nil && t.evaluation.sample }
+
 func (t *trail) next(s *Scope, name string) *trail {
 	n := &trail{scope: s, name: name, before: t, depth: 1}
 	if t != nil {

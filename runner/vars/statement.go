@@ -82,10 +82,13 @@ type ifStatement struct {
 
 func (s ifStatement) run(f *frame) error {
 	v, err := s.cond.eval(f)
-	if err != nil {
-		return err
+	yes := false
+	if err == nil {
+		yes, err = f.decide(v, s.off)
 	}
-	yes, err := f.decide(v, s.off)
+	if err != nil && f.probe != nil && errors.Is(err, ErrUnknown) {
+		return s.sample(f, err)
+	}
 	if err != nil {
 		return err
 	}
@@ -97,6 +100,22 @@ func (s ifStatement) run(f *frame) error {
 		f.dot = v
 	}
 	return runAll(f, s.then)
+}
+
+// sample goes through both ways when nobody knows which one it will be.
+func (s ifStatement) sample(f *frame, unsure error) error {
+	return f.perhaps(unsure, func() error {
+		dot := f.dot
+		if s.with {
+			f.dot = &unknown{}
+		}
+		err := runAll(f, s.then)
+		f.dot = dot
+		if err != nil {
+			return err
+		}
+		return runAll(f, s.otherwise)
+	})
 }
 
 // rangeStatement is range; key and value are slots or -1.

@@ -22,7 +22,8 @@ func (u Use) At() diag.Position { return u.prog.position(u.off) }
 
 // Resolve gives what the path holds in a scope, or the error that it gives there.
 func (u Use) Resolve(s *Scope) (Data, error) {
-	f := &frame{scope: s, prog: u.prog, root: s, dot: s}
+	f := newFrame(u.prog, s, nil)
+	f.trail.evaluation.sample = true
 	v, err := fieldExpression{base: scopeExpression{}, path: u.Path, off: u.off}.eval(f)
 	if _, isLazy := v.(lazy); isLazy {
 		v = &unknown{} // all variables of a host, or all hosts: that they are there is enough
@@ -152,7 +153,7 @@ func (t *Template) Sample(s *Scope) []error {
 
 func (p *program) sample(s *Scope, v Value) (Data, []error) {
 	f := newFrame(p, s, nil)
-	f.probe = &probe{}
+	f.probe, f.trail.evaluation.sample = &probe{}, true
 	if p.slots > 0 {
 		f.slots = make([]any, p.slots)
 	}
@@ -182,6 +183,8 @@ func (p *program) sample(s *Scope, v Value) (Data, []error) {
 type probe struct {
 	found []error
 	blind bool // something was unknown
+	// unsure is how many conditions around are unknown: what fails there may never be evaluated.
+	unsure int
 }
 
 // note keeps an error; what is unknown is none.
@@ -190,9 +193,24 @@ func (p *probe) note(err error) {
 		p.blind = true
 		return
 	}
+	if placed := (*Error)(nil); p.unsure > 0 && errors.As(err, &placed) {
+		perhaps := *placed
+		perhaps.Perhaps = true
+		err = &perhaps
+	}
 	if !slices.ContainsFunc(p.found, func(have error) bool { return have.Error() == err.Error() }) {
 		p.found = append(p.found, err)
 	}
+}
+
+// perhaps samples what is evaluated only if something unknown is so, and gives the error that says it is unknown.
+func (f *frame) perhaps(unsure error, what func() error) error {
+	f.probe.unsure++
+	defer func() { f.probe.unsure-- }()
+	if err := what(); err != nil {
+		return err
+	}
+	return unsure
 }
 
 // passes says whether a sample goes on behind an error.

@@ -15,8 +15,9 @@ type Definition struct {
 	Maybe bool
 	// Silent is set where being without it is nothing to tell a user of.
 	Silent bool
-	// Skipped is set on a result that may be that of a skipped task: then it has none of the module's fields.
-	Skipped bool
+	// Result is set on what a task registers; Skipped where that may be the result of a skipped task, which has none of
+	// the module's fields.
+	Result, Skipped bool
 	// Why says why it is Maybe or Skipped, as part of a sentence.
 	Why string
 	// Conditions are those that the definition stands under, as written: who stands under the same has it.
