@@ -161,7 +161,7 @@ func (s *stage) healthy(ctx context.Context, within time.Duration) error {
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("%w: %v %s", context.Cause(ctx), err, strings.Join(missing, "; "))
+			return fmt.Errorf("%w: %w %s", context.Cause(ctx), err, strings.Join(missing, "; "))
 		case <-time.After(200 * time.Millisecond):
 		}
 	}
