@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"reflect"
 	"strings"
 	"syscall"
@@ -62,6 +63,8 @@ func makeDir(dir string) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	// Another lab up may be about to name the state file.
+	entries = slices.DeleteFunc(entries, func(e fs.DirEntry) bool { return e.Name() == stateFile+".new" })
 	if _, err := os.Stat(filepath.Join(dir, stateFile)); len(entries) > 0 && errors.Is(err, fs.ErrNotExist) {
 		return "", fmt.Errorf("%s holds %s and is no lab: choose another folder (PEGBOOK_LAB_HOME), or empty it", dir, entries[0].Name())
 	}
