@@ -75,7 +75,7 @@ func (l *look) field(u vars.Use, v vars.Value) {
 	}
 	d, static := v.Static()
 	if name := u.Path[1]; static && d.Kind() == "unknown" && (l.isResult(u.Path[0]) || u.Path[0] == l.own) && !slices.Contains(resultFields(), name) {
-		if near := nearName(name, resultFields(), 3); near != "" && !l.told[u.At()] {
+		if near := nearName(name, resultFields(), 2); near != "" && !l.told[u.At()] {
 			l.told[u.At()] = true
 			l.problems.Warn(u.At(), fmt.Sprintf("did you mean %q?", near), "results rarely have a field %q", name)
 		}

@@ -3,6 +3,7 @@ package runner
 import (
 	"errors"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/pegbook/pegbook/modules"
@@ -360,10 +361,11 @@ func (l *look) tell(errs []error) {
 	}
 }
 
-// optional says whether an undefined variable is one that a condition around asks about.
+// optional says whether something undefined is what a condition around asks about.
 func (l *look) optional(e *vars.Error) bool {
 	for path := range l.asked {
-		if strings.Contains(e.Expression, "."+path) {
+		name, field, _ := strings.Cut(path, ".")
+		if field == "" && strings.Contains(e.Problem, strconv.Quote(name)) || field != "" && strings.Contains(e.Expression, "."+path) {
 			return true
 		}
 	}

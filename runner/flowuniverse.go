@@ -17,6 +17,7 @@ type universe struct {
 	known map[string]origin
 	// used are names that something uses; optional are those uses that may be undefined.
 	used     map[string]bool
+	grouped  map[string]bool // names that something takes of .groups
 	optional map[string][]vars.Use
 	looked   map[vars.Value]bool
 	counted  map[vars.Value]bool
@@ -113,6 +114,9 @@ func (u *universe) uses(uses []vars.Use) {
 		if x.Optional {
 			u.optional[name] = append(u.optional[name], x)
 		}
+		if name == "groups" && len(x.Path) > 1 {
+			u.grouped[x.Path[1]] = true
+		}
 		if name == "hostvars" && len(x.Path) > 2 {
 			u.used[x.Path[2]] = true
 		}
@@ -135,7 +139,7 @@ func magicFacts() []string {
 
 // everything collects what there is.
 func (a *analysis) everything() *universe {
-	u := &universe{known: map[string]origin{}, used: map[string]bool{}, optional: map[string][]vars.Use{}, factual: map[string]bool{}, looked: map[vars.Value]bool{},
+	u := &universe{known: map[string]origin{}, used: map[string]bool{}, grouped: map[string]bool{}, optional: map[string][]vars.Use{}, factual: map[string]bool{}, looked: map[vars.Value]bool{},
 		counted: map[vars.Value]bool{}, exprs: map[vars.Expr]bool{}, keywords: map[*playbook.Keywords]bool{}, settings: a.settings, unread: a.unread}
 	for _, name := range magicNames() {
 		u.add(name, diag.Position{}, "a magic variable")

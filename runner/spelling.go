@@ -167,7 +167,7 @@ func (a *analysis) fileOf(group string) string {
 
 var patternWord = regexp.MustCompile(`[\w.-]+`)
 
-// namedGroups are the words of the plays' patterns and the groups of requires.
+// namedGroups are the words of the plays' patterns, and the groups of requires and of .groups.
 func (a *analysis) namedGroups() map[string]bool {
 	named := map[string]bool{}
 	for _, b := range a.plan.playbooks {
@@ -182,6 +182,9 @@ func (a *analysis) namedGroups() map[string]bool {
 			}
 		}
 	}
+	for name := range a.all.grouped {
+		named[name] = true
+	}
 	return named
 }
 
@@ -189,7 +192,7 @@ func (a *analysis) namedGroups() map[string]bool {
 // inventories share the folder, only of those whose names look misspelt.
 func (a *analysis) checkOrphans() {
 	for _, o := range a.inv.Orphans() {
-		what, names := "host", namesOf(a.inv.Hosts())
+		what, names := "host", append(namesOf(a.inv.Hosts()), "localhost")
 		if o.Group {
 			what, names = "group", a.inv.Groups()
 		}

@@ -29,7 +29,8 @@ type mutationFile struct {
 func (s *mutationSubject) names() string {
 	var all strings.Builder
 	_ = filepath.WalkDir(s.dir, func(path string, e os.DirEntry, err error) error {
-		if err == nil && !e.IsDir() && filepath.Base(path) != "expected.json" {
+		name, _ := filepath.Rel(s.dir, path)
+		if err == nil && !e.IsDir() && filepath.Base(path) != "expected.json" && (!s.shipped || s.reads(name) || strings.Contains(path, "templates")) {
 			text, err := os.ReadFile(path)
 			if err == nil {
 				all.Write(text)

@@ -66,6 +66,9 @@ func newFrame(p *program, s *Scope, t *trail) *frame {
 
 // run gives the program's value in a scope.
 func (p *program) run(s *Scope, t *trail) (any, error) {
+	if t.isSample() {
+		return p.sampleWithin(s, t)
+	}
 	f := newFrame(p, s, t)
 	if p.slots > 0 {
 		f.slots = make([]any, p.slots)

@@ -153,11 +153,37 @@ func (t *Template) Sample(s *Scope) []error {
 
 func (p *program) sample(s *Scope, v Value) (Data, []error) {
 	f := newFrame(p, s, nil)
-	f.probe, f.trail.evaluation.sample = &probe{}, true
+	f.trail.evaluation.sample = true
+	got := f.sample()
+	for i, err := range f.probe.found {
+		f.probe.found[i] = v.placed(err)
+	}
+	if f.probe.blind || len(f.probe.found) > 0 {
+		return Unknown(nil), f.probe.found
+	}
+	return Data{got}, nil
+}
+
+// sampleWithin samples what another sample has led to. Of several errors it gives one: whoever asks may well cope.
+func (p *program) sampleWithin(s *Scope, t *trail) (any, error) {
+	f := newFrame(p, s, t)
+	got := f.sample()
+	switch {
+	case len(f.probe.found) > 0:
+		return nil, f.probe.found[0]
+	case f.probe.blind:
+		return nil, ErrUnknown
+	}
+	return got, nil
+}
+
+// sample evaluates the frame's program with a probe.
+func (f *frame) sample() (got any) {
+	f.probe = &probe{}
+	p := f.prog
 	if p.slots > 0 {
 		f.slots = make([]any, p.slots)
 	}
-	var got any
 	var err error
 	if p.single != nil {
 		if got, err = p.single.eval(f); err == nil {
@@ -170,13 +196,7 @@ func (p *program) sample(s *Scope, v Value) (Data, []error) {
 	if err != nil {
 		f.probe.note(err)
 	}
-	for i, err := range f.probe.found {
-		f.probe.found[i] = v.placed(err)
-	}
-	if f.probe.blind || len(f.probe.found) > 0 {
-		return Unknown(nil), f.probe.found
-	}
-	return Data{got}, nil
+	return got
 }
 
 // probe is what a sample finds.
