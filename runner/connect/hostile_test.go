@@ -140,7 +140,7 @@ func TestHostilePrompt(t *testing.T) {
 		}
 		return err
 	}
-	ask := `printf %s "${m}password" >&2; timeout 1 head -n 1 >"$f"; echo "${m}hello"; cat >/dev/null`
+	ask := `printf %s "${m}password" >&2; timeout 1 head -n 1 >"$f"; echo "${m}hello ` + wire.Fingerprint() + `"; cat >/dev/null`
 	if err := start(ask); err != nil {
 		t.Fatal(err)
 	}
