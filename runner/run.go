@@ -41,6 +41,8 @@ type Options struct {
 	Again func(startAt string) string
 	// RunID names the run in its records.
 	RunID string
+	// Record keeps what the run would have to know to be gone on with; nil keeps nothing.
+	Record Recorder
 	// Now is the clock of the records; nil is the system's.
 	Now func() time.Time
 }
