@@ -1,9 +1,10 @@
 // Package graph is nodes, the edges between them, and a walk that keeps to the edges. It knows nothing
 // of what a node is for.
 //
-// A node is either work, which runs on a goroutine of its own and takes one of a bounded number of
-// slots, or a fold, which costs no slot. When a node's own part has ended it may unfold into a further
-// graph; the node has ended when all of that has. So only what is being walked is in memory.
+// A node is work, which runs on a goroutine of its own and takes one of a bounded number of slots, or
+// waiting, which is work without a slot, or a fold, which has no work. When a node's own part has ended it
+// may unfold into a further graph; the node has ended when all of that has. So only what is being walked
+// is in memory.
 //
 // # Guarantees
 //
@@ -32,16 +33,27 @@ type node[T any] struct {
 	item T
 	next []ID
 	wait int // how many nodes it still waits for
-	work bool
+	kind kind
 }
 
+type kind uint8
+
+const (
+	fold kind = iota
+	work
+	waiting
+)
+
 // Add adds a fold behind the nodes given, which must be of this graph.
-func (g *Graph[T]) Add(item T, after ...ID) ID { return g.add(item, false, after) }
+func (g *Graph[T]) Add(item T, after ...ID) ID { return g.add(item, fold, after) }
 
 // AddWork adds work behind the nodes given.
-func (g *Graph[T]) AddWork(item T, after ...ID) ID { return g.add(item, true, after) }
+func (g *Graph[T]) AddWork(item T, after ...ID) ID { return g.add(item, work, after) }
 
-func (g *Graph[T]) add(item T, work bool, after []ID) ID {
+// AddWaiting adds work that takes no slot, because it hardly does anything but wait.
+func (g *Graph[T]) AddWaiting(item T, after ...ID) ID { return g.add(item, waiting, after) }
+
+func (g *Graph[T]) add(item T, kind kind, after []ID) ID {
 	id := ID(len(g.nodes))
 	for _, before := range after {
 		if before < 0 || before >= id {
@@ -49,7 +61,7 @@ func (g *Graph[T]) add(item T, work bool, after []ID) ID {
 		}
 		g.nodes[before].next = append(g.nodes[before].next, id)
 	}
-	g.nodes = append(g.nodes, node[T]{item: item, wait: len(after), work: work})
+	g.nodes = append(g.nodes, node[T]{item: item, wait: len(after), kind: kind})
 	return id
 }
 
@@ -71,27 +83,37 @@ type Limits struct {
 	Slots int
 	// Drain, when closed, lets what runs end and starts nothing more. nil never does.
 	Drain <-chan struct{}
+	// Calls are made on the walking goroutine, between nodes: how others get at what belongs to it. nil: none.
+	Calls <-chan func()
+	// Hold, asked on the walking goroutine, says whether to start nothing more for now; only Calls can change
+	// the answer. Held is called, perhaps more than once, while it holds and no work is under way but waiting.
+	Hold func() bool
+	Held func()
+	// Halt, asked on the walking goroutine, gives the error with which to end the walk: what runs goes on to
+	// its end and nothing more starts. nil goes on.
+	Halt func() error
 }
 
 // ErrDrained says that a walk ended early because it was told to start nothing more.
 var ErrDrained = errors.New("told to start nothing more")
 
-// Walk visits every node. It returns when all have ended; or, when ctx is done or the walk drained, as
-// soon as the work that runs has returned. The error is then ctx's cause or ErrDrained.
+// Walk visits every node. It returns when all have ended; or, when ctx is done or the walk drained or
+// halted, as soon as the work that runs has returned. The error is then ctx's cause, ErrDrained or Halt's.
 func Walk[T any](ctx context.Context, g *Graph[T], limits Limits, v Visitor[T]) error {
-	w := &walk[T]{visitor: v, slots: max(1, limits.Slots), begun: make(chan ready[T]), ended: make(chan ready[T])}
+	w := &walk[T]{visitor: v, limits: limits, slots: max(1, limits.Slots), begun: make(chan ready[T]), ended: make(chan ready[T])}
 	defer close(w.begun)
 	w.enter(g, nil, 0)
 	done, drain := ctx.Done(), limits.Drain
 	var stop error
 	for {
 		if stop == nil {
-			stop = stopped(ctx, drain)
+			stop = w.stopped(ctx, drain)
 		}
-		if stop == nil {
+		held := stop == nil && w.held()
+		if stop == nil && !held {
 			w.start(ctx)
 		}
-		if w.running == 0 {
+		if w.running == 0 && !held {
 			if errors.Is(stop, ErrDrained) && w.folds.Len()+w.works.Len() == 0 {
 				return nil // there was nothing more to start
 			}
@@ -100,7 +122,12 @@ func Walk[T any](ctx context.Context, g *Graph[T], limits Limits, v Visitor[T]) 
 		select {
 		case r := <-w.ended:
 			w.running--
+			if r.in.graph.nodes[r.id].kind == work {
+				w.busy--
+			}
 			w.unfold(ctx, r)
+		case call := <-limits.Calls:
+			call()
 		case <-done:
 			done, stop = nil, context.Cause(ctx)
 		case <-drain:
@@ -112,9 +139,14 @@ func Walk[T any](ctx context.Context, g *Graph[T], limits Limits, v Visitor[T]) 
 	}
 }
 
-func stopped(ctx context.Context, drain <-chan struct{}) error {
+func (w *walk[T]) stopped(ctx context.Context, drain <-chan struct{}) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
+	}
+	if w.limits.Halt != nil {
+		if err := w.limits.Halt(); err != nil {
+			return err
+		}
 	}
 	select {
 	case <-drain:
@@ -124,12 +156,25 @@ func stopped(ctx context.Context, drain <-chan struct{}) error {
 	}
 }
 
+// held says whether nothing more is to start for now, and tells when all is quiet.
+func (w *walk[T]) held() bool {
+	if w.limits.Hold == nil || !w.limits.Hold() || w.running+w.folds.Len()+w.works.Len() == 0 {
+		return false
+	}
+	if w.busy == 0 {
+		w.limits.Held()
+	}
+	return true
+}
+
 type walk[T any] struct {
 	visitor      Visitor[T]
+	limits       Limits
 	slots        int
-	running      int
+	busy         int // slots that are taken
+	running      int // nodes whose work is under way, that without a slot included
 	workers      int // goroutines that do work, or wait for some
-	folds, works queue[T]
+	folds, works queue[T] // waiting stands among the folds: it takes no slot
 	begun, ended chan ready[T]
 }
 
@@ -165,7 +210,7 @@ func (w *walk[T]) enter(g *Graph[T], outer *frame[T], at ID) bool {
 }
 
 func (w *walk[T]) push(f *frame[T], id ID) {
-	if f.graph.nodes[id].work {
+	if f.graph.nodes[id].kind == work {
 		heap.Push(&w.works, ready[T]{f, id})
 		return
 	}
@@ -177,11 +222,17 @@ func (w *walk[T]) start(ctx context.Context) {
 	for {
 		switch {
 		case w.folds.Len() > 0:
-			w.unfold(ctx, heap.Pop(&w.folds).(ready[T]))
+			r := heap.Pop(&w.folds).(ready[T])
+			if r.in.graph.nodes[r.id].kind == waiting {
+				w.begin(ctx, r)
+				continue
+			}
+			w.unfold(ctx, r)
 			if ctx.Err() != nil {
 				return
 			}
-		case w.works.Len() > 0 && w.running < w.slots:
+		case w.works.Len() > 0 && w.busy < w.slots:
+			w.busy++
 			w.begin(ctx, heap.Pop(&w.works).(ready[T]))
 		default:
 			return

@@ -166,3 +166,47 @@ func TestDrainAtTheVeryEndIsNoInterruption(t *testing.T) {
 	r := &recorder{t: t, work: func() { close(drain) }}
 	require.NoError(t, Walk(t.Context(), g, Limits{Drain: drain}, r))
 }
+
+func TestWaitingTakesNoSlot(t *testing.T) {
+	g := &Graph[*item]{}
+	g.AddWaiting(&item{name: 1})
+	g.AddWork(&item{name: 2})
+	var both sync.WaitGroup // neither ends before both are at it
+	both.Add(2)
+	r := &recorder{t: t, work: func() { both.Done(); both.Wait() }}
+	require.NoError(t, Walk(t.Context(), g, Limits{Slots: 1}, r))
+	assert.ElementsMatch(t, []int{1, 2}, r.order)
+}
+
+func TestHoldStartsNothingUntilACallEndsIt(t *testing.T) {
+	g := &Graph[*item]{}
+	g.AddWork(&item{name: 2}, g.AddWork(&item{name: 1}))
+	calls := make(chan func())
+	hold, quiet := false, 0
+	limits := Limits{Calls: calls, Hold: func() bool { return hold }}
+	r := &recorder{t: t, work: func() {
+		if quiet == 0 {
+			calls <- func() { hold = true }
+		}
+	}}
+	limits.Held = func() {
+		quiet++
+		assert.Equal(t, []int{1}, r.order, "what was under way has ended and nothing else has begun")
+		if quiet == 1 {
+			go func() { calls <- func() { hold = false } }()
+		}
+	}
+	require.NoError(t, Walk(t.Context(), g, limits, r))
+	assert.Equal(t, []int{1, 2}, r.order)
+	assert.Positive(t, quiet)
+}
+
+func TestHaltLetsWorkEndAndGivesItsError(t *testing.T) {
+	g := &Graph[*item]{}
+	g.AddWork(&item{name: 2}, g.AddWork(&item{name: 1}))
+	calls := make(chan func())
+	var halt error
+	r := &recorder{t: t, work: func() { calls <- func() { halt = errors.New("enough") } }}
+	require.EqualError(t, Walk(t.Context(), g, Limits{Calls: calls, Halt: func() error { return halt }}, r), "enough")
+	assert.Equal(t, []int{1}, r.order)
+}
