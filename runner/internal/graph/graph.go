@@ -171,9 +171,9 @@ type walk[T any] struct {
 	visitor      Visitor[T]
 	limits       Limits
 	slots        int
-	busy         int // slots that are taken
-	running      int // nodes whose work is under way, that without a slot included
-	workers      int // goroutines that do work, or wait for some
+	busy         int      // slots that are taken
+	running      int      // nodes whose work is under way, that without a slot included
+	workers      int      // goroutines that do work, or wait for some
 	folds, works queue[T] // waiting stands among the folds: it takes no slot
 	begun, ended chan ready[T]
 }
