@@ -106,6 +106,8 @@ type Call struct {
 	// Note tells whoever watches what the module is doing or waiting for. It may be called from any
 	// goroutine, never with a secret, and is cheap to call often.
 	Note func(format string, args ...any)
+	// Report takes what Call.Progress is told; nil makes notes of it.
+	Report func(p Progress)
 	// Jobs are those of Host, of commands that go on by themselves.
 	Jobs Jobs
 	// Hostname is the inventory's name of the host that the task is for, also where it is delegated to

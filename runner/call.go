@@ -48,6 +48,7 @@ func (st *step) call(x *prepared, host modules.Host) *modules.Call {
 			}
 			st.r.stream.Emit(event.Noted{Play: st.lane.play.name, Batch: st.lane.batch, Task: st.name, Host: st.p.Name, Text: text})
 		},
+		Report:    func(p modules.Progress) { st.report(x, p) },
 		Jobs:      x.host,
 		Hostname:  st.p.Name,
 		Dir:       absolutePath(st.lane.play.Dir),

@@ -36,6 +36,8 @@ type step struct {
 	alone bool          // run_once: the step stands for all hosts of the row
 	place chan struct{} // taken while the step is done, where throttle says so; else nil
 	res   *result
+	began time.Time
+	told  told
 }
 
 // work carries the step out. It runs on a goroutine of its own.
@@ -47,10 +49,10 @@ func (st *step) work(ctx context.Context) {
 		case <-ctx.Done(): // it ends at once
 		}
 	}
-	start := time.Now()
+	st.began = time.Now()
 	st.r.stream.Emit(event.TaskStarted{Play: st.lane.play.name, Batch: st.lane.batch, Task: st.name, Host: st.p.Name, Handler: st.row.handler != nil})
 	st.res = st.safely(ctx)
-	st.res.took = time.Since(start)
+	st.res.took = time.Since(st.began)
 	st.notifications()
 	st.register(st.res)
 }

@@ -384,7 +384,7 @@ func (a *app) view(o runOptions) view {
 	default:
 		live := render.NewLive(a.out, look, func() (int, int) {
 			width, height, err := term.GetSize(int(file.Fd()))
-			if err != nil {
+			if err != nil || width == 0 || height == 0 {
 				return 80, 24
 			}
 			return width, height

@@ -79,6 +79,7 @@ func backup(ctx context.Context, call *modules.Call, host modules.Host, args bac
 	if out.Backup, err = s.startBackup(ctx, args, out.TableID); err != nil {
 		return err
 	}
+	progress := &progress{call: s.call, phase: "backup is made"}
 	for {
 		b, err := s.backup(ctx, out.TableID, out.Backup)
 		switch {
@@ -90,7 +91,7 @@ func backup(ctx context.Context, call *modules.Call, host modules.Host, args bac
 			out.Path, out.Seconds = b.Path, time.Since(started).Round(100*time.Millisecond).Seconds()
 			return nil
 		}
-		s.note("backup %d of table %s: being made for %s", b.ID, args.Table, time.Since(started).Round(time.Second))
+		progress.left(fmt.Sprintf("backup %d of table %s", b.ID, args.Table))
 		if err := pause(ctx, args.Poll); err != nil {
 			return fmt.Errorf("%w; the meta server goes on making backup %d", err, out.Backup)
 		}
@@ -277,6 +278,7 @@ func (s *session) startRestore(ctx context.Context, args restoreArgs) (int32, er
 }
 
 func (s *session) untilRestored(ctx context.Context, args restoreArgs, table int32) error {
+	progress := &progress{call: s.call, phase: "table " + args.NewName + " is restored"}
 	for {
 		reply, err := client.Read(ctx, s.Client, &wire.QueryRestoreRequest{AppID: table})
 		if err != nil {
@@ -294,7 +296,7 @@ func (s *session) untilRestored(ctx context.Context, args restoreArgs, table int
 		if done == len(reply.Progress) && done > 0 {
 			return nil
 		}
-		s.note("restoring %s: %d of %s done", args.NewName, done, plural(len(reply.Progress), "partition"))
+		progress.left("", modules.Count{Name: "partitions", Left: len(reply.Progress) - done})
 		if err := pause(ctx, args.Poll); err != nil {
 			return fmt.Errorf("%w; %d of %s were restored", err, done, plural(len(reply.Progress), "partition"))
 		}

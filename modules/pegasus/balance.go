@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/pegbook/pegbook/modules"
@@ -166,7 +165,9 @@ func (s *session) endBalance(ctx context.Context, level, onlyPrimary string) err
 // untilBalanced looks until there was nothing to move often enough in a row.
 func (s *session) untilBalanced(ctx context.Context, h *hold, args balanceArgs, out *balanceOutput) error {
 	doubt := &patience{limit: max(2*args.Interval, 5*time.Second)}
-	started, zeros, wait := time.Now(), 0, args.Settle
+	progress := &progress{call: s.call, phase: "replicas are spread"}
+	zeros, wait := 0, args.Settle
+	s.call.Progress(modules.Progress{Phase: "the balancer begins", Expects: args.Settle})
 	for {
 		if err := pause(ctx, wait); err != nil {
 			return fmt.Errorf("%w; the meta server still had this to move: %s", err, out.After)
@@ -192,7 +193,7 @@ func (s *session) untilBalanced(ctx context.Context, h *hold, args balanceArgs, 
 		if zeros >= args.Checks {
 			return nil
 		}
-		s.note("balancing for %s: %s; nodes have %s", time.Since(started).Round(time.Second), strings.TrimSpace(out.After), spread(out.Nodes))
+		progress.left("nodes have "+spread(out.Nodes), modules.Count{Name: "moves", Left: n})
 	}
 }
 

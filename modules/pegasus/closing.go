@@ -106,7 +106,7 @@ func closeAll(ctx context.Context, call *modules.Call, host modules.Host, args d
 	c := &closer{s: s, out: out, node: args.Node, killed: map[wire.GPID]time.Time{},
 		hold: &hold{s: s, level: wire.LevelSteady.String(), want: refillStopped(), guarded: true}}
 	doubt := args.patience()
-	progress := &progress{note: call.Note, what: "replicas open", usual: closeTime}
+	progress := &progress{call: call, phase: "replicas close", usual: closeTime}
 	for {
 		held, err := c.round(ctx)
 		out.Left = held.Serving + held.Opening + held.Closing
@@ -117,10 +117,11 @@ func closeAll(ctx context.Context, call *modules.Call, host modules.Host, args d
 			return err
 		case err != nil:
 			call.Note("looking again: %v", err)
-		case held.None():
-			return s.flushLog(ctx, c.addr)
 		default:
-			progress.left(out.Left)
+			progress.left("", modules.Count{Name: countOpen, Left: out.Left})
+		}
+		if err == nil && held.None() {
+			return s.flushLog(ctx, c.addr)
 		}
 		if err := pause(ctx, closeLook); err != nil {
 			return fmt.Errorf("%w; it still has %s", err, held)

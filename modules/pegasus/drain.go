@@ -55,7 +55,7 @@ lists them. A leader that changes meanwhile gets everything again.
     - migrate_primaries:
         meta_servers: 10.0.0.1:34601,10.0.0.2:34601
         node: 10.0.0.11:34801`, func(ctx context.Context, call *modules.Call, args drainArgs) (*modules.Proposal, error) {
-		return proposeDrain(ctx, call, args, drainStep{what: "primaries", plan: planMigration})
+		return proposeDrain(ctx, call, args, drainStep{what: countPrimaries, plan: planMigration})
 	})
 }
 
@@ -79,7 +79,7 @@ middle they are set again. A partition that would be left with fewer than keep r
     - downgrade_secondaries:
         meta_servers: 10.0.0.1:34601,10.0.0.2:34601
         node: 10.0.0.11:34801`, func(ctx context.Context, call *modules.Call, args downgradeArgs) (*modules.Proposal, error) {
-		step := drainStep{what: "secondaries", plan: planDowngrade(args.Keep),
+		step := drainStep{what: countSecondaries, plan: planDowngrade(args.Keep),
 			needs: refillStopped()}
 		return proposeDrain(ctx, call, args.drainArgs, step)
 	})

@@ -31,7 +31,7 @@ func drain(ctx context.Context, call *modules.Call, host modules.Host, args drai
 		queue: &queue{s: s, round: args.Round, out: out, asked: map[wire.GPID]time.Time{}},
 		hold:  &hold{s: s, level: wire.LevelSteady.String(), want: step.needs, guarded: true}}
 	doubt := args.patience()
-	progress := &progress{note: call.Note, what: step.what, usual: args.Round}
+	progress := &progress{call: call, phase: step.what + " leave", usual: args.expects()}
 	left, lastly := 0, ""
 	for {
 		left, err = d.round(ctx)
@@ -43,11 +43,12 @@ func drain(ctx context.Context, call *modules.Call, host modules.Host, args drai
 		case err != nil:
 			call.Note("looking again: %v", err)
 			lastly = ": " + err.Error()
-		case left == 0:
-			return nil
 		default:
-			progress.left(left)
+			progress.left("", d.counts(left)...)
 			lastly = ""
+		}
+		if err == nil && left == 0 {
+			return nil
 		}
 		if err := pause(ctx, args.between()); err != nil {
 			return fmt.Errorf("%w%s; left: %s", err, lastly, d.queue.left())
@@ -62,28 +63,6 @@ func (a drainArgs) between() time.Duration { return min(time.Second, a.Round/4+t
 // expects is how long a step is going to take: proposals wait for the meta server's next round, in which all of
 // them are carried out, and a look shows that they were.
 func (a drainArgs) expects() time.Duration { return a.Round + a.between() }
-
-// progress tells how far a wait has come, always in the same form.
-type progress struct {
-	note  func(format string, args ...any)
-	what  string
-	usual time.Duration // how long it takes as a rule; 0: nobody knows
-	total int           // the most that was ever left
-	since time.Time
-}
-
-// left says how many are left.
-func (p *progress) left(n int) {
-	if p.since.IsZero() {
-		p.since = time.Now()
-	}
-	p.total = max(p.total, n)
-	times := time.Since(p.since).Round(time.Second).String()
-	if p.usual >= time.Second {
-		times += ", usually " + p.usual.String()
-	}
-	p.note("%s: %d of %d left (%s)", p.what, n, p.total, times)
-}
 
 // planError is a view of the cluster in which a step cannot go on. A meta server that has just taken
 // over shows one for a moment: it calls nodes dead that it has not heard yet.
@@ -216,6 +195,22 @@ func (d *drainer) round(ctx context.Context) (left int, err error) {
 		return len(moves), nil
 	}
 	return len(moves), d.queue.propose(ctx, d.hold.leader, moves)
+}
+
+// counts are what is left to do on the node, and what else it has.
+func (d *drainer) counts(left int) []modules.Count {
+	primaries, secondaries := 0, 0
+	if d.watch.seen != nil {
+		if node, ok := d.watch.seen.Node(d.node); ok {
+			primaries, secondaries = d.watch.seen.Holding(node.Node.Address)
+		}
+	}
+	if d.step.what == countPrimaries {
+		primaries = left // a partition that waits for its new primary counts until that is there
+	} else {
+		secondaries = left
+	}
+	return []modules.Count{{Name: countPrimaries, Left: primaries}, {Name: countSecondaries, Left: secondaries}}
 }
 
 func (d *drainer) plan(v *client.View) ([]move, error) {

@@ -65,6 +65,8 @@ type healthyOutput struct {
 	// Tables and Nodes are of system pegasus.
 	Tables int `json:"tables,omitempty"`
 	Nodes  int `json:"nodes,omitempty"`
+
+	ill ill
 }
 
 // UnhealthyError is a system that did not get healthy in time.
@@ -87,6 +89,29 @@ func (e *UnhealthyError) Error() string {
 // look says what a system lacks. Errors of reading are something missing too; an error of its own is a
 // host that cannot be reached, where no waiting helps.
 type look func(ctx context.Context) ([]string, error)
+
+// ill is how much of a Pegasus cluster a look found unhealthy.
+type ill struct{ partitions, servers int }
+
+// illness counts what is unhealthy in a view.
+func illness(v *client.View, expected []wire.Address) ill {
+	up, found := alive(v), ill{}
+	for i := range v.Tables {
+		if v.Tables[i].Status == wire.AppAvailable {
+			found.partitions += v.Tables[i].Health().Unhealthy
+		}
+	}
+	for _, addr := range expected {
+		if !up[addr] {
+			found.servers++
+		}
+	}
+	return found
+}
+
+func (i ill) counts() []modules.Count {
+	return []modules.Count{{Name: countUnhealthy, Left: i.partitions}, {Name: countDown, Left: i.servers}}
+}
 
 // unreachable is the error that is about the task's host and not about the system.
 func unreachable(err error) error {
@@ -153,8 +178,7 @@ func checkHealthy(args healthyArgs) error {
 }
 
 // predict is what the wait's success would leave: a cluster that is there, with every partition's
-// members back after a predicted restart. healing is how long that takes: the meta server gives replicas
-// back in its next round, and one look finds them there.
+// members back after a predicted restart. healing is how long that takes.
 func (a healthyArgs) predict(ctx context.Context, call *modules.Call, healthyNow bool) (left map[string]string, healing time.Duration, err error) {
 	s, err := open(call, call.Host, clusterArgs{MetaServers: a.MetaServers, Timeout: a.Timeout})
 	if err != nil {
@@ -179,7 +203,7 @@ func (a healthyArgs) predict(ctx context.Context, call *modules.Call, healthyNow
 			back := *p
 			var secondaries []wire.Address
 			if back.Primary, secondaries = parseMembers(text); len(secondaries) < len(p.Secondaries) {
-				healing = a.Round + time.Second
+				healing = a.healing()
 			}
 			back.Secondaries = without(append([]wire.Address{p.Primary}, p.Secondaries...), back.Primary)
 			s.predictPartition(m, &back)
@@ -200,6 +224,7 @@ func waitHealthy(ctx context.Context, call *modules.Call, host modules.Host, arg
 	}
 	defer done()
 	defer func() { out.Seconds = time.Since(started).Round(100 * time.Millisecond).Seconds() }()
+	progress := args.progress(call)
 	var since time.Time
 	for {
 		missing, err := looks(ctx)
@@ -212,9 +237,11 @@ func waitHealthy(ctx context.Context, call *modules.Call, host modules.Host, arg
 		out.Missing = missing
 		if len(missing) > 0 {
 			since = time.Time{}
-			call.Note("waiting for %s: %s", args.System, shortList(missing))
+			progress.left(shortList(missing), args.counts(out)...)
 		} else if since.IsZero() {
 			since = time.Now()
+			progress.enters(args.System+" stays healthy", args.Stable)
+			progress.left("", args.counts(out)...)
 		}
 		if !since.IsZero() && time.Since(since) >= args.Stable {
 			out.Healthy, out.Missing = true, []string{}
@@ -231,6 +258,26 @@ func waitHealthy(ctx context.Context, call *modules.Call, host modules.Host, arg
 			return err
 		}
 	}
+}
+
+func (a healthyArgs) progress(call *modules.Call) *progress {
+	usual := time.Duration(0)
+	if a.System == "pegasus" {
+		usual = a.healing()
+	}
+	return &progress{call: call, phase: "waits for " + a.System, usual: usual}
+}
+
+// healing is how long it takes as a rule until replicas are back: the meta server gives them back in its next round,
+// and one look finds them there.
+func (a healthyArgs) healing() time.Duration { return a.Round + time.Second }
+
+// counts are what the last look found.
+func (a healthyArgs) counts(out *healthyOutput) []modules.Count {
+	if a.System == "pegasus" {
+		return out.ill.counts()
+	}
+	return []modules.Count{{Name: "missing", Left: len(out.Missing)}}
 }
 
 func shortList(missing []string) string {
@@ -275,7 +322,7 @@ func (a healthyArgs) lookPegasus(ctx context.Context, c *client.Client, out *hea
 		}
 		expected = append(expected, addr)
 	}
-	out.Tables, out.Nodes = len(v.Tables), len(v.Nodes)
+	out.Tables, out.Nodes, out.ill = len(v.Tables), len(v.Nodes), illness(v, expected)
 	return v.Missing(expected, a.AllowNoTables), nil
 }
 

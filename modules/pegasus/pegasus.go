@@ -60,6 +60,7 @@ type session struct {
 	*client.Client
 	host   modules.Host
 	prefix string
+	call   *modules.Call
 	note   func(format string, args ...any)
 }
 
@@ -75,7 +76,7 @@ func open(call *modules.Call, host modules.Host, args clusterArgs) (*session, er
 	if err != nil {
 		return nil, &modules.ArgumentError{Arg: "meta_servers", Problem: "meta_servers: " + err.Error()}
 	}
-	return &session{Client: c, host: host, prefix: prefix, note: call.Note}, nil
+	return &session{Client: c, host: host, prefix: prefix, call: call, note: call.Note}, nil
 }
 
 func predictionPrefix(metas []string) string {

@@ -49,6 +49,8 @@ type serverOutput struct {
 	Commit  string `json:"commit"`
 	// Replicas is how many a replica server has; -1 where that was not asked.
 	Replicas int `json:"replicas"`
+
+	loading int // of them
 }
 
 func proposeServer(ctx context.Context, call *modules.Call, args serverArgs) (*modules.Proposal, error) {
@@ -87,6 +89,7 @@ func (a serverArgs) wait(ctx context.Context, call *modules.Call, host modules.H
 		return err
 	}
 	defer c.Close()
+	progress := &progress{call: call, phase: "waits for " + a.Address}
 	for deadline := time.Now().Add(a.Timeout); ; {
 		missing, err := a.look(ctx, c, out)
 		if ctx.Err() != nil {
@@ -101,11 +104,18 @@ func (a serverArgs) wait(ctx context.Context, call *modules.Call, host modules.H
 		if time.Now().After(deadline) {
 			return fmt.Errorf("after %s: %s", a.Timeout, missing)
 		}
-		call.Note("waiting for %s: %s", a.Address, missing)
+		progress.left(missing, a.counts(out)...)
 		if err := pause(ctx, 500*time.Millisecond); err != nil {
 			return err
 		}
 	}
+}
+
+func (a serverArgs) counts(out *serverOutput) []modules.Count {
+	if !a.Loaded {
+		return nil
+	}
+	return []modules.Count{{Name: "loading replicas", Left: out.loading}}
 }
 
 // look asks the server and says what does not hold yet.
@@ -152,7 +162,7 @@ func (a serverArgs) lookLoaded(ctx context.Context, c *client.Client, out *serve
 	if err != nil {
 		return "", err
 	}
-	if held.Opening > 0 {
+	if out.loading = held.Opening; held.Opening > 0 {
 		return fmt.Sprintf("%s is loading its replicas: %s", a.Address, held), nil
 	}
 	return "", nil

@@ -81,7 +81,8 @@ type TaskStarted struct {
 	Handler bool   `json:"handler,omitempty"`
 }
 
-// Noted is what a running task says it is doing or waiting for. Attempt counts from 1 under until.
+// Noted is what a running task says it is doing or waiting for. Attempt counts from 1 under until. Where Phase is set
+// it says how far it has come, in numbers; what has not changed is told again every ten seconds only.
 type Noted struct {
 	Play    string `json:"play"`
 	Batch   int    `json:"batch"`
@@ -89,6 +90,13 @@ type Noted struct {
 	Host    string `json:"host" secrets:"shown"`
 	Text    string `json:"text"`
 	Attempt int    `json:"attempt,omitempty"`
+	// Phase is what is going on, in words that stay the same until the next phase, and Counts what is left of it.
+	Phase  string          `json:"phase,omitempty"`
+	Counts []modules.Count `json:"counts,omitempty"`
+	// Detail is what the phase waits for.
+	Detail string `json:"detail,omitempty"`
+	// ElapsedMS is how long the task has been at work; set together with Phase.
+	ElapsedMS float64 `json:"elapsed_ms,omitempty"`
 	// ExpectsMS is how long the task is expected to take from now on, where its module can tell.
 	ExpectsMS float64 `json:"expects_ms,omitempty"`
 }

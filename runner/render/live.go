@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/pegbook/pegbook/modules"
 	"github.com/pegbook/pegbook/runner/diag"
 	"github.com/pegbook/pegbook/runner/event"
 )
@@ -34,6 +35,7 @@ type Live struct {
 	ended                 int
 	tasks                 []*taskView // of the running batch, in the order they began
 	running               map[runKey]*running
+	counts                map[string][]modules.Count // what is left on hosts of the running batch
 	source                *Source
 	pointed               diag.Position // the place shown last
 	stop                  chan struct{}
@@ -47,7 +49,8 @@ type runKey struct {
 
 type running struct {
 	since time.Time
-	note  string
+	// phase takes the place of the task's name where it tells what is left; note is what it waits for.
+	phase, note string
 	// expects is how long it is expected to take; 0 where nobody can tell.
 	expects time.Duration
 }
@@ -71,7 +74,7 @@ const redraw = 100 * time.Millisecond
 // NewLive makes a live view on a terminal. size gives its width and height in characters. Close it to
 // leave the terminal tidy.
 func NewLive(w io.Writer, o Options, size func() (width, height int)) *Live {
-	l := &Live{o: o, p: paint{o.Color}, size: size, now: time.Now, w: w, running: map[runKey]*running{}, source: NewSource(o.Secrets), stop: make(chan struct{})}
+	l := &Live{o: o, p: paint{o.Color}, size: size, now: time.Now, w: w, running: map[runKey]*running{}, counts: map[string][]modules.Count{}, source: NewSource(o.Secrets), stop: make(chan struct{})}
 	l.begun = l.now()
 	l.stopped.Go(l.tick)
 	return l
@@ -131,22 +134,21 @@ func (l *Live) Record(rec event.Record) {
 	case event.PlayStarted:
 		l.flush(true)
 		l.play, l.batch, l.playBegun = Clean(e.Play, false), event.BatchStarted{}, l.now()
+		clear(l.counts)
 		l.say("%s  (%s)", l.p.in(bold, "PLAY "+l.play), HowMany(len(e.Hosts), "host"))
 	case event.BatchStarted:
 		l.flush(true)
 		l.batch, l.batchBegun = e, l.now()
+		for _, host := range e.Hosts {
+			delete(l.counts, host)
+		}
 		if e.Batches > 1 {
 			l.say("  %s  %s", l.p.in(bold, fmt.Sprintf("batch %d of %d", e.Batch, e.Batches)), Names(e.Hosts))
 		}
 	case event.TaskStarted:
 		l.started(e)
 	case event.Noted:
-		if r := l.running[runKey{e.Batch, e.Task, e.Host}]; r != nil {
-			r.note = Clean(e.Text, false)
-			if e.ExpectsMS > 0 {
-				r.expects, r.note = l.now().Sub(r.since)+time.Duration(e.ExpectsMS*float64(time.Millisecond)), ""
-			}
-		}
+		l.noted(e)
 	case event.TaskDone:
 		l.done(e)
 	case event.Problem:
@@ -179,6 +181,41 @@ func (l *Live) started(e event.TaskStarted) {
 	t := l.view(e.Batch, e.Task, e.Handler)
 	t.active++
 	l.running[runKey{e.Batch, e.Task, e.Host}] = &running{since: l.now()}
+}
+
+func (l *Live) noted(e event.Noted) {
+	r := l.running[runKey{e.Batch, e.Task, e.Host}]
+	if r == nil {
+		return
+	}
+	if e.ExpectsMS > 0 {
+		r.expects = l.now().Sub(r.since) + time.Duration(e.ExpectsMS*float64(time.Millisecond))
+	}
+	switch {
+	case e.Phase != "":
+		r.phase, r.note = Clean(e.Phase, false), Clean(e.Detail, false)
+		l.counts[e.Host] = merged(l.counts[e.Host], e.Counts)
+	case e.ExpectsMS > 0:
+		r.note = ""
+	default:
+		r.note = Clean(e.Text, false)
+	}
+}
+
+// merged are counts with newer ones in the place of those of the same name.
+func merged(counts, newer []modules.Count) []modules.Count {
+	counts = slices.Clone(counts)
+	for _, c := range newer {
+		i := slices.IndexFunc(counts, func(have modules.Count) bool { return have.Name == c.Name })
+		switch {
+		case i < 0:
+			counts = append(counts, c)
+		default:
+			c.Of = max(c.Of, counts[i].Of)
+			counts[i] = c
+		}
+	}
+	return counts
 }
 
 func (l *Live) done(e event.TaskDone) {
@@ -263,7 +300,7 @@ func (l *Live) region() []string {
 	width, height := l.size()
 	head := "── " + l.play
 	if l.batch.Batches > 1 {
-		head += fmt.Sprintf(" · batch %d of %d", l.batch.Batch, l.batch.Batches)
+		head += fmt.Sprintf(" · batch %d of %d%s", l.batch.Batch, l.batch.Batches, l.turn())
 	}
 	head += " · " + Duration(l.now().Sub(l.begun).Truncate(redraw)) + l.ahead()
 	if l.steps > 0 {
@@ -286,27 +323,56 @@ func (l *Live) region() []string {
 			lines = append(lines, fmt.Sprintf("   … and %d more", len(keys)-room))
 			break
 		}
-		r := l.running[key]
-		line := fmt.Sprintf("   %s  %s  %s", key.host, Clean(key.task, false), Duration(l.now().Sub(r.since).Truncate(redraw)))
-		if r.expects > 0 {
-			line += " of about " + Duration(r.expects)
-		}
-		if r.note != "" {
-			line += "  " + r.note
-		}
+		line := l.line(key)
 		lines = append(lines, cut(line, width))
 	}
 	return lines
 }
 
+// line is what a host is at: the phase, for how long, and what is left.
+func (l *Live) line(key runKey) string {
+	r := l.running[key]
+	what := Clean(key.task, false)
+	if r.phase != "" {
+		what = r.phase
+	}
+	line := fmt.Sprintf("   %s  %s  %s", key.host, what, Duration(l.now().Sub(r.since).Truncate(redraw)))
+	if r.expects > 0 {
+		line += " of about " + Duration(r.expects.Truncate(redraw))
+	}
+	for _, more := range []string{Clean(modules.JoinCounts(l.counts[key.host]), false), r.note} {
+		if more != "" {
+			line += "  " + more
+		}
+	}
+	return line
+}
+
+// turn is how long the batch has been at work, and how long it takes if it takes as long as those before.
+func (l *Live) turn() string {
+	text := Duration(l.now().Sub(l.batchBegun).Truncate(redraw))
+	if each := l.each(); each > 0 {
+		text += " of about " + Duration(each.Round(time.Second))
+	}
+	return " (" + text + ")"
+}
+
+// each is how long a batch of the play has taken so far; 0 in the first one.
+func (l *Live) each() time.Duration {
+	before := l.batch.Batch - 1
+	if before < 1 {
+		return 0
+	}
+	return l.batchBegun.Sub(l.playBegun) / time.Duration(before)
+}
+
 // ahead is how long the batches of the play that are to come will take if they take as long as those before.
 func (l *Live) ahead() string {
-	before, left := l.batch.Batch-1, l.batch.Batches-l.batch.Batch
-	if before < 1 || left < 1 {
+	left := l.batch.Batches - l.batch.Batch
+	if left < 1 || l.each() == 0 {
 		return ""
 	}
-	each := l.batchBegun.Sub(l.playBegun) / time.Duration(before)
-	return fmt.Sprintf(" · %d more of them in about %s", left, Duration((each * time.Duration(left)).Round(time.Second)))
+	return fmt.Sprintf(" · %d more of them in about %s", left, Duration((l.each() * time.Duration(left)).Round(time.Second)))
 }
 
 // cut shortens a line so that it never wraps: a wrapped line would break the redrawing.

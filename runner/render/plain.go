@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"time"
 
 	"github.com/pegbook/pegbook/runner/diag"
 	"github.com/pegbook/pegbook/runner/event"
@@ -20,11 +21,13 @@ type Plain struct {
 	at      diag.Position
 	source  *Source
 	pointed diag.Position // the place shown last
+	// progress is when progress was shown last, by task and host.
+	progress map[runKey]time.Time
 }
 
 // NewPlain makes a sink that writes plain lines to w.
 func NewPlain(w io.Writer, o Options) *Plain {
-	return &Plain{w: w, o: o, p: paint{o.Color}, source: NewSource(o.Secrets)}
+	return &Plain{w: w, o: o, p: paint{o.Color}, source: NewSource(o.Secrets), progress: map[runKey]time.Time{}}
 }
 
 // Record shows one record.
@@ -43,10 +46,7 @@ func (r *Plain) Record(rec event.Record) {
 	case event.TaskDone:
 		r.done(e)
 	case event.Noted:
-		if r.o.Verbosity > 0 {
-			r.under(e.Play, e.Batch, e.Task, false)
-			fmt.Fprintf(r.w, "  %s %s: %s\n", r.p.in(gray, "…"), e.Host, Clean(e.Text, false))
-		}
+		r.noted(rec.Time, e)
 	case event.Included:
 		fmt.Fprintf(r.w, "  included %s for %s\n", Clean(e.File, false), Names(e.Hosts))
 	case event.Problem:
@@ -64,6 +64,31 @@ func (r *Plain) started(e event.RunStarted) {
 	fmt.Fprintf(r.w, "%s %s%s\n", r.p.in(bold, "RUN"), e.Playbook, mode)
 }
 
+// progressEvery is how often the progress of a task on a host is shown: logs are read afterwards.
+const progressEvery = 15 * time.Second
+
+// noted shows what a task says: notes where the run is verbose, progress always, but not each line of it.
+func (r *Plain) noted(at time.Time, e event.Noted) {
+	text := Clean(e.Text, false)
+	switch {
+	case e.Phase == "" && r.o.Verbosity == 0:
+		return
+	case e.Phase != "":
+		key := runKey{e.Batch, e.Task, e.Host}
+		if last, shown := r.progress[key]; shown && at.Sub(last) < progressEvery && r.o.Verbosity < 3 {
+			return
+		}
+		r.progress[key] = at
+		text += "  (" + millis(e.ElapsedMS)
+		if e.ExpectsMS > 0 {
+			text += " of about " + millis(e.ElapsedMS+e.ExpectsMS)
+		}
+		text += ")"
+	}
+	r.under(e.Play, e.Batch, e.Task, false)
+	fmt.Fprintf(r.w, "  %s %s: %s\n", r.p.in(gray, "…"), e.Host, text)
+}
+
 // under writes the task's heading when the lines before stood under another.
 func (r *Plain) under(play string, batch int, task string, handler bool) {
 	heading := fmt.Sprintf("%s\x00%d\x00%s\x00%t", play, batch, task, handler)
@@ -79,6 +104,7 @@ func (r *Plain) under(play string, batch int, task string, handler bool) {
 }
 
 func (r *Plain) done(e event.TaskDone) {
+	delete(r.progress, runKey{e.Batch, e.Task, e.Host})
 	if r.at != (diag.Position{}) && r.at != e.At {
 		r.heading = ""
 	}

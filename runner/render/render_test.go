@@ -123,7 +123,7 @@ func TestLive(t *testing.T) {
 		l.mu.Unlock()
 		if i == 7 { // the last host is at work
 			require.Equal(t, "RUN site.yml  check mode: nothing is changed\nPLAY web  (2 hosts)\n  batch 1 of 2  h1\n    write  changed h1  0ms\n  batch 2 of 2  h2\n"+
-				"── web · batch 2 of 2 · 3.0s · 1 of 4 steps\n   h2  write  0ms  waits for \\x1b[31mpartition 1.2\n", screen(out.String()))
+				"── web · batch 2 of 2 (0ms) · 3.0s · 1 of 4 steps\n   h2  write  0ms  waits for \\x1b[31mpartition 1.2\n", screen(out.String()))
 		}
 	}
 	l.Aside(func() { out.WriteString("somebody speaks\n") })
@@ -157,9 +157,83 @@ func TestLiveShowsWhatIsExpected(t *testing.T) {
 		event.BatchStarted{Batch: 1, Batches: 4, Hosts: []string{"r1"}})
 	show(40*time.Second, event.BatchStarted{Batch: 2, Batches: 4, Hosts: []string{"r2"}}, event.TaskStarted{Batch: 2, Task: "primaries move", Host: "r2"},
 		event.Noted{Batch: 2, Task: "primaries move", Host: "r2", Text: "takes about 11s", ExpectsMS: 11000})
-	require.Equal(t, "── replica servers · batch 2 of 4 · 44.0s · 2 more of them in about 1m20s\n   r2  primaries move  4.0s of about 11.0s  3 primaries left",
+	require.Equal(t, "── replica servers · batch 2 of 4 (4.0s of about 40.0s) · 44.0s · 2 more of them in about 1m20s\n   r2  primaries move  4.0s of about 11.0s  3 primaries left",
 		show(44*time.Second, event.Noted{Batch: 2, Task: "primaries move", Host: "r2", Text: "3 primaries left"}))
 	require.NoError(t, l.Close())
+}
+
+// drain is a replica server's turn as the modules tell it.
+func drain(host string, at time.Time) []event.Record {
+	var all []event.Record
+	add := func(after time.Duration, e event.Event) {
+		all = append(all, event.Record{Time: at.Add(after), Event: e})
+	}
+	primaries := modules.Count{Name: "primaries", Left: 4, Of: 4}
+	add(0, event.BatchStarted{Batch: 2, Batches: 4, Hosts: []string{host}})
+	add(0, event.TaskStarted{Batch: 2, Task: "primaries move", Host: host})
+	for s := range 40 {
+		primaries.Left = max(0, 4-s/8)
+		add(time.Duration(s)*time.Second, event.Noted{Batch: 2, Task: "primaries move", Host: host, Text: "primaries leave: " + primaries.String(),
+			Phase: "primaries leave", Counts: []modules.Count{primaries}, ElapsedMS: float64(s) * 1000, ExpectsMS: max(0, 11000-float64(s)*1000)})
+	}
+	add(40*time.Second, event.TaskDone{Batch: 2, Task: "primaries move", Host: host, Status: event.Changed, TookMS: 40000})
+	add(40*time.Second, event.TaskStarted{Batch: 2, Task: "healthy", Host: host})
+	add(41*time.Second, event.Noted{Batch: 2, Task: "healthy", Host: host, Text: "waits for pegasus: unhealthy partitions 3 of 9: a 1.2 has 2 of 3 replicas", Phase: "waits for pegasus",
+		Counts: []modules.Count{{Name: "unhealthy partitions", Left: 3, Of: 9}}, Detail: "a 1.2 has 2 of 3 replicas", ElapsedMS: 1000})
+	return all
+}
+
+func TestLiveCountsDown(t *testing.T) {
+	var out bytes.Buffer
+	l := NewLive(&out, Options{}, func() (int, int) { return 120, 10 })
+	at := l.begun
+	l.mu.Lock()
+	l.now = func() time.Time { return at }
+	l.mu.Unlock()
+	var lines []string
+	for _, r := range drain("r2", at) {
+		l.mu.Lock()
+		at = r.Time
+		l.mu.Unlock()
+		l.Record(r)
+		l.mu.Lock()
+		region := l.region()
+		l.mu.Unlock()
+		require.LessOrEqual(t, len(region), 2, "a line a node")
+		if line := strings.Join(region[1:], ""); line != "" {
+			lines = append(lines, line)
+		}
+	}
+	require.NoError(t, l.Close())
+	require.Equal(t, "   r2  primaries leave  2.0s of about 11.0s  primaries 4 of 4", lines[3])
+	require.Equal(t, "   r2  primaries leave  20.0s of about 11.0s  primaries 2 of 4", lines[21])
+	require.Equal(t, "   r2  waits for pegasus  1.0s  primaries 0 of 4, unhealthy partitions 3 of 9  a 1.2 has 2 of 3 replicas", lines[len(lines)-1],
+		"what the node has left stays for its whole turn")
+}
+
+// TestPlainShowsProgressNowAndThen: a line when a wait begins, and one a quarter of a minute.
+func TestPlainShowsProgressNowAndThen(t *testing.T) {
+	shown := func(verbosity int) string {
+		var out bytes.Buffer
+		p := NewPlain(&out, Options{Verbosity: verbosity})
+		for _, r := range drain("r2", time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)) {
+			p.Record(r)
+		}
+		return out.String()
+	}
+	require.Equal(t, `
+BATCH 2 of 4  r2
+
+TASK primaries move
+  … r2: primaries leave: primaries 4 of 4  (0ms of about 11.0s)
+  … r2: primaries leave: primaries 3 of 4  (15.0s)
+  … r2: primaries leave: primaries 1 of 4  (30.0s)
+  changed      r2  40.0s
+
+TASK healthy
+  … r2: waits for pegasus: unhealthy partitions 3 of 9: a 1.2 has 2 of 3 replicas  (1.0s)
+`, shown(0))
+	require.Equal(t, 40, strings.Count(shown(3), "primaries leave"))
 }
 
 func TestForecast(t *testing.T) {
