@@ -27,11 +27,12 @@ func inventory(s *State, dir string) ([]byte, error) {
 	data := struct {
 		Dir, SSHPort, ZooKeeper, PackageName, Scale string
 		Round                                       time.Duration // of the meta server's balancer
+		Quick                                       time.Duration // after a start a restart is a quick one
 		MetaInterval                                int           // seconds between two meta servers' restarts
 		Groups                                      []group
 	}{
 		Dir: dir, ZooKeeper: s.ZooKeeper, PackageName: release("{{ .lab_version }}").name() + ".tar.gz", Scale: scale(s),
-		Round: time.Duration(10 * s.Scale * float64(time.Second)), MetaInterval: int(math.Ceil(30 * s.Scale)),
+		Round: time.Duration(10 * s.Scale * float64(time.Second)), Quick: time.Duration(600 * s.Scale * float64(time.Second)), MetaInterval: int(math.Ceil(30 * s.Scale)),
 	}
 	for _, h := range s.Hosts {
 		if n := len(data.Groups); n == 0 || data.Groups[n-1].Name != h.Group {

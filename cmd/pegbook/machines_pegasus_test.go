@@ -65,6 +65,7 @@ func (s *site) cluster(t *testing.T) *cluster {
     process_limits: {nofile: "65536"}
     process_wait: 0.5
     lb_round: 1s
+    quick_restart: 1m
     healthy_stable: 300ms
     meta_restart_interval: 3
   children:

@@ -29,7 +29,8 @@ func TestPlaybooksFail(t *testing.T) {
 	s := startLab(t, lab.Options{Metas: 2, Replicas: 3, Collectors: -1, Address: "40", Scale: 0.1})
 	s.testWrongVariables()
 	s.testWithoutCollector()
-	s.more = append(s.more, "-i", s.file("collector.yml", "collector: {hosts: {meta1: {}}}\n"))
+	// One after the other all of this restarts servers more often than a meta server puts up with.
+	s.more = append(s.more, "-e", "max_quick_restarts=0", "-i", s.file("collector.yml", "collector: {hosts: {meta1: {}}}\n"))
 	s.run(0, "deploy")
 	require.Len(t, s.processes(), 6, "meta1 serves two roles")
 	require.NoError(t, s.client().SetLevel(t.Context(), 500))
@@ -149,7 +150,11 @@ func (s *labSite) testUnhealthyDuring() {
 	assert.Equal(t, calm, s.settings())
 	before = s.processes()
 	assert.Empty(t, s.run(2, "rolling-update", args...).with(event.Changed))
-	s.run(0, "rolling-update", append(labVersion("2.5.0"), "--limit", "replica1", "-e", "mode=simple check_health=false accept_outage=true")...)
+	alone := append(labVersion("2.5.0"), "--limit", "replica1", "-e", "mode=simple check_health=false accept_outage=true")
+	often := s.run(2, "rolling-update", append(alone, "-e", "max_quick_restarts=4 quick_restart=10m")...)
+	assert.Contains(t, often.says(), "which max_quick_restarts forbids; wait until ")
+	assert.Empty(t, s.restarted(before))
+	s.run(0, "rolling-update", alone...)
 	assert.Equal(t, []string{"replica1 replica"}, s.restarted(before))
 	assert.Equal(t, calm, s.settings())
 }

@@ -172,11 +172,12 @@ func (h *onMachines) text() string {
     data_dirs: ssd2:/srv/ssd2/pegasus,ssd3:/srv/ssd3/pegasus
     process_environment: {PEGASUS_SIM_SCALE: "%g"}
     lb_round: %s
+    quick_restart: %s
     healthy_stable: %s
     meta_restart_interval: %g
   children:
 `, h.KeyFile, h.KnownHosts, h.packed[0].File, h.packed[0].SHA256, strings.Join(zk, ","), appDir,
-		h.o.scale, scaled(10*time.Second, h.o.scale), scaled(3*time.Second, h.o.scale), 30*h.o.scale)
+		h.o.scale, scaled(10*time.Second, h.o.scale), scaled(10*time.Minute, h.o.scale), scaled(3*time.Second, h.o.scale), 30*h.o.scale)
 	group := func(name string, list []machines.Machine, member bool) {
 		fmt.Fprintf(&b, "    %s:\n      hosts:\n", name)
 		for i, m := range list {

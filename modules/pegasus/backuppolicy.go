@@ -179,7 +179,7 @@ func (s *session) policy(ctx context.Context, name string) (*wire.BackupPolicy, 
 	reply, err := client.Read(ctx, s.Client, &wire.QueryBackupPolicyRequest{Names: []string{name}, Count: newest})
 	var refused *client.ServerError
 	if errors.As(err, &refused) && (refused.Err == wire.InvalidParameters || refused.Err == wire.ObjectNotFound) {
-		return nil, nil, nil
+		return nil, []int64{}, nil
 	}
 	if err != nil {
 		return nil, nil, err
@@ -196,7 +196,7 @@ func (s *session) policy(ctx context.Context, name string) (*wire.BackupPolicy, 
 		}
 		return &reply.Policies[i], ids, nil
 	}
-	return nil, nil, nil
+	return nil, []int64{}, nil
 }
 
 func (s *session) tableIDs(ctx context.Context, names []string) ([]int32, error) {
