@@ -19,6 +19,7 @@ import (
 	"github.com/pegbook/pegbook/runner/diag"
 	"github.com/pegbook/pegbook/runner/event"
 	"github.com/pegbook/pegbook/runner/inventory"
+	"github.com/pegbook/pegbook/runner/journal"
 	"github.com/pegbook/pegbook/runner/playbook"
 	"github.com/pegbook/pegbook/runner/render"
 	"github.com/pegbook/pegbook/runner/vars"
@@ -41,6 +42,8 @@ type selectOptions struct {
 	defaults               runner.ConnectionDefaults
 	askPass, askBecomePass bool
 	forceHandlers          bool
+
+	inputs *inputs // what the plan is made of; nil where nobody wants to know
 }
 
 func (o *selectOptions) flags(cmd *cobra.Command) {
@@ -84,7 +87,7 @@ type runOptions struct {
 }
 
 func newRunCmd(a *app) *cobra.Command {
-	var o runOptions
+	o := runOptions{selectOptions: selectOptions{inputs: &inputs{}}}
 	cmd := &cobra.Command{
 		Use:   "run PLAYBOOK...",
 		Short: "Carry out a playbook, or show what it would do (--check)",
@@ -95,7 +98,7 @@ func newRunCmd(a *app) *cobra.Command {
 			if err := o.validate(); err != nil {
 				return err
 			}
-			return a.runPlaybooks(cmd.Context(), o, args)
+			return a.runPlaybooks(cmd, o, args)
 		},
 	}
 	o.flags(cmd)
@@ -205,7 +208,7 @@ func (o *selectOptions) files(extra *vars.Values) playbook.Options {
 	if env := os.Getenv("PEGBOOK_ROLES_PATH"); env != "" && len(rolesPath) == 0 {
 		rolesPath = filepath.SplitList(env)
 	}
-	return playbook.Options{RolesPath: rolesPath, Extra: extra, Vault: o.keys}
+	return playbook.Options{RolesPath: rolesPath, Extra: extra, Vault: o.keys, Read: o.inputs.files("playbook")}
 }
 
 // errNoInventory is for verbs that need hosts where nobody has said which there are.
@@ -236,11 +239,7 @@ func besides(found, others diag.List) diag.List {
 
 // load reads the inventory for a playbook.
 func (o *selectOptions) load(ctx context.Context, playbookPath string) (*inventory.Inventory, diag.List) {
-	sources := o.inventory
-	if env := os.Getenv("PEGBOOK_INVENTORY"); env != "" && len(sources) == 0 {
-		sources = strings.Split(env, ",")
-	}
-	return inventory.Load(ctx, inventory.Options{Sources: sources, PlaybookDir: filepath.Dir(playbookPath), Vault: o.keys})
+	return inventory.Load(ctx, inventory.Options{Sources: o.sources(), PlaybookDir: filepath.Dir(playbookPath), Vault: o.keys, Read: o.inputs.files("inventory")})
 }
 
 func (o *selectOptions) extraVars() (*vars.Values, error) {
@@ -254,7 +253,12 @@ func (o *selectOptions) extraVars() (*vars.Values, error) {
 	return all, problems.Err()
 }
 
-func (a *app) runPlaybooks(ctx context.Context, o runOptions, paths []string) error {
+func (a *app) runPlaybooks(cmd *cobra.Command, o runOptions, paths []string) error {
+	ctx := cmd.Context()
+	home, err := o.home()
+	if err != nil {
+		return err
+	}
 	if !o.explain {
 		if err := a.askPasswords(ctx, &o.selectOptions); err != nil {
 			return err
@@ -273,21 +277,29 @@ func (a *app) runPlaybooks(ctx context.Context, o runOptions, paths []string) er
 	if plan, err = a.answer(plan); err != nil {
 		return a.jsonProblem(o.asJSON, err)
 	}
+	kept, err := a.keep(cmd, home, o, plan)
+	if err != nil {
+		return err
+	}
+	return a.carryOut(ctx, o, plan, kept)
+}
+
+// carryOut runs a plan and ends its journal.
+func (a *app) carryOut(ctx context.Context, o runOptions, plan *runner.Plan, kept *journal.Writer) error {
 	view := a.view(o)
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	drain := a.watchInterrupts(view, stop)
 	step, err := a.stepper(o, view.aside)
 	if err != nil {
-		return err
+		return errors.Join(err, kept.Close())
 	}
-
 	pool := connect.NewPool(connect.Options{Ask: a.ask(view.aside)})
 	outcome, err := plan.Run(ctx, runner.Options{
-		Connect: pool, Events: view.sink, Check: o.check, Diff: o.diff, Forks: o.forks, Verbosity: o.verbosity,
-		Drain: drain, Confirm: a.confirm(o, view.aside), RunID: runID(time.Now()), Step: step, Again: again(a.args),
+		Connect: pool, Events: event.Tee{kept, view.sink}, Record: kept, Check: o.check, Diff: o.diff, Forks: o.forks, Verbosity: o.verbosity,
+		Drain: either(ctx, drain, kept.Failed()), Confirm: a.confirm(o, view.aside), RunID: kept.Run(), Step: step, Again: again(a.args),
 	})
-	err = errors.Join(err, pool.Close(), view.close())
+	err = errors.Join(err, pool.Close(), view.close(), kept.Close())
 	if err != nil {
 		return err
 	}

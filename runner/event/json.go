@@ -13,6 +13,9 @@ import (
 
 // MarshalJSON gives one object: seq, time (RFC 3339, UTC), event, and the event's own fields.
 func (r Record) MarshalJSON() ([]byte, error) {
+	if o, ok := r.Event.(Other); ok {
+		return o.Raw, nil
+	}
 	head, err := plain(struct {
 		Seq   int64     `json:"seq"`
 		Time  time.Time `json:"time"`

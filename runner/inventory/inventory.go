@@ -61,6 +61,9 @@ type Options struct {
 	PlaybookDir string
 	// Vault opens files and values that are encrypted; nil opens none.
 	Vault *vault.Keyring
+	// Read is told of every file that is read, and as "SCRIPT --list" of what a script prints; nil is not. It may be
+	// called from several goroutines.
+	Read func(path string, text []byte)
 	// ScriptLimit is how long a script may take; 0 means three minutes.
 	ScriptLimit time.Duration
 }
@@ -70,7 +73,7 @@ type Options struct {
 func Load(ctx context.Context, o Options) (*Inventory, diag.List) {
 	var problems diag.List
 	s := newSources(&problems)
-	s.keys = o.Vault
+	s.reader = reader{keys: o.Vault, told: o.Read}
 	s.limit = cmp.Or(o.ScriptLimit, scriptLimit)
 	for _, source := range o.Sources {
 		s.read(ctx, source)

@@ -12,7 +12,6 @@ import (
 
 	"github.com/pegbook/pegbook/runner/diag"
 	"github.com/pegbook/pegbook/runner/vars"
-	"github.com/pegbook/pegbook/runner/vault"
 )
 
 // merger puts the variables of hosts together.
@@ -123,10 +122,10 @@ func (s *sources) beside(o Options) {
 // readFolders reads all files of group_vars and host_vars folders.
 func (s *sources) readFolders(groups, hosts []*varFolder) {
 	for _, f := range groups {
-		s.readAll(f, s.keys, func(name string) bool { return s.groups[name] != nil })
+		s.readAll(f, func(name string) bool { return s.groups[name] != nil })
 	}
 	for _, f := range hosts {
-		s.readAll(f, s.keys, func(name string) bool { return s.hosts[name] != nil || isLocal(name) })
+		s.readAll(f, func(name string) bool { return s.hosts[name] != nil || isLocal(name) })
 	}
 }
 
@@ -177,7 +176,7 @@ func (inv *Inventory) FileNames() []string {
 type varFolder struct {
 	path  string
 	names map[string]bool // true for a folder
-	keys  *vault.Keyring
+	files reader
 	mu    sync.Mutex // guards read, which With may add to
 	read  map[string][]*vars.Values
 }
@@ -224,9 +223,9 @@ func (f *varFolder) of(name string, problems *diag.List) []*vars.Values {
 	path := filepath.Join(f.path, file)
 	var v []*vars.Values
 	if f.names[file] {
-		v = readFolder(path, f.keys, problems)
+		v = readFolder(path, f.files, problems)
 	} else {
-		v = readVars(path, f.keys, problems)
+		v = readVars(path, f.files, problems)
 	}
 	f.read[name] = v
 	return v
@@ -245,8 +244,8 @@ func (f *varFolder) first(name string) (string, bool) {
 // readAll reads what a folder holds, so that mistakes are found in the files of hosts that no play names, and
 // of hosts and groups that are made during the run. A file whose name does not say that it is data may be
 // anything as long as it is nobody's.
-func (s *sources) readAll(f *varFolder, keys *vault.Keyring, known func(name string) bool) {
-	f.keys = keys
+func (s *sources) readAll(f *varFolder, known func(name string) bool) {
+	f.files = s.reader
 	for _, file := range slices.Sorted(maps.Keys(f.names)) {
 		name := file
 		switch ext := filepath.Ext(file); ext {
@@ -268,7 +267,7 @@ func (s *sources) readAll(f *varFolder, keys *vault.Keyring, known func(name str
 		if name != file || f.names[file] || known(name) {
 			values = f.of(name, s.problems)
 		} else {
-			values = readVars(path, keys, &diag.List{})
+			values = readVars(path, s.reader, &diag.List{})
 		}
 		for _, v := range values {
 			for _, name := range v.Names() {
@@ -278,20 +277,21 @@ func (s *sources) readAll(f *varFolder, keys *vault.Keyring, known func(name str
 	}
 }
 
-func readVars(path string, keys *vault.Keyring, problems *diag.List) []*vars.Values {
+func readVars(path string, files reader, problems *diag.List) []*vars.Values {
 	text, err := os.ReadFile(path)
 	if err != nil {
 		problems.Add(diag.Position{File: path}, "", "the file cannot be read: %v", reason(err))
 		return nil
 	}
-	if v := vars.ParseFile(path, text, keys, problems); v.Len() > 0 {
+	files.tell(path, text)
+	if v := vars.ParseFile(path, text, files.keys, problems); v.Len() > 0 {
 		return []*vars.Values{v}
 	}
 	return nil
 }
 
 // readFolder reads a folder of files in name order; later files win.
-func readFolder(dir string, keys *vault.Keyring, problems *diag.List) []*vars.Values {
+func readFolder(dir string, files reader, problems *diag.List) []*vars.Values {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		problems.Add(diag.Position{File: dir}, "", "the folder cannot be read: %v", reason(err))
@@ -306,10 +306,10 @@ func readFolder(dir string, keys *vault.Keyring, problems *diag.List) []*vars.Va
 		case strings.HasPrefix(name, ".") || strings.HasSuffix(name, "~"):
 		case isDir(path, e):
 			if ext == "" {
-				out = append(out, readFolder(path, keys, problems)...)
+				out = append(out, readFolder(path, files, problems)...)
 			}
 		case ext == "" || ext == ".yml" || ext == ".yaml" || ext == ".json":
-			out = append(out, readVars(path, keys, problems)...)
+			out = append(out, readVars(path, files, problems)...)
 		}
 	}
 	return out

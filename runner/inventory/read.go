@@ -100,6 +100,7 @@ func (s *sources) readFile(ctx context.Context, path string, info os.FileInfo) {
 		s.problems.Add(diag.Position{File: path}, "", "the file cannot be read: %v", reason(err))
 		return
 	}
+	s.tell(path, text)
 	text, encrypted, ok := vars.OpenFile(path, text, s.keys, s.problems)
 	if !ok {
 		return

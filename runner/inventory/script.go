@@ -36,7 +36,7 @@ const (
 func (s *sources) readScript(ctx context.Context, path string) {
 	ctx, stop := context.WithTimeoutCause(ctx, s.limit, fmt.Errorf("took longer than %s", s.limit))
 	defer stop()
-	root, d := runScript(ctx, path, "--list")
+	root, d := s.runScript(ctx, path, "--list")
 	if d != nil {
 		*s.problems = append(*s.problems, *d)
 		return
@@ -83,7 +83,7 @@ func (s *sources) askForHosts(ctx context.Context, path string, names []string) 
 		}
 		wait.Go(func() {
 			defer func() { <-slots }()
-			if answers[i], faults[i] = runScript(ctx, path, "--host", name); faults[i] != nil {
+			if answers[i], faults[i] = s.runScript(ctx, path, "--host", name); faults[i] != nil {
 				stop()
 			}
 		})
@@ -192,12 +192,13 @@ func orType(n *yaml.Node) string {
 }
 
 // runScript runs a script and reads the object it prints.
-func runScript(ctx context.Context, path string, args ...string) (*yaml.Node, *diag.Diagnostic) {
+func (r reader) runScript(ctx context.Context, path string, args ...string) (*yaml.Node, *diag.Diagnostic) {
 	called := strings.Join(append([]string{filepath.Base(path)}, args...), " ")
 	out, err := scriptOutput(ctx, absolute(path), args)
 	if err != nil {
 		return nil, &diag.Diagnostic{Position: diag.Position{File: path}, Problem: fmt.Sprintf("%s: %v", called, err), Hint: "run it by hand to see what it says"}
 	}
+	r.tell(strings.Join(append([]string{path}, args...), " "), out)
 	if len(bytes.TrimSpace(out)) == 0 && args[0] == "--host" {
 		return nil, nil
 	}

@@ -20,7 +20,7 @@ const (
 // sources is what the sources say, while they are read and merged.
 type sources struct {
 	problems *diag.List
-	keys     *vault.Keyring
+	reader
 	// encrypted holds the sources that were: the variables in them are secrets.
 	encrypted map[string]bool
 	hosts     map[string]*host
@@ -35,6 +35,18 @@ type sources struct {
 	playbookDir           string
 	fileNames             map[string]bool // of the variables in these files
 	limit                 time.Duration   // of a script
+}
+
+// reader is how files are read.
+type reader struct {
+	keys *vault.Keyring
+	told func(path string, text []byte)
+}
+
+func (r reader) tell(path string, text []byte) {
+	if r.told != nil {
+		r.told(path, text)
+	}
 }
 
 // besides are the files of variables beside the sources and beside the playbook.

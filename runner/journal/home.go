@@ -20,11 +20,12 @@ import (
 )
 
 const (
-	runsFolder = "runs"
-	metaFile   = "run.json"
-	lockFile   = "lock"
-	newMark    = ".new-"  // of a folder that is being made
-	goneMark   = ".gone-" // of a folder that is being removed
+	runsFolder  = "runs"
+	metaFile    = "run.json"
+	lockFile    = "lock"
+	reserveFile = "reserve"
+	newMark     = ".new-"  // of a folder that is being made
+	goneMark    = ".gone-" // of a folder that is being removed
 )
 
 // Home is the folder of all journals of a user.
@@ -134,16 +135,38 @@ func (h *Home) Find(name string) (string, error) {
 	return "", &NotFoundError{Run: name, Near: found}
 }
 
-// writeMeta writes what a run was started with.
+// writeMeta writes what a run was started with, whole or not at all.
 func writeMeta(dir string, m Meta) error {
 	raw, err := json.MarshalIndent(m, "", "  ")
 	if err != nil {
 		return err
 	}
-	f, err := os.OpenFile(filepath.Join(dir, metaFile), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	f, err := os.CreateTemp(dir, newMark+"*") // 0600
 	if err != nil {
 		return err
 	}
 	_, err = f.Write(append(raw, '\n'))
-	return errors.Join(err, f.Sync(), f.Close())
+	if err = errors.Join(err, f.Sync(), f.Close()); err == nil {
+		err = os.Rename(f.Name(), filepath.Join(dir, metaFile))
+	}
+	if err != nil {
+		return errors.Join(err, os.Remove(f.Name()))
+	}
+	return syncFolder(dir)
+}
+
+func readMeta(dir string) (Meta, error) {
+	path := filepath.Join(dir, metaFile)
+	raw, err := readOwn(path)
+	if err != nil {
+		return Meta{}, err
+	}
+	var m Meta
+	if err := json.Unmarshal(raw, &m); err != nil {
+		return Meta{}, &DamageError{File: metaFile, Line: 1, What: err.Error()}
+	}
+	if m.Schema > schema {
+		return Meta{}, fmt.Errorf("%s is of version %d, which is newer than this pegbook knows (%d); use the pegbook that wrote it", path, m.Schema, schema)
+	}
+	return m, nil
 }

@@ -12,27 +12,57 @@ const schema = 1
 type Meta struct {
 	Schema int    `json:"schema"`
 	Run    string `json:"run"`
-	// ResumedFrom is the run that this one goes on with.
-	ResumedFrom string `json:"resumed_from,omitempty"`
-	// Argv is the command as it was typed, without the values of variables.
-	Argv []string `json:"argv"`
-	// Dir is where it was typed.
-	Dir       string    `json:"dir"`
-	Playbooks []string  `json:"playbooks"`
-	Inventory []string  `json:"inventory,omitempty"`
-	Limit     []string  `json:"limit,omitempty"`
-	Tags      []string  `json:"tags,omitempty"`
-	SkipTags  []string  `json:"skip_tags,omitempty"`
-	Check     bool      `json:"check,omitempty"`
-	User      string    `json:"user"`
-	Host      string    `json:"host"` // the control node
-	PID       int       `json:"pid"`
-	Version   string    `json:"version"`
-	Started   time.Time `json:"started"`
+	// Dir is the folder in which the run was started.
+	Dir       string   `json:"dir"`
+	Playbooks []string `json:"playbooks"`
+	Inventory []string `json:"inventory,omitempty"`
+	Limit     []string `json:"limit,omitempty"`
+	Tags      []string `json:"tags,omitempty"`
+	SkipTags  []string `json:"skip_tags,omitempty"`
+	Check     bool     `json:"check,omitempty"`
 	// Plan is the SHA-256 of the plan: two runs with the same would have done the same steps.
-	Plan string `json:"plan"`
+	Plan   string  `json:"plan"`
+	Inputs []Input `json:"inputs,omitempty"`
+	// Sessions are the times that the run was started and gone on with.
+	Sessions []Session `json:"sessions"`
 	// Sealed is Private, sealed.
 	Sealed []byte `json:"sealed,omitempty"`
+}
+
+// Session is one process that carried the run on.
+type Session struct {
+	// Argv is the command as it was typed, without the values of variables.
+	Argv    []string  `json:"argv"`
+	User    string    `json:"user"`
+	Host    string    `json:"host"` // the control node
+	PID     int       `json:"pid"`
+	Version string    `json:"version"`
+	Started time.Time `json:"started"`
+	// End is missing while the process goes on, and where it could not say how it ended.
+	End *End `json:"end,omitempty"`
+}
+
+// End is how a session ended.
+type End struct {
+	Time     time.Time `json:"time"`
+	ExitCode int       `json:"exit_code"`
+	Message  string    `json:"message,omitempty"`
+	// Hosts is how many hosts took part, Changed and Lost how many of them were changed, or failed or unreachable.
+	Hosts   int `json:"hosts"`
+	Changed int `json:"changed"`
+	Lost    int `json:"lost"`
+}
+
+// Input is a file, or what stands for one, that a run has read.
+type Input struct {
+	// What it is for: playbook, inventory, variables, template, file.
+	What string `json:"what"`
+	// Path is the file's, as the run found it; for what is no file, what people call it.
+	Path string `json:"path"`
+	// Digest is the SHA-256 of the content in hexadecimal; of what could be guessed (variables on the command line,
+	// what an inventory script has printed) a keyed one, with "hmac:" before it.
+	Digest string `json:"digest"`
+	Bytes  int64  `json:"bytes"`
 }
 
 // Private is what a run was started with that may hold secrets.
@@ -51,11 +81,27 @@ func (h *Home) sealPrivate(run string, p Private) ([]byte, error) {
 	return h.key.seal("private|"+run, raw), nil
 }
 
-func (h *Home) openPrivate(m Meta) (Private, error) {
+func (h *Home) unsealPrivate(m Meta) (Private, error) {
 	var p Private
 	raw, err := h.key.unseal("private|"+m.Run, m.Sealed)
 	if err != nil {
 		return p, err
 	}
 	return p, json.Unmarshal(raw, &p)
+}
+
+// Started is when the run was first started.
+func (m Meta) Started() time.Time {
+	if len(m.Sessions) == 0 {
+		return time.Time{}
+	}
+	return m.Sessions[0].Started
+}
+
+// last is the session that carried the run on last.
+func (m Meta) last() Session {
+	if len(m.Sessions) == 0 {
+		return Session{}
+	}
+	return m.Sessions[len(m.Sessions)-1]
 }

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"syscall"
+	"time"
 )
 
 // own says why a folder or file is not private to who runs the program; nil when it is.
@@ -59,7 +60,23 @@ func readOwn(path string) ([]byte, error) {
 // hold locks a file for as long as it is open. False: somebody else holds it. The kernel lets go when the process
 // ends, however it ends.
 func hold(f *os.File) (bool, error) {
-	err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+	for range 20 {
+		if got, err := flock(f, syscall.LOCK_EX); got || err != nil {
+			return got, err
+		}
+		time.Sleep(5 * time.Millisecond) // somebody may only be looking
+	}
+	return false, nil
+}
+
+// held says whether somebody holds a file. Those who look do not hinder one another.
+func held(f *os.File) (bool, error) {
+	free, err := flock(f, syscall.LOCK_SH)
+	return !free, err
+}
+
+func flock(f *os.File, how int) (bool, error) {
+	err := syscall.Flock(int(f.Fd()), how|syscall.LOCK_NB)
 	if errors.Is(err, syscall.EWOULDBLOCK) {
 		return false, nil
 	}

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/pegbook/pegbook/runner"
@@ -17,26 +18,34 @@ const (
 	syncEvery = 100 * time.Millisecond
 	// mostPending is how many bytes may wait to be written before the run waits for the disk.
 	mostPending = 8 << 20
+	// reserved is how much of the disk a run keeps for its end: what is in flight when the disk is full can still
+	// be written down.
+	reserved = 1 << 20
 )
 
-// Writer keeps one run. It is safe for concurrent use. The first error of writing stays: nothing is kept after it,
-// and Failed says so to the run.
+// Writer keeps one run. It is safe for concurrent use.
+//
+// When the disk is full no act is kept any more, so the run starts nothing more (see Failed), but how what is in
+// flight ends still is, in the place that was reserved for it. After any other error nothing is kept.
 type Writer struct {
 	home *Home
 	dir  string
-	run  string
 	lock *os.File // held while the run goes on
+	meta Meta     // belongs to who creates and closes
+	done *event.RunDone
 
 	mu      sync.Mutex // guards the fields below
 	change  *sync.Cond // of written, synced, err
 	events  file
 	steps   file
+	bounds  bounds
 	added   uint64 // records
 	written uint64 // of them, in the kernel's hands
 	synced  uint64 // of them, on the disk
 	awaited uint64 // up to where somebody waits for the disk
 	closed  bool
-	err     error
+	full    error // no act is kept
+	err     error // nothing is kept
 
 	wake, wakeSync chan struct{}
 	complete       chan struct{} // closed when nothing more is written
@@ -44,11 +53,12 @@ type Writer struct {
 	ended          sync.WaitGroup
 }
 
-// file is one of a run's two files. size is where its last whole record ends.
+// file is one of a run's two files. size is where its last whole record ends, before that record's checksum.
 type file struct {
 	*os.File
 	pending []byte
-	size    int64
+	before  uint32
+	size    int64 // belongs to the writing goroutine
 }
 
 // Create begins to keep a run. Its folder appears under its name when it is whole.
@@ -70,20 +80,29 @@ func (h *Home) create(m Meta, p Private) (*Writer, error) {
 	if err := os.Mkdir(temp, 0o700); err != nil {
 		return nil, err
 	}
-	w := &Writer{home: h, dir: h.folder(m.Run), run: m.Run, wake: make(chan struct{}, 1), wakeSync: make(chan struct{}, 1),
-		complete: make(chan struct{}), failed: make(chan struct{})}
-	w.change = sync.NewCond(&w.mu)
-	if err := w.begin(temp, m); err != nil {
+	w := h.newWriter(m)
+	if err := w.begin(temp); err != nil {
 		return nil, errors.Join(err, w.closeFiles(), os.RemoveAll(temp))
 	}
-	w.ended.Add(2)
-	go w.write()
-	go w.sync()
+	w.start()
 	return w, nil
 }
 
+func (h *Home) newWriter(m Meta) *Writer {
+	w := &Writer{home: h, dir: h.folder(m.Run), meta: m, wake: make(chan struct{}, 1), wakeSync: make(chan struct{}, 1),
+		complete: make(chan struct{}), failed: make(chan struct{})}
+	w.change = sync.NewCond(&w.mu)
+	return w
+}
+
+func (w *Writer) start() {
+	w.ended.Add(2)
+	go w.write()
+	go w.sync()
+}
+
 // begin fills the folder and gives it its name.
-func (w *Writer) begin(temp string, m Meta) error {
+func (w *Writer) begin(temp string) error {
 	var err error
 	fresh := func(name string) *os.File {
 		f, e := os.OpenFile(filepath.Join(temp, name), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
@@ -97,11 +116,11 @@ func (w *Writer) begin(temp string, m Meta) error {
 	if held, err := hold(w.lock); err != nil || !held {
 		return errors.Join(err, fmt.Errorf("%s is locked by another process", w.lock.Name()))
 	}
-	if err := writeMeta(temp, m); err != nil {
+	if err := errors.Join(writeMeta(temp, w.meta), reserve(temp)); err != nil {
 		return err
 	}
 	if _, err := os.Lstat(w.dir); err == nil {
-		return fmt.Errorf("there is a run called %s already", m.Run)
+		return fmt.Errorf("there is a run called %s already", w.meta.Run)
 	}
 	if err := os.Rename(temp, w.dir); err != nil {
 		return err
@@ -109,22 +128,105 @@ func (w *Writer) begin(temp string, m Meta) error {
 	return errors.Join(syncFolder(w.dir), syncFolder(filepath.Dir(w.dir)))
 }
 
+// reserve takes the place that the end of a run needs.
+func reserve(dir string) error {
+	return os.WriteFile(filepath.Join(dir, reserveFile), make([]byte, reserved), 0o600)
+}
+
+// RunningError is a run that another process carries on.
+type RunningError struct{ Run string }
+
+func (e *RunningError) Error() string {
+	return fmt.Sprintf("run %s is going on in another process", e.Run)
+}
+
+// Resume goes on with a run that no process carries on any more: its entries, in order, are handed to take, and what
+// is kept from now on comes behind them. The record that a power loss has left in pieces, told as torn, is removed. Damage
+// of what the run remembers is an error.
+func (h *Home) Resume(run string, s Session, take func(runner.Entry)) (w *Writer, torn []*TornError, err error) {
+	m, err := readMeta(h.folder(run))
+	if err != nil {
+		return nil, nil, err
+	}
+	w = h.newWriter(m)
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, w.closeFiles())
+			w = nil
+		}
+	}()
+	if w.lock, err = openOwn(filepath.Join(w.dir, lockFile), os.O_RDWR); err != nil {
+		return w, nil, err
+	}
+	held, err := hold(w.lock)
+	if err != nil || !held {
+		return w, nil, errors.Join(err, &RunningError{run})
+	}
+	steps, err := w.steps.goOn(filepath.Join(w.dir, stepsFile), func(object []byte) error {
+		e, err := h.key.unsealEntry(object)
+		if err == nil {
+			take(e)
+		}
+		return err
+	})
+	if err != nil {
+		return w, nil, err
+	}
+	if len(steps.damage) > 0 {
+		return w, nil, steps.damage[0]
+	}
+	events, err := w.events.goOn(filepath.Join(w.dir, eventsFile), func([]byte) error { return nil })
+	if err != nil {
+		return w, nil, err
+	}
+	for _, t := range []*TornError{steps.torn, events.torn} {
+		if t != nil {
+			torn = append(torn, t)
+		}
+	}
+	w.meta.Sessions = append(w.meta.Sessions, s)
+	if err := errors.Join(reserve(w.dir), writeMeta(w.dir, w.meta)); err != nil {
+		return w, torn, err
+	}
+	w.start()
+	return w, torn, nil
+}
+
+// goOn opens a file to write behind its last whole record.
+func (f *file) goOn(path string, take func(object []byte) error) (scanned, error) {
+	s, err := scan(path, take)
+	if err != nil {
+		return s, err
+	}
+	if f.File, err = openOwn(path, os.O_RDWR); err != nil {
+		return s, err
+	}
+	f.size, f.before = s.size, s.before
+	return s, f.Truncate(s.size)
+}
+
+// Run is the name of the run.
+func (w *Writer) Run() string { return w.meta.Run }
+
 // Dir is the run's folder. It is private; what belongs to the run while it goes on may be put there.
 func (w *Writer) Dir() string { return w.dir }
 
-// Failed is closed when nothing more can be kept.
+// Failed is closed when the run must come to an end because it can no longer be kept. Err says why.
 func (w *Writer) Failed() <-chan struct{} { return w.failed }
 
-// Err says why nothing more can be kept.
+// Err says why the run can no longer be kept.
 func (w *Writer) Err() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.err
+	return errors.Join(w.full, w.err)
 }
 
 // Record keeps an event.
 func (w *Writer) Record(r event.Record) {
-	raw, err := r.MarshalJSON()
+	if e, ok := r.Event.(event.RunDone); ok {
+		w.done = &e
+	}
+	raw, err := w.bounds.event(r)
 	if err != nil {
 		w.fail(err)
 		return
@@ -134,7 +236,15 @@ func (w *Writer) Record(r event.Record) {
 
 // Keep keeps an entry. What it holds besides its place is sealed.
 func (w *Writer) Keep(e runner.Entry) error {
-	raw, err := w.home.key.sealEntry(e)
+	if e.Kind == runner.EntryActing {
+		w.mu.Lock()
+		full := w.full
+		w.mu.Unlock()
+		if full != nil {
+			return full
+		}
+	}
+	raw, err := w.home.key.sealEntry(w.bounds.entry(e))
 	if err != nil {
 		return err
 	}
@@ -158,7 +268,7 @@ func (w *Writer) add(to *file, object []byte) (uint64, error) {
 	if w.err != nil {
 		return 0, w.err
 	}
-	to.pending = appendLine(to.pending, object)
+	to.pending, to.before = appendLine(to.pending, object, to.before)
 	w.added++
 	nudge(w.wake)
 	return w.added, nil
@@ -197,7 +307,25 @@ func (w *Writer) Close() error {
 	nudge(w.wake)
 	w.ended.Wait()
 	err := w.Err()
+	w.release()
+	if w.done != nil && err == nil {
+		w.meta.Sessions[len(w.meta.Sessions)-1].End = endOf(*w.done)
+		err = writeMeta(w.dir, w.meta)
+	}
 	return errors.Join(err, w.closeFiles())
+}
+
+func endOf(d event.RunDone) *End {
+	e := &End{Time: time.Now().UTC(), ExitCode: d.ExitCode, Message: d.Message, Hosts: len(d.Recap)}
+	for _, c := range d.Recap {
+		if c.Changed > 0 {
+			e.Changed++
+		}
+		if c.Failed+c.Unreachable > 0 {
+			e.Lost++
+		}
+	}
+	return e
 }
 
 func (w *Writer) closeFiles() error {
@@ -210,14 +338,28 @@ func (w *Writer) closeFiles() error {
 	return errors.Join(errs...)
 }
 
+// release gives the reserved place back; false when it was not there any more.
+func (w *Writer) release() bool { return os.Remove(filepath.Join(w.dir, reserveFile)) == nil }
+
+// fail keeps nothing more.
 func (w *Writer) fail(err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.err == nil {
-		w.err = fmt.Errorf("the journal cannot be kept any more: %w", err)
-		close(w.failed)
+		w.err = fmt.Errorf("the journal in %s cannot be written: %w", w.dir, err)
+		if w.full == nil {
+			close(w.failed)
+		}
 	}
 	w.change.Broadcast()
+}
+
+// fill keeps no act any more.
+func (w *Writer) fill(err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.full = fmt.Errorf("the journal in %s cannot grow: %w; make room, then go on with the run", w.dir, err)
+	close(w.failed)
 }
 
 // write brings records into the kernel's hands, all that wait at a time.
@@ -232,7 +374,7 @@ func (w *Writer) write() {
 		n, closed := w.added, w.closed
 		w.mu.Unlock()
 		// Events first: what is remembered as done has been said to be done.
-		if err := errors.Join(w.events.append(events), w.steps.append(steps)); err != nil {
+		if err := errors.Join(w.put(&w.events, events), w.put(&w.steps, steps)); err != nil {
 			w.fail(err)
 			return
 		}
@@ -250,16 +392,24 @@ func (w *Writer) write() {
 	}
 }
 
-func (f *file) append(b []byte) error {
-	if len(b) == 0 {
-		return nil
+// put writes records behind the others. Half a record does not stay.
+func (w *Writer) put(f *file, b []byte) error {
+	for len(b) > 0 {
+		_, err := f.WriteAt(b, f.size)
+		if err == nil {
+			f.size += int64(len(b))
+			return nil
+		}
+		if e := f.Truncate(f.size); e != nil || !noRoom(err) || !w.release() {
+			return errors.Join(err, e)
+		}
+		w.fill(err)
 	}
-	if _, err := f.WriteAt(b, f.size); err != nil {
-		// Half a record must not stay.
-		return errors.Join(err, f.Truncate(f.size))
-	}
-	f.size += int64(len(b))
 	return nil
+}
+
+func noRoom(err error) bool {
+	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
 }
 
 // sync brings what is written to the disk: at once where somebody waits for it, else now and then.

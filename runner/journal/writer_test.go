@@ -28,7 +28,7 @@ func home(t *testing.T) *Home {
 
 func create(t *testing.T, h *Home, run string) *Writer {
 	t.Helper()
-	w, err := h.Create(Meta{Run: run, Started: time.Unix(0, 0).UTC()}, Private{Argv: []string{"pegbook", "run", "-e", "p=s3cret"}})
+	w, err := h.Create(Meta{Run: run, Sessions: []Session{{Started: time.Unix(0, 0).UTC()}}}, Private{Argv: []string{"pegbook", "run", "-e", "p=s3cret"}})
 	require.NoError(t, err)
 	return w
 }

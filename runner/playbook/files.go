@@ -92,6 +92,9 @@ type Options struct {
 	Extra *vars.Values
 	// Vault opens files that are encrypted; nil opens none.
 	Vault *vault.Keyring
+	// Read is told of every file that is read, as it lies there; nil is not. Files that are included while running are
+	// read from several goroutines.
+	Read func(path string, text []byte)
 }
 
 func (o Options) files() Files { return cmp.Or[Files](o.Files, disk{}) }
@@ -100,6 +103,7 @@ func (o Options) files() Files { return cmp.Or[Files](o.Files, disk{}) }
 type opened struct {
 	Files
 	keys      *vault.Keyring
+	told      func(path string, text []byte)
 	problems  *diag.List
 	encrypted map[string]bool
 	shut      bool // a file could not be decrypted
@@ -108,6 +112,9 @@ type opened struct {
 // ReadFile gives a file's content. One that no password opens is a problem, and then empty.
 func (o *opened) ReadFile(path string) ([]byte, error) {
 	raw, err := o.Files.ReadFile(path)
+	if err == nil && o.told != nil {
+		o.told(path, raw)
+	}
 	if err != nil || !vault.Sealed(raw) {
 		return raw, err
 	}

@@ -71,7 +71,7 @@ type contentKey struct {
 
 func newReader(o Options) *reader {
 	problems := &diag.List{}
-	files := &opened{Files: o.files(), keys: o.Vault, problems: problems, encrypted: map[string]bool{}}
+	files := &opened{Files: o.files(), keys: o.Vault, told: o.Read, problems: problems, encrypted: map[string]bool{}}
 	return &reader{o: o, files: files, problems: problems, known: keywordTable(), contents: map[contentKey]*Content{}}
 }
 
