@@ -322,13 +322,14 @@ func (sv *survey) String() string {
 	for _, m := range slices.Concat(sv.Metas, sv.Collectors) {
 		servers.rows = append(servers.rows, []string{m.Address, m.State, m.Version, m.Started})
 	}
-	nodes := table{name: "replica servers", header: []string{"address", "status", "primaries", "secondaries", "open", "version", "started"}, right: map[int]bool{2: true, 3: true, 4: true}}
+	nodes := table{name: "replica servers", right: map[int]bool{4: true, 5: true, 6: true},
+		header: []string{"address", "status", "version", "started", "primaries", "secondaries", "open"}}
 	for _, n := range sv.Nodes {
 		held := "-"
 		if n.Serving >= 0 {
 			held = itoa(n.Serving + n.Opening + n.Closing)
 		}
-		nodes.rows = append(nodes.rows, []string{n.Address, n.Status, itoa(n.Primaries), itoa(n.Secondaries), held, n.Version, n.Started})
+		nodes.rows = append(nodes.rows, []string{n.Address, n.Status, n.Version, n.Started, itoa(n.Primaries), itoa(n.Secondaries), held})
 	}
 	tables := table{name: "tables", header: []string{"id", "name", "status", "partitions", "replicas", "healthy", "unhealthy", "no write", "no read"},
 		right: map[int]bool{3: true, 4: true, 5: true, 6: true, 7: true, 8: true}}
