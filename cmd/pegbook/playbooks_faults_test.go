@@ -122,7 +122,8 @@ func (s *labSite) testCrashingReplica() {
 	assert.Equal(t, calm, s.settings())
 	says := r.says()
 	for _, part := range []string{`replica1: task "replica server: restarted" failed`, "app/pegasus/replica/result", "settings are as before",
-		"no other host is touched", "playbooks/deploy.yml -i … --limit replica1"} {
+		"no other host is touched", "playbooks/deploy.yml -i … --limit replica1", "run the same command again.\n",
+		"What is where now:\n  level lively; add_secondary_enable_flow_control true; add_secondary_max_count_for_one_node 20; ", "assign_delay_ms 600000;"} {
 		assert.Contains(t, says, part)
 	}
 
@@ -254,10 +255,13 @@ func (s *labSite) testLostHost() {
 	t := s.t
 	before := s.processes()
 	lose := s.file("lose.yml", "- set_fact: {ansible_port: 1}\n- meta: reset_connection\n")
-	r := s.run(2, "rolling-update", append(labVersion("2.5.0"), "--limit", "replica3", "-e", "hook_before_host="+lose)...)
-	assert.Equal(t, []string{"replica3"}, r.hosts("replicas are closed, their memory on disk", event.Changed))
+	hook := fmt.Sprintf(`{hook_before_host: '{{ ternary %q "" (eq .inventory_hostname "replica3") }}'}`, lose)
+	r := s.run(2, "rolling-update", append(labVersion("2.5.0"), "--limit", "replica_server:!replica1", "-e", hook)...)
+	assert.Equal(t, []string{"replica2", "replica3"}, r.hosts("replicas are closed, their memory on disk", event.Changed))
 	assert.Contains(t, r.says(), "replica3 cannot be reached any more")
-	assert.Empty(t, s.restarted(before))
+	assert.Contains(t, r.says(), "--limit 'replica_server:!replica1:!replica2' it leaves out what is done")
+	assert.Regexp(t, "(?m)^  "+s.state.Hosts[4].IP+`:34801 +ALIVE .*  <- it stopped here$`, r.says())
+	assert.Equal(t, []string{"replica2 replica"}, s.restarted(before))
 	assert.Equal(t, calm, s.settings())
 	s.until("the cluster is healthy again", func() bool {
 		report, err := lab.Status(t.Context(), s.state.Dir)

@@ -48,6 +48,23 @@ func TestStatusShowsWhatIsNotThere(t *testing.T) {
 	assert.NotEmpty(t, sv.Missing)
 }
 
+// TestStatusSumsUpWhereItStopped: no two columns run together, and the server at which something stopped is marked.
+func TestStatusSumsUpWhereItStopped(t *testing.T) {
+	b := newBed(t, 4)
+	b.locked(func() { b.Nodes[1].Alive = false })
+	raw, _, err := b.do(statusModule(), fmt.Sprintf(`{"nodes": %s, "stopped_at": [%q]}`, b.nodes(5), fake.Replica(2)))
+	require.NoError(t, err)
+	var out struct{ Stdout, Summary string }
+	require.NoError(t, json.Unmarshal([]byte(raw), &out))
+	assert.Regexp(t, `(?m)^address +status +version +started +primaries +secondaries +open$`, out.Stdout)
+	assert.NotContains(t, out.Stdout, stopMark)
+	assert.Regexp(t, `^level steady; add_secondary_enable_flow_control \w+; add_secondary_max_count_for_one_node \d+; .*assign_delay_ms \d+`, out.Summary)
+	assert.Regexp(t, `(?m)^10\.9\.1\.2:34801 +UNALIVE +2\.5\.0 +\S+ \S+ +\d+ +\d+ +\d+  <- it stopped here$`, out.Summary)
+	assert.Regexp(t, `(?m)^10\.9\.1\.3:34801 +ALIVE +2\.5\.0 .*\d$`, out.Summary)
+	assert.Regexp(t, `(?m)^10\.9\.0\.1:34601 +leader`, out.Summary)
+	assert.Regexp(t, `not healthy: node 10\.9\.1\.2:34801 is UNALIVE$`, out.Summary)
+}
+
 func TestPreflight(t *testing.T) {
 	tests := []struct {
 		name    string

@@ -16,7 +16,8 @@ The result has leader, level (as set), effective_level, frozen, cluster_name, cl
 and collectors (address, state, version, started), nodes (address, status, primaries, secondaries, serving,
 opening, closing, version, started), tables with their health as the shell's ls -d counts it, unhealthy (the
 partitions that lack replicas), settings, replication (the least that a table asks for), missing (what keeps
-the cluster from being healthy, a line each), and stdout, all of it as text.
+the cluster from being healthy, a line each), stdout, all of it as text, and summary, the short form of that for
+messages: settings, servers and what is missing, with those of stopped_at marked.
 
     - pegasus_status:
         meta_servers: 10.0.0.1:34601,10.0.0.2:34601
@@ -28,11 +29,13 @@ type statusArgs struct {
 	clusterArgs
 	Nodes      []string `arg:"nodes" doc:"replica servers that should be there, ip:port each; one that the leader does not know is shown as UNKNOWN"`
 	Collectors []string `arg:"collectors" doc:"collectors to ask, ip:port each; the cluster does not know of them"`
+	StoppedAt  []string `arg:"stopped_at" doc:"servers that summary marks as those at which an operation has stopped, ip:port each"`
 }
 
 type statusOutput struct {
 	*survey
-	Stdout string `json:"stdout"`
+	Stdout  string `json:"stdout"`
+	Summary string `json:"summary"`
 }
 
 func proposeStatus(ctx context.Context, call *modules.Call, args statusArgs) (*modules.Proposal, error) {
@@ -40,5 +43,5 @@ func proposeStatus(ctx context.Context, call *modules.Call, args statusArgs) (*m
 	if err != nil {
 		return nil, err
 	}
-	return &modules.Proposal{Output: &statusOutput{survey: sv, Stdout: sv.String()}}, nil
+	return &modules.Proposal{Output: &statusOutput{survey: sv, Stdout: sv.String(), Summary: sv.summary(args.StoppedAt)}}, nil
 }

@@ -318,19 +318,7 @@ func (sv *survey) String() string {
 	for _, name := range sortedNames(sv.Settings) {
 		settings.rows = append(settings.rows, [2]string{name, sv.Settings[name]})
 	}
-	servers := table{name: "meta servers and collectors", header: []string{"address", "state", "version", "started"}}
-	for _, m := range slices.Concat(sv.Metas, sv.Collectors) {
-		servers.rows = append(servers.rows, []string{m.Address, m.State, m.Version, m.Started})
-	}
-	nodes := table{name: "replica servers", right: map[int]bool{4: true, 5: true, 6: true},
-		header: []string{"address", "status", "version", "started", "primaries", "secondaries", "open"}}
-	for _, n := range sv.Nodes {
-		held := "-"
-		if n.Serving >= 0 {
-			held = itoa(n.Serving + n.Opening + n.Closing)
-		}
-		nodes.rows = append(nodes.rows, []string{n.Address, n.Status, n.Version, n.Started, itoa(n.Primaries), itoa(n.Secondaries), held})
-	}
+	servers, nodes := sv.servers(nil)
 	tables := table{name: "tables", header: []string{"id", "name", "status", "partitions", "replicas", "healthy", "unhealthy", "no write", "no read"},
 		right: map[int]bool{3: true, 4: true, 5: true, 6: true, 7: true, 8: true}}
 	for _, t := range sv.Tables {
@@ -340,11 +328,59 @@ func (sv *survey) String() string {
 	for _, part := range []fmt.Stringer{settings, servers, nodes, tables} {
 		b.WriteString("\n" + part.String())
 	}
-	b.WriteString("\n")
-	if len(sv.Missing) == 0 {
-		b.WriteString("healthy\n")
-	} else {
-		b.WriteString("not healthy: " + shortList(sv.Missing) + "\n")
-	}
+	b.WriteString("\n" + sv.health() + "\n")
 	return b.String()
+}
+
+// health is the survey in a line.
+func (sv *survey) health() string {
+	if len(sv.Missing) == 0 {
+		return "healthy"
+	}
+	return "not healthy: " + shortList(sv.Missing)
+}
+
+// stopMark stands behind servers at which something has stopped.
+const stopMark = "<- it stopped here"
+
+// servers are the tables of all servers, those in at marked.
+func (sv *survey) servers(at []string) (others, replicas table) {
+	mark := func(addr string) string {
+		if slices.Contains(at, addr) {
+			return stopMark
+		}
+		return ""
+	}
+	others = table{name: "meta servers and collectors", header: []string{"address", "state", "version", "started", ""}}
+	for _, m := range slices.Concat(sv.Metas, sv.Collectors) {
+		others.rows = append(others.rows, []string{m.Address, m.State, m.Version, m.Started, mark(m.Address)})
+	}
+	replicas = table{name: "replica servers", right: map[int]bool{4: true, 5: true, 6: true},
+		header: []string{"address", "status", "version", "started", "primaries", "secondaries", "open", ""}}
+	for _, n := range sv.Nodes {
+		held := "-"
+		if n.Serving >= 0 {
+			held = itoa(n.Serving + n.Opening + n.Closing)
+		}
+		marked := mark(n.Address)
+		if marked != "" {
+			marked = "  " + marked // numbers end where their column does
+		}
+		replicas.rows = append(replicas.rows, []string{n.Address, n.Status, n.Version, n.Started, itoa(n.Primaries), itoa(n.Secondaries), held, marked})
+	}
+	return others, replicas
+}
+
+// summary is what an operator who has to go on needs to know: what is in force, and what each server is at.
+func (sv *survey) summary(at []string) string {
+	level := sv.Level
+	if sv.EffectiveLevel != sv.Level {
+		level += ", in effect " + sv.EffectiveLevel
+	}
+	texts := []string{"level " + level}
+	for _, name := range sortedNames(sv.Settings) {
+		texts = append(texts, name+" "+sv.Settings[name])
+	}
+	others, replicas := sv.servers(at)
+	return strings.Join(texts, "; ") + "\n" + replicas.String() + others.String() + sv.health()
 }
