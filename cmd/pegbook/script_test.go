@@ -10,7 +10,20 @@ import (
 
 // The test binary is pegbook itself when a script calls it, so that scripts need no built program.
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"pegbook": main})
+	testscript.Main(homeless{m}, map[string]func(){"pegbook": main})
+}
+
+// homeless runs tests with a home of journals of their own.
+type homeless struct{ *testing.M }
+
+func (m homeless) Run() int {
+	dir, err := os.MkdirTemp("", "pegbook-home-")
+	if err != nil {
+		panic(err)
+	}
+	defer os.RemoveAll(dir)
+	os.Setenv("PEGBOOK_HOME", dir)
+	return m.M.Run()
 }
 
 // TestScripts runs what users see: every script of testdata/script, hosts being local.

@@ -72,7 +72,7 @@ func (h *Home) Create(m Meta, p Private) (*Writer, error) {
 
 func (h *Home) create(m Meta, p Private) (*Writer, error) {
 	var err error
-	m.Schema = schema
+	m.Schema, m.Run = schema, h.free(m.Run)
 	if m.Sealed, err = h.sealPrivate(m.Run, p); err != nil {
 		return nil, err
 	}
@@ -86,6 +86,17 @@ func (h *Home) create(m Meta, p Private) (*Writer, error) {
 	}
 	w.start()
 	return w, nil
+}
+
+// free is a name that no run has: the one asked for, or one behind it.
+func (h *Home) free(run string) string {
+	name := run
+	for n := 2; ; n++ {
+		if _, err := os.Lstat(h.folder(name)); err != nil {
+			return name
+		}
+		name = fmt.Sprintf("%s-%d", run, n)
+	}
 }
 
 func (h *Home) newWriter(m Meta) *Writer {
@@ -118,9 +129,6 @@ func (w *Writer) begin(temp string) error {
 	}
 	if err := errors.Join(writeMeta(temp, w.meta), reserve(temp)); err != nil {
 		return err
-	}
-	if _, err := os.Lstat(w.dir); err == nil {
-		return fmt.Errorf("there is a run called %s already", w.meta.Run)
 	}
 	if err := os.Rename(temp, w.dir); err != nil {
 		return err
