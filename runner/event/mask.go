@@ -66,7 +66,7 @@ func maskStruct(v reflect.Value, secrets *secret.Set) (reflect.Value, bool) {
 	out, t := v, v.Type()
 	for i := range v.NumField() {
 		f := t.Field(i)
-		if !f.IsExported() || f.Tag.Get("secrets") == shown || f.Type == reflect.TypeFor[Status]() {
+		if !f.IsExported() || f.Tag.Get("secrets") == shown || f.Type == reflect.TypeFor[Status]() || f.Type == reflect.TypeFor[Outcome]() {
 			continue
 		}
 		inner, changed := mask(v.Field(i), secrets)

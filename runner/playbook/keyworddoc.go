@@ -38,6 +38,7 @@ const (
 	TakesModule       Takes = "module with its arguments"
 	TakesArguments    Takes = "mapping of arguments"
 	TakesPrompts      Takes = "list of questions"
+	TakesGuard        Takes = "list of tasks, or mapping"
 	TakesAny          Takes = "any value"
 )
 
@@ -70,7 +71,9 @@ type KeyDoc struct {
 	Takes    Takes  `json:"takes"`
 	Fixed    bool   `json:"fixed,omitempty"`
 	Required bool   `json:"required,omitempty"`
-	Doc      string `json:"doc"`
+	// Choices are the words that it takes, where these are fixed.
+	Choices []string `json:"choices,omitempty"`
+	Doc     string   `json:"doc"`
 }
 
 // Level is a place where a keyword may stand.

@@ -39,7 +39,14 @@ func playDocs() map[string]KeywordDoc {
 		"tasks":      {Takes: TakesTasks, Doc: "The play's tasks.", Example: "tasks: [{ping: }]"},
 		"post_tasks": {Takes: TakesTasks, Doc: "Tasks after tasks and the handlers that these notified.", Example: "post_tasks: [{ping: }]"},
 		"handlers":   {Takes: TakesTasks, Doc: "Tasks that run, once a section, when a task that changed something notifies them.", Example: "handlers: [{name: restart, systemd: {name: pegasus, state: restarted}}]"},
-		"guard":      {Takes: TakesAny, Doc: "Read-only tasks that must hold before and while a batch runs."},
+		"guard": {Takes: TakesGuard, Keys: []KeyDoc{
+			{Name: "tasks", Takes: TakesTasks, Required: true, Doc: "what must hold; tasks that only look"},
+			{Name: "hosts", Takes: TakesPatterns, Doc: "on which hosts to look, in place of those of the batch"},
+			{Name: "interval", Takes: TakesNumber, Fixed: true, Doc: "seconds between two looks while a batch runs, 1 at least; 30 unless said otherwise"},
+			{Name: "timeout", Takes: TakesNumber, Fixed: true, Doc: "seconds that one task of a look may take; 30 unless said otherwise"},
+			{Name: "on_breach", Takes: TakesWord, Fixed: true, Choices: []string{"pause", "fail"}, Doc: "what a breach does to the run: pause, unless said otherwise, or fail"},
+		}, Doc: "Tasks that only look and must hold before each batch, and go on being looked at while it runs; at a breach nothing more starts.",
+			Example: "guard: {interval: 10, on_breach: fail, tasks: [{name: the service answers, wait_for: {port: 34601}}]}", Ansible: "Not in Ansible."},
 		"lock":       {Takes: TakesAny, Doc: "A lock that is held while the play runs."},
 	}
 }

@@ -15,7 +15,8 @@ func taskDocs() map[string]KeywordDoc {
 		"poll": {Takes: TakesWhole, Default: "15", Doc: "Seconds between looks at a task under async; 0: go on at once, and ask async_status later.", Example: "poll: 0",
 			Ansible: "poll: 0 is for command, shell and script."},
 		"parallel": {Takes: TakesBoolean, Fixed: true, Default: "false", Doc: "Run the tasks of a block side by side on each host.", Example: "parallel: true", Ansible: "Not in Ansible."},
-		"gate":     {Takes: TakesAny, Doc: "The approval of a person."},
+		"gate": {Takes: TakesText, Doc: "Wait, once for the batch, until somebody approves: at the terminal, by pegbook runs approve, or with --yes.",
+			Example: "gate: Does the first server look well?", Ansible: "In place of pause with a prompt; it also says what comes next, and can be answered from elsewhere."},
 	}
 }
 

@@ -75,7 +75,7 @@ func exampleIn(d KeywordDoc, on Level) string {
 
 // doing is a module for the tasks of examples that do not bring their own.
 func doing(d KeywordDoc, indent string) string {
-	if slices.Contains([]string{"local_action", "meta"}, d.Name) {
+	if slices.Contains([]string{"local_action", "meta", "gate"}, d.Name) {
 		return ""
 	}
 	return indent + "command: /bin/true\n"

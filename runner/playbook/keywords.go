@@ -163,6 +163,7 @@ func addTaskKeywords(k map[string]keyword) {
 	for _, name := range []string{"args", "local_action", "meta"} {
 		k[name] = keyword{on: onTasks}
 	}
+	k["gate"] = keyword{on: onTask}
 	k["listen"] = keyword{on: onHandler}
 	k["include_tasks"], k["include_role"] = keyword{on: onDynamic}, keyword{on: onDynamic}
 	k["import_tasks"], k["import_role"] = keyword{on: onStatic}, keyword{on: onStatic}
@@ -177,8 +178,7 @@ func addRefused(k map[string]keyword) {
 			k[name] = keyword{on: on, refused: name + " is not available in this version"}
 		}
 	}
-	later(onPlay, "guard", "lock")
-	later(onTasks, "gate")
+	later(onPlay, "lock")
 	foreign := func(on levels, name, hint string) {
 		k[name] = keyword{on: on, refused: name + " is not part of pegbook's language", hint: hint}
 	}

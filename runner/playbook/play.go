@@ -48,7 +48,7 @@ func addPlayKeywords(k map[string]keyword) {
 	set("needs", func(r *reader, e entry, p *place, play *Play) {
 		play.Needs = r.constants(e, p)
 	})
-	for _, name := range []string{"pre_tasks", "roles", "tasks", "post_tasks", "handlers"} {
+	for _, name := range []string{"pre_tasks", "roles", "tasks", "post_tasks", "handlers", "guard"} {
 		k[name] = keyword{on: onPlay}
 	}
 }
@@ -142,6 +142,7 @@ func (r *reader) play(n *yaml.Node, p *place) *Play {
 	inner := *p
 	inner.found, inner.names = &found{}, play.Vars
 	q := &inner
+	play.Guard = r.guard(find(n, "guard"), q)
 	play.PreTasks = r.blocks(find(n, "pre_tasks"), q)
 	imported := q.found.roles
 	q.found.roles = nil

@@ -50,6 +50,8 @@ type Play struct {
 	Requires []Requirement
 	// Confirm is what is about to be destroyed (confirm: {message, value}); nil for none.
 	Confirm *Confirm
+	// Guard is what must hold while the play runs; nil for nothing.
+	Guard *Guard
 
 	PreTasks, Tasks, PostTasks []*Block // roles' blocks stand first in Tasks
 	Roles                      []*Role  // in the order they run, dependencies first, of roles: only
@@ -173,6 +175,8 @@ type Task struct {
 	// Meta is a meta task's word; Include is set for include_tasks and include_role.
 	Meta    string
 	Include *Include
+	// Gate is set on a task that waits for an approval.
+	Gate *Gate
 	Keywords
 
 	place *place

@@ -35,6 +35,8 @@ func (r *reader) task(n *yaml.Node, p *place) *Task {
 	switch moduleName(does.name()) {
 	case "meta":
 		r.meta(does, t, p)
+	case "gate":
+		r.gate(does, t, p)
 	case "include_tasks":
 		r.includeTasks(r.withArgs(does, find(n, "args"), "file", p), t, p)
 	case "include_role":
@@ -59,7 +61,7 @@ func (r *reader) does(n *yaml.Node, t *Task, p *place) (entry, bool) {
 			continue
 		}
 		switch name {
-		case "meta", "include_tasks", "include_role", "local_action":
+		case "meta", "gate", "include_tasks", "include_role", "local_action":
 			found = append(found, e)
 		case "action":
 			r.problems.Add(p.at(e.key), r.known["action"].hint, "%s", r.known["action"].refused)
@@ -226,14 +228,7 @@ func (r *reader) localAction(n *yaml.Node, does entry, t *Task, p *place) {
 func (r *reader) meta(does entry, t *Task, p *place) {
 	t.ArgsAt = p.at(does.value)
 	t.Meta = r.constant(does, p, choicesOf("meta")...)
-	for _, wrong := range []struct {
-		given bool
-		name  string
-	}{{!t.Loop.IsZero(), "loop"}, {len(t.Until) > 0, "until"}, {t.Register != "", "register"}, {!t.Async.IsZero(), "async"}} {
-		if wrong.given {
-			r.problems.Add(t.At, "", "meta does not take %s", wrong.name)
-		}
-	}
+	r.takesNot(t, "meta")
 }
 
 // keyValues reads text such as src=a dest="b c" as a mapping; text that is something else stays as it is.

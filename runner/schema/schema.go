@@ -149,7 +149,7 @@ func taskNode(n *Node, set []*modules.Module) *Node {
 // oneModule says that a task has one module.
 func oneModule(set []*modules.Module) []*Node {
 	var out []*Node
-	for _, name := range []string{"meta", "local_action"} {
+	for _, name := range []string{"meta", "gate", "local_action"} {
 		out = append(out, having(name))
 	}
 	for _, m := range set {

@@ -45,8 +45,8 @@ func keywordNode(k playbook.KeywordDoc) *Node {
 	case len(k.Keys) > 0 && k.Takes == playbook.TakesFile:
 		n = keysNode(k.Keys)
 		n.Type = append(n.Type, "string")
-	case k.Takes == playbook.TakesPrompts:
-		n = &Node{Type: []string{"array", "null"}, Items: keysNode(k.Keys)}
+	case k.Takes == playbook.TakesGuard:
+		n = anyOf(ref("tasks"), keysNode(k.Keys))
 	case len(k.Keys) > 0 && k.Takes == playbook.TakesPrompts:
 		n = &Node{Type: []string{"array", "null"}, Items: keysNode(k.Keys)}
 	case len(k.Keys) > 0:
@@ -73,7 +73,11 @@ func anySlice(words []string) []any {
 func keysNode(keys []playbook.KeyDoc) *Node {
 	n := object(map[string]*Node{})
 	for _, key := range keys {
-		n.Properties[key.Name] = described(takesNode(key.Takes, key.Fixed), key.Doc)
+		value := takesNode(key.Takes, key.Fixed)
+		if len(key.Choices) > 0 {
+			value = &Node{Enum: anySlice(key.Choices)}
+		}
+		n.Properties[key.Name] = described(value, key.Doc)
 		if key.Required {
 			n.Required = append(n.Required, key.Name)
 		}
@@ -121,7 +125,7 @@ func takesNode(t playbook.Takes, fixed bool) *Node {
 		return &Node{Type: []string{"string", "object"}, Required: []string{"module"}}
 	case playbook.TakesKeywords:
 		return ref("apply")
-	case playbook.TakesKeys, playbook.TakesPrompts, playbook.TakesAny:
+	case playbook.TakesKeys, playbook.TakesPrompts, playbook.TakesGuard, playbook.TakesAny:
 	}
 	return anything()
 }
