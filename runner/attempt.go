@@ -41,8 +41,7 @@ func (st *step) attempts(ctx context.Context, s *vars.Scope, res *result) {
 			st.exhaust(s, again, res)
 			return
 		}
-		st.r.stream.Emit(event.Noted{Play: st.lane.play.name, Batch: st.lane.batch, Task: st.name, Host: st.p.Name, Attempt: n,
-			Text: fmt.Sprintf("trying again in %s, %d retries left", again.delay, again.retries-n+1)})
+		st.note(event.Noted{Attempt: n, Text: fmt.Sprintf("trying again in %s, %d retries left", again.delay, again.retries-n+1)})
 		if pause(ctx, again.delay) != nil {
 			return
 		}
@@ -131,6 +130,9 @@ func pause(ctx context.Context, d time.Duration) error {
 // attempt does the task once and judges the outcome.
 func (st *step) attempt(ctx context.Context, s *vars.Scope, x *prepared, res *result) {
 	res.renew(x)
+	if x.timeout == 0 && st.looking != nil {
+		x.timeout = st.looking.pr.guard.Timeout
+	}
 	if x.timeout > 0 {
 		var stop context.CancelFunc
 		ctx, stop = context.WithTimeoutCause(ctx, x.timeout, fmt.Errorf("task %q took longer than its timeout of %s", st.name, x.timeout))
@@ -143,13 +145,19 @@ func (st *step) attempt(ctx context.Context, s *vars.Scope, x *prepared, res *re
 	}
 	over := st.layer(x)
 	host := modules.Host(x.host)
-	if over != nil {
+	switch {
+	case over != nil:
 		host = over.look()
+	case st.looking != nil:
+		host = &onlooker{x.host, st.row.module.Name}
 	}
 	if p := st.propose(ctx, s, x, host, res); p != nil {
 		st.conclude(x, p, st.do(ctx, x, over, p), res)
 	}
 	if res.failed() && ctx.Err() != nil {
+		if st.heard != nil {
+			st.heard.set(func(h *heard) { h.late = true })
+		}
 		res.status, res.msg = event.Failed, context.Cause(ctx).Error()
 		delete(res.fields, "unreachable")
 		return
@@ -224,6 +232,8 @@ func (st *step) conclude(x *prepared, proposal *modules.Proposal, err error, res
 // do carries a proposal out: on the host, there as a job under async, or in check mode on the layer above it.
 func (st *step) do(ctx context.Context, x *prepared, over *layeredHost, p *modules.Proposal) error {
 	switch {
+	case st.looking != nil:
+		return st.observe(ctx, x, p)
 	case !x.check && p.Do == nil:
 		return nil
 	case !x.check:
@@ -251,4 +261,14 @@ func (st *step) expect(d time.Duration) {
 		st.r.stream.Emit(event.Noted{Play: st.lane.name, Batch: st.lane.batch, Task: st.name, Host: st.p.Name,
 			Text: "takes about " + d.Round(time.Second).String(), ExpectsMS: milliseconds(d)})
 	}
+}
+
+// note tells whoever watches what the task is doing or waiting for; of a guard's, only the last is kept.
+func (st *step) note(n event.Noted) {
+	if st.heard != nil {
+		st.heard.set(func(h *heard) { h.text = n.Text })
+		return
+	}
+	n.Play, n.Batch, n.Task, n.Host = st.lane.play.name, st.lane.batch, st.name, st.p.Name
+	st.r.stream.Emit(n)
 }

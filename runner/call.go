@@ -17,6 +17,10 @@ import (
 
 // call is what a module is given besides its arguments.
 func (st *step) call(x *prepared, host modules.Host) *modules.Call {
+	jobs := modules.Jobs(x.host)
+	if st.looking != nil {
+		jobs = &onlooker{x.host, st.row.module.Name}
+	}
 	return &modules.Call{
 		Host: host,
 		Open: func(kind, name string) (modules.Source, error) {
@@ -46,10 +50,10 @@ func (st *step) call(x *prepared, host modules.Host) *modules.Call {
 			if x.noLog {
 				text = hidden
 			}
-			st.r.stream.Emit(event.Noted{Play: st.lane.play.name, Batch: st.lane.batch, Task: st.name, Host: st.p.Name, Text: text})
+			st.note(event.Noted{Text: text})
 		},
 		Report:    func(p modules.Progress) { st.report(x, p) },
-		Jobs:      x.host,
+		Jobs:      jobs,
 		Hostname:  st.p.Name,
 		Dir:       absolutePath(st.lane.play.Dir),
 		Batch:     st.lane.addresses,

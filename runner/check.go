@@ -37,7 +37,7 @@ func (c *compiler) check(r *row) {
 		if r.task.Meta == "refresh_inventory" && c.plan.in.Reload == nil {
 			c.problems.Add(r.task.At, "run the plays behind it as a playbook of their own", "the inventory cannot be read anew in this run")
 		}
-	case blockEndRow:
+	case gateRow, blockEndRow:
 	}
 }
 

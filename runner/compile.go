@@ -55,7 +55,8 @@ type Plan struct {
 	tags      selector
 	limit     map[string]bool // nil: no limit
 	playbooks []*book
-	tasks     int // that were checked
+	tasks     int  // that were checked
+	gated     bool // a gate is among them
 	// apart are the folders of playbooks that have group_vars or host_vars of their own, besides the first
 	// playbook's folder, with the names of the variables in them.
 	apart map[string][]string
@@ -98,6 +99,8 @@ type play struct {
 	trace    []visit           // the rows in the order in which hosts come to them
 	later    []visit           // those of handlers
 	left     []leftOut
+	guard    *guard  // nil for none
+	looks    []visit // the rows of the guard
 }
 
 // leftOut is a task that the run does not come to, and why.
@@ -147,6 +150,7 @@ func Compile(in Inputs) (*Plan, diag.List) {
 	}
 	c.problems.Sort()
 	c.plan.tasks = c.tasks()
+	c.plan.gated = slices.ContainsFunc(c.rows, func(r *row) bool { return r.kind == gateRow })
 	if c.problems.Failed() || in.Incomplete {
 		return nil, c.problems
 	}
@@ -217,6 +221,8 @@ func (c *compiler) compilePlay(p *playbook.Play) *play {
 		cp.layers = append(cp.layers, roleLayers(role)...)
 	}
 	f := &frame{play: cp, keys: cp.keys}
+	cp.guard = c.compileGuard(f, p)
+	cp.looks, c.trace = c.trace, nil
 	for _, h := range p.Handlers {
 		cp.handlers = append(cp.handlers, &handler{Handler: h, name: displayName(h.Name, s)})
 	}

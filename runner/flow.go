@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"github.com/pegbook/pegbook/runner/diag"
+	"github.com/pegbook/pegbook/runner/internal/flow"
 	"github.com/pegbook/pegbook/runner/inventory"
 	"github.com/pegbook/pegbook/runner/playbook"
 	"github.com/pegbook/pegbook/runner/vars"
@@ -128,10 +129,39 @@ func (a *analysis) goThrough(p *play) {
 	}
 	a.announceHandlers(p)
 	a.checkPlayKeywords(p)
+	a.walkGuard(p)
 	a.walk(p.trace)
 	a.handlers = true
 	a.walk(p.later)
 	a.handlers = false
+}
+
+// walkGuard goes through the play's guard on the hosts that are looked at. What its tasks register stays there.
+func (a *analysis) walkGuard(p *play) {
+	if p.guard == nil {
+		return
+	}
+	who := a.who
+	defer func() { a.who = who }()
+	if !p.guard.Hosts.IsZero() {
+		a.who = nil
+		hosts, _ := a.plan.guardHosts(p.Play, a.inv)
+		for _, h := range hosts {
+			if k := a.of[h.Name]; k != nil && !slices.Contains(a.who, k) {
+				k.begin()
+				a.who = append(a.who, k)
+			}
+		}
+	}
+	before := make([]flow.State, len(a.who))
+	for i, k := range a.who {
+		before[i] = k.state.Clone()
+	}
+	a.walk(p.looks)
+	for i, k := range a.who {
+		k.state = before[i]
+		k.begin()
+	}
 }
 
 // announceHandlers lets tasks use what handlers register: whether these have run is not known.

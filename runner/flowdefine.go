@@ -82,7 +82,7 @@ func (a *analysis) define(r *row, k *kind, does truth) {
 	case metaRow:
 		a.defineMeta(r, k, does)
 		return
-	case flushRow, blockEndRow, specRow:
+	case flushRow, blockEndRow, specRow, gateRow:
 		return
 	case taskRow, includeRow:
 	}

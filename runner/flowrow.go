@@ -281,6 +281,9 @@ func (l *look) everything(s *vars.Scope) {
 		l.required()
 		return
 	}
+	if l.r.task.Gate != nil {
+		l.value(l.r.task.Gate.Message)
+	}
 	l.keywords()
 	l.arguments()
 	l.verdicts()

@@ -154,7 +154,7 @@ func (a *analysis) everything() *universe {
 	for _, b := range a.plan.playbooks {
 		for _, p := range b.plays {
 			u.play(p)
-			for _, v := range slices.Concat(p.trace, p.later) {
+			for _, v := range slices.Concat(p.looks, p.trace, p.later) {
 				if v.kind == atRow {
 					u.row(v.row, a.expressions)
 				}
@@ -215,6 +215,9 @@ func (u *universe) play(p *play) {
 		u.value(p.Confirm.Message)
 		u.value(p.Confirm.Value)
 	}
+	if p.guard != nil {
+		u.value(p.guard.Hosts)
+	}
 }
 
 func (u *universe) row(r *row, parse func(vars.Value) []vars.Expr) {
@@ -229,6 +232,9 @@ func (u *universe) row(r *row, parse func(vars.Value) []vars.Expr) {
 	u.add(t.LoopControl.Index, t.At, "a loop's variable")
 	u.rowUses(r)
 	u.bareUses(r, parse)
+	if t.Gate != nil {
+		u.value(t.Gate.Message)
+	}
 	if t.Include != nil {
 		u.values(t.Include.Apply.Vars, "a variable of an include")
 	}

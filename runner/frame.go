@@ -141,6 +141,8 @@ func (c *compiler) taskRow(f *frame, t *playbook.Task) *row {
 		r.kind = flushRow
 	case t.Meta != "":
 		r.kind = metaRow
+	case t.Gate != nil:
+		r.kind = gateRow
 	case t.Include != nil:
 		r.kind = includeRow
 	case t.Spec != nil:

@@ -27,7 +27,7 @@ type PlayGraph struct {
 
 // RowNode is a task in its place. Rows follow one another, those of a parallel block side by side.
 type RowNode struct {
-	// Kind is task, facts (that are gathered), include, meta, flush (of handlers) or parallel.
+	// Kind is task, facts (that are gathered), include, meta, gate, flush (of handlers) or parallel.
 	Kind   string        `json:"kind"`
 	Name   string        `json:"name,omitempty"`
 	Module string        `json:"module,omitempty"`
@@ -108,6 +108,8 @@ func (p *Plan) rowNode(r *row) RowNode {
 		n.Kind = "meta"
 	case flushRow:
 		n.Kind, n.Name = "flush", ""
+	case gateRow:
+		n.Kind = "gate"
 	case blockEndRow, specRow:
 	}
 	if tags, err := tagsOf(r.keys, s); err == nil {

@@ -139,13 +139,32 @@ func (c *confirmation) work(ctx context.Context) {
 		c.err = err
 		return
 	}
-	switch {
-	case c.r.opts.Check:
-	case c.r.opts.Confirm == nil:
-		c.err = fmt.Errorf("%s: must be confirmed with %q", message.Text(), value.Text())
-	default:
-		c.err = c.r.opts.Confirm(ctx, message.Text(), value.Text())
+	c.err = c.r.confirm(ctx, message.Text(), value.Text())
+}
+
+// confirm asks to type a value, once in a run for the same message. Questions of plays that run side by side
+// come one after the other.
+func (r *run) confirm(ctx context.Context, message, value string) error {
+	if r.opts.Check {
+		return nil
 	}
+	r.confirming.Lock()
+	defer r.confirming.Unlock()
+	asked := message + "\x00" + value
+	if r.confirmed[asked] {
+		return nil
+	}
+	if r.opts.Confirm == nil {
+		return fmt.Errorf("%s: must be confirmed with %q", message, value)
+	}
+	if err := r.opts.Confirm(ctx, message, value); err != nil {
+		return err
+	}
+	if r.confirmed == nil {
+		r.confirmed = map[string]bool{}
+	}
+	r.confirmed[asked] = true
+	return nil
 }
 
 // confirmScope is the scope of the play's first host: what is destroyed is named by its variables.

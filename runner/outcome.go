@@ -20,18 +20,22 @@ type Outcome struct {
 	Refused, Broken bool
 	// Interrupted is a run that was told to stop.
 	Interrupted bool
+	// Paused is a run that stopped at a gate, or because of a guard, and can be gone on with.
+	Paused bool
 	// Message says why the run ended early; empty otherwise.
 	Message string
 	Took    time.Duration
 }
 
-// ExitCode is the exit code of the output contract: 0, 1, 2, 4 or 130.
+// ExitCode is the exit code of the output contract: 0, 1, 2, 4, 5 or 130.
 func (o Outcome) ExitCode() int {
 	switch {
 	case o.Interrupted:
 		return 130
 	case o.Refused || o.Broken:
 		return 1
+	case o.Paused:
+		return 5
 	case o.Failed:
 		return 2
 	case o.Unreachable:
@@ -43,6 +47,9 @@ func (o Outcome) ExitCode() int {
 // outcome is how the run stands.
 func (r *run) outcome() Outcome {
 	o := Outcome{Recap: map[string]event.Counts{}, Refused: r.refused, Broken: r.failed, Message: r.reason}
+	if h := r.halted; h != nil {
+		o.Paused, o.Failed, o.Message = h.paused, h.failed, firstOf(r.reason, h.message)
+	}
 	for _, h := range r.known() {
 		if h.seen {
 			o.Recap[h.Name] = h.counts
@@ -157,7 +164,7 @@ func countRows(rows strand) int {
 		for _, side := range e.parallel {
 			n += countRows(side)
 		}
-		if e.row != nil && (e.row.kind == taskRow || e.row.kind == includeRow || e.row.kind == specRow) {
+		if e.row != nil && (e.row.kind == taskRow || e.row.kind == includeRow || e.row.kind == specRow || e.row.kind == gateRow) {
 			n++
 		}
 	}

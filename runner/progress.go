@@ -36,10 +36,10 @@ func (st *step) report(x *prepared, p modules.Progress) {
 	if !st.told.isNews(p, now) {
 		return
 	}
-	noted := event.Noted{Play: st.lane.play.name, Batch: st.lane.batch, Task: st.name, Host: st.p.Name, Text: hidden}
+	noted := event.Noted{Text: hidden}
 	if !x.noLog {
 		noted.Text, noted.Phase, noted.Counts, noted.Detail = p.String(), p.Phase, slices.Clone(p.Counts), p.Detail
 		noted.ElapsedMS, noted.ExpectsMS = milliseconds(now.Sub(st.began)), milliseconds(p.Expects)
 	}
-	st.r.stream.Emit(noted)
+	st.note(noted)
 }

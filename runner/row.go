@@ -32,6 +32,7 @@ const (
 	metaRow
 	specRow     // what checks a role's arguments
 	flushRow    // handlers that were notified
+	gateRow     // waits for an approval
 	blockEndRow // the end of a block, where a failure passes on outwards
 )
 

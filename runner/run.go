@@ -34,6 +34,10 @@ type Options struct {
 	Drain <-chan struct{}
 	// Confirm asks to type value before a play destroys something; an error is a refusal. nil refuses.
 	Confirm func(ctx context.Context, message, value string) error
+	// Gates are how gates are answered.
+	Gates Gates
+	// Commands are what somebody asks of the run from outside; nil: nobody does.
+	Commands <-chan Command
 	// Step asks before each task whether to do it; nil does not ask. It may be called from several goroutines.
 	Step func(ctx context.Context, task string) (Leave, error)
 	// Again gives the command that goes on after an interrupt: from a task on, or from the beginning where the
@@ -66,6 +70,10 @@ type run struct {
 	inside  map[*player]*rowRun  // where players of the running batches are
 	joined  []inventory.Addition // what the inventory got while running
 	jobs    jobNames
+	control
+
+	confirming sync.Mutex      // held while a confirmation is asked; guards confirmed
+	confirmed  map[string]bool // what was
 
 	mu       sync.Mutex // guards the maps below
 	hosts    map[string]*host
@@ -96,7 +104,7 @@ func (p *Plan) newRun(o Options) *run {
 	secrets.Add(p.in.Defaults.Password, p.in.Defaults.BecomePassword)
 	secrets.Add(p.privateAnswers()...)
 	r := &run{plan: p, opts: o, stream: event.NewStream(o.Events, o.Now, secrets), secrets: secrets, shared: &overlay.Shared{},
-		hosts: map[string]*host{}, varFiles: map[string]*vars.Values{}, contents: map[included]*playbook.Content{}, inside: map[*player]*rowRun{}}
+		hosts: map[string]*host{}, varFiles: map[string]*vars.Values{}, contents: map[included]*playbook.Content{}, inside: map[*player]*rowRun{}, control: newControl()}
 	r.setInventory(p.in.Inventory)
 	return r
 }
@@ -105,16 +113,22 @@ func (r *run) all(ctx context.Context) Outcome {
 	start := r.opts.Now()
 	r.stream.Emit(event.RunStarted{Run: r.opts.RunID, Playbook: r.plan.path(), Inventory: append([]string{}, r.plan.in.Sources...), Check: r.opts.Check, Steps: r.plan.steps()})
 	var stopped error
+	ctx, end := r.steered(ctx)
 	for _, b := range r.plan.playbooks {
-		stopped = graph.Walk(ctx, r.plays(b), graph.Limits{Slots: r.opts.Forks, Drain: r.opts.Drain}, walker{r})
+		stopped = graph.Walk(ctx, r.plays(b), r.limits(), walker{r})
 		if stopped != nil || r.over || r.outcome().ExitCode() != 0 {
 			break
 		}
 	}
+	end()
 	out := r.outcome()
-	out.Interrupted = stopped != nil
-	if out.Interrupted && out.Message == "" {
+	out.Interrupted = r.interrupted(stopped)
+	switch {
+	case out.Interrupted && out.Message == "":
 		out.Message = "interrupted" + r.whereabouts() + r.goOn()
+	case out.Paused:
+		out.Message = "paused: " + out.Message + r.goOn()
+		r.stream.Emit(event.RunPaused{Reason: r.halted.message, GoOn: r.resumption()})
 	}
 	out.Message = r.secrets.Text(out.Message)
 	out.Took = r.opts.Now().Sub(start)
@@ -200,9 +214,12 @@ func (pr *playRun) unfold(ctx context.Context, r *run) *graph.Graph[node] {
 	g := &graph.Graph[node]{}
 	var after []graph.ID
 	if pr.Confirm != nil && len(hosts) > 0 {
-		after = []graph.ID{g.AddWork(&confirmation{pr: pr, r: r})}
+		after = []graph.ID{g.AddWaiting(&confirmation{pr: pr, r: r})}
 	}
 	for i := range cut {
+		if pr.watched() {
+			after = []graph.ID{g.AddWaiting(&guarding{watch: &watch{r: r, pr: pr, batch: i + 1}}, after...)}
+		}
 		after = []graph.ID{g.Add(&batchRun{pr: pr, number: i + 1}, after...)}
 	}
 	return g
@@ -230,7 +247,7 @@ type batchRun struct {
 	number int
 }
 
-func (b *batchRun) unfold(_ context.Context, r *run) *graph.Graph[node] {
+func (b *batchRun) unfold(ctx context.Context, r *run) *graph.Graph[node] {
 	if r.over || b.pr.over {
 		return nil
 	}
@@ -244,7 +261,11 @@ func (b *batchRun) unfold(_ context.Context, r *run) *graph.Graph[node] {
 	}
 	r.stream.Emit(event.BatchStarted{Play: b.pr.name, Batch: b.number, Batches: len(b.pr.batches), Hosts: namesOf(hosts)})
 	g := &graph.Graph[node]{}
-	g.Add(&batchEnd{whole, before}, whole.unroll(g, b.pr.rows)...)
+	end := func() {}
+	if b.pr.watched() {
+		end = (&watch{r: r, pr: b.pr, batch: b.number}).during(ctx)
+	}
+	g.Add(&batchEnd{whole, before, end}, whole.unroll(g, b.pr.rows)...)
 	return g
 }
 
@@ -278,11 +299,13 @@ func addressOf(h *inventory.Host) string {
 // batchEnd is when every host of a batch has been through the play.
 type batchEnd struct {
 	*lane
-	before int // hosts lost before the batch began
+	before  int    // hosts lost before the batch began
+	unwatch func() // ends the looks of the guard
 }
 
 // unfold ends the run when the batch lost its last host: the next one would go the same way.
 func (b *batchEnd) unfold(_ context.Context, r *run) *graph.Graph[node] {
+	b.unwatch()
 	lost := 0
 	for _, p := range b.players {
 		if p.lost != notLost {

@@ -162,6 +162,9 @@ func (rr *rowRun) scope(h *host) *vars.Scope {
 	for _, magic := range rr.magic {
 		b.Push(vars.Magic, magic)
 	}
+	if rr.looking != nil {
+		b.Push(vars.SetFact, rr.looking.keptOf(h.Name))
+	}
 	return b.Scope(rr.world)
 }
 

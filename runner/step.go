@@ -25,6 +25,8 @@ type rowRun struct {
 	failed bool // somebody failed for good
 	fatal  bool // somebody failed under any_errors_fatal
 	ran    bool // a step did something
+	// looking is the look of a guard that the row belongs to; nil for the play's own rows.
+	looking *round
 
 	templates templates
 }
@@ -38,6 +40,7 @@ type step struct {
 	res   *result
 	began time.Time
 	told  told
+	heard *heard // of a guard's task; else nil
 }
 
 // work carries the step out. It runs on a goroutine of its own.
@@ -74,6 +77,10 @@ func (st *step) safely(ctx context.Context) (res *result) {
 
 // register stores the result and what the task learned on its host. Items of a loop have stored theirs.
 func (st *step) register(res *result) {
+	if st.looking != nil {
+		st.looking.keep(st, res)
+		return
+	}
 	for _, l := range res.learned {
 		if l.host == nil {
 			l.host = st.p.host

@@ -71,7 +71,7 @@ func (st *step) together(ctx context.Context, items []vars.Data, sum *result) in
 // gathers says whether nothing in the task itself asks for one item after the other.
 func (st *step) gathers() bool {
 	t := st.row.task
-	if st.row.kind != taskRow || !st.row.module.Gathers || len(t.Until) > 0 || !t.Retries.IsZero() || t.LoopControl.Pause > 0 || !t.Async.IsZero() {
+	if st.looking != nil || st.row.kind != taskRow || !st.row.module.Gathers || len(t.Until) > 0 || !t.Retries.IsZero() || t.LoopControl.Pause > 0 || !t.Async.IsZero() {
 		return false
 	}
 	for k := st.row.keys; k != nil && t.Register != ""; k = k.outer {

@@ -56,6 +56,8 @@ func (o *opening) unfold(ctx context.Context, r *run) *graph.Graph[node] {
 		return rr.flush()
 	case metaRow:
 		return rr.meta(ctx)
+	case gateRow:
+		return rr.gate()
 	}
 	if r.opts.Step != nil && !r.unasked && w.asks() {
 		g := &graph.Graph[node]{}
@@ -95,6 +97,9 @@ func (rr *rowRun) title() string {
 
 // plainName is what a task without a name is called.
 func plainName(t *playbook.Task) string {
+	if t.Gate != nil {
+		return "gate"
+	}
 	if t.Include == nil {
 		return firstOf(t.Meta, t.Module)
 	}
@@ -139,6 +144,8 @@ type lists struct {
 	vars  *vars.Values
 	// places are those that throttle leaves to hosts which do not go in step, by task.
 	places map[*playbook.Task]chan struct{}
+	// gates are those that the batch has come to.
+	gates map[*row]*gateState
 }
 
 // place gives the places for a task of a batch whose hosts do not go in step.

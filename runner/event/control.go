@@ -20,17 +20,20 @@ type GateWaiting struct {
 	Hosts   []string `json:"hosts" secrets:"shown"`
 	Message string   `json:"message"`
 	// Next is what comes behind the gate: a task, a batch or a play, with its hosts.
-	Next string        `json:"next"`
-	At   diag.Position `json:"at,omitzero"`
+	Next string `json:"next"`
+	// Approve is the command that opens the gate from another terminal; empty where none can.
+	Approve string        `json:"approve,omitempty"`
+	At      diag.Position `json:"at,omitzero"`
 }
 
-// GateAnswered is a gate that waits no longer. By says who answered, or what (--yes, check mode).
+// GateAnswered is a gate that waits no longer. By says who answered, or what (--yes, check mode); empty when nobody
+// did.
 type GateAnswered struct {
 	Play     string `json:"play"`
 	Batch    int    `json:"batch"`
 	Task     string `json:"task"`
 	Approved bool   `json:"approved"`
-	By       string `json:"by"`
+	By       string `json:"by,omitempty"`
 }
 
 // GuardChecked is a look of a play's guard: all its tasks on all its hosts.

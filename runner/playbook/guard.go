@@ -115,7 +115,7 @@ func (r *reader) takesNot(t *Task, what string) {
 		given bool
 		name  string
 	}{
-		{!t.Loop.IsZero(), "loop"}, {len(t.Until) > 0, "until"}, {!t.Async.IsZero(), "async"}, {t.Register != "" && t.Gate == nil, "register"},
+		{!t.Loop.IsZero(), "loop"}, {len(t.Until) > 0, "until"}, {!t.Async.IsZero(), "async"}, {t.Register != "", "register"},
 		{t.Gate != nil && len(t.Notify) > 0, "notify"}, {t.Gate != nil && len(t.ChangedWhen) > 0, "changed_when"}, {t.Gate != nil && len(t.FailedWhen) > 0, "failed_when"},
 	} {
 		if wrong.given {

@@ -47,7 +47,7 @@ func playDocs() map[string]KeywordDoc {
 			{Name: "on_breach", Takes: TakesWord, Fixed: true, Choices: []string{"pause", "fail"}, Doc: "what a breach does to the run: pause, unless said otherwise, or fail"},
 		}, Doc: "Tasks that only look and must hold before each batch, and go on being looked at while it runs; at a breach nothing more starts.",
 			Example: "guard: {interval: 10, on_breach: fail, tasks: [{name: the service answers, wait_for: {port: 34601}}]}", Ansible: "Not in Ansible."},
-		"lock":       {Takes: TakesAny, Doc: "A lock that is held while the play runs."},
+		"lock": {Takes: TakesAny, Doc: "A lock that is held while the play runs."},
 	}
 }
 

@@ -38,6 +38,8 @@ type Live struct {
 	counts                map[string][]modules.Count // what is left on hosts of the running batch
 	source                *Source
 	pointed               diag.Position // the place shown last
+	asked                 int           // gates that wait: somebody may be typing below the last line
+	pausedBy              string        // who has paused the run; "" while it goes on
 	stop                  chan struct{}
 	stopped               sync.WaitGroup
 }
@@ -151,6 +153,22 @@ func (l *Live) Record(rec event.Record) {
 		l.noted(e)
 	case event.TaskDone:
 		l.done(e)
+	case event.GateWaiting:
+		l.flush(true)
+		l.control(e)
+		l.asked++
+	case event.GateAnswered:
+		l.asked--
+		l.control(e)
+	case event.GuardChecked:
+		l.control(e)
+	case event.RunContinued:
+		l.pausedBy = ""
+		l.control(e)
+	case event.RunPaused:
+		l.flush(true)
+		l.control(e)
+		l.pausedBy = e.By
 	case event.Problem:
 		var b bytes.Buffer
 		Diagnostic(&b, e.Diagnostic, l.source, l.p.on)
@@ -163,6 +181,13 @@ func (l *Live) Record(rec event.Record) {
 
 func (l *Live) say(format string, args ...any) {
 	fmt.Fprintf(&l.out, format+"\n", args...)
+}
+
+// control shows how the run is steered.
+func (l *Live) control(e event.Event) {
+	for _, line := range controlLines(l.p, l.o, e) {
+		l.say("%s", line)
+	}
 }
 
 func (l *Live) view(batch int, name string, handler bool) *taskView {
@@ -285,7 +310,7 @@ func (l *Live) draw(region bool) {
 	screen.Write(l.out.Bytes())
 	l.out.Reset()
 	var lines []string
-	if region {
+	if region && l.asked == 0 {
 		lines = l.region()
 	}
 	for _, line := range lines {
@@ -305,6 +330,9 @@ func (l *Live) region() []string {
 	head += " · " + Duration(l.now().Sub(l.begun).Truncate(redraw)) + l.ahead()
 	if l.steps > 0 {
 		head += fmt.Sprintf(" · %d of %d steps", min(l.ended, l.steps), l.steps)
+	}
+	if l.pausedBy != "" {
+		head += " · paused by " + Clean(l.pausedBy, false)
 	}
 	lines := []string{l.p.in(cyan, cut(head, width))}
 	keys := make([]runKey, 0, len(l.running))

@@ -49,6 +49,11 @@ func (r *Plain) Record(rec event.Record) {
 		r.noted(rec.Time, e)
 	case event.Included:
 		fmt.Fprintf(r.w, "  included %s for %s\n", Clean(e.File, false), Names(e.Hosts))
+	case event.GateWaiting, event.GateAnswered, event.GuardChecked, event.RunPaused, event.RunContinued:
+		if lines := controlLines(r.p, r.o, e); len(lines) > 0 {
+			r.heading = ""
+			fmt.Fprintf(r.w, "\n%s\n", strings.Join(lines, "\n"))
+		}
 	case event.Problem:
 		Diagnostic(r.w, e.Diagnostic, r.source, r.p.on)
 	case event.RunDone:

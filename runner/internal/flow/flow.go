@@ -3,6 +3,9 @@
 package flow
 
 import (
+	"maps"
+	"slices"
+
 	"github.com/pegbook/pegbook/runner/diag"
 	"github.com/pegbook/pegbook/runner/vars"
 )
@@ -36,6 +39,11 @@ type State struct {
 type change struct {
 	name          string
 	before, after *Definition
+}
+
+// Clone gives a state that changes by itself from here on.
+func (s *State) Clone() State {
+	return State{defs: maps.Clone(s.defs), log: slices.Clone(s.log), vars: s.vars}
 }
 
 // Get gives a variable's definition; nil when it has none yet.
