@@ -19,7 +19,9 @@ import (
 func All() []*modules.Module {
 	node := nodeModule()
 	node.Output = modules.ShapeOf[nodeOutput]()
-	return []*modules.Module{node}
+	copied := copyModule()
+	copied.Output = modules.ShapeOf[copyOutput]()
+	return []*modules.Module{node, copied}
 }
 
 func nodeModule() *modules.Module {
