@@ -101,7 +101,9 @@ func (s *labSite) testMoveGoesBack(to string) {
 		}
 	}
 	r := s.begin("migrate-zookeeper", "-e", "new_zk_server_list="+to+" stop_timeout=1")
-	r.until(func(e bookEvent) bool { return e.Task == "pegasus : ZooKeeper's nodes are copied" && e.Event == "task_done" })
+	r.until(func(e bookEvent) bool {
+		return e.Task == "pegasus : ZooKeeper's nodes are copied" && e.Event == "task_done"
+	})
 	require.NoError(t, syscall.Kill(stubborn.PID, syscall.SIGSTOP))
 	r.until(func(e bookEvent) bool { return e.Task == "pegasus : it went wrong here" && e.Event == "task_done" })
 	require.NoError(t, syscall.Kill(stubborn.PID, syscall.SIGCONT))

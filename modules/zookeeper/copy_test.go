@@ -56,5 +56,5 @@ func TestCopy(t *testing.T) {
 
 	_, err = target.Create("/pegasus/a/lock/LOCKNODE", nil, zk.FlagEphemeral, zk.WorldACL(zk.PermAll))
 	require.NoError(t, err)
-	assert.ErrorContains(t, refuses(args + "}"), "it is in use")
+	assert.ErrorContains(t, refuses(args+"}"), "it is in use")
 }
