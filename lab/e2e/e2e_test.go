@@ -1,7 +1,9 @@
 package main
 
 import (
+	"encoding/json"
 	"math"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
@@ -25,13 +27,15 @@ func TestFaults(t *testing.T) {
 	pegbook := filepath.Join(t.TempDir(), "pegbook")
 	out, err := exec.CommandContext(t.Context(), "go", "build", "-o", pegbook, "github.com/pegbook/pegbook/cmd/pegbook").CombinedOutput()
 	require.NoError(t, err, "%s", out)
-	s, err := newStage(t.Context(), options{pegbook: pegbook, repository: filepath.Join("..", ".."), on: "lab", scale: 0.1, net: labNet, only: regexp.MustCompile("")})
+	s, err := newStage(t.Context(), options{pegbook: pegbook, repository: filepath.Join("..", ".."), on: "lab", scale: 0.1, net: labNet, only: regexp.MustCompile(""), gap: 20 * time.Second})
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, s.close()) })
 	for _, sc := range scenarios() {
 		// Times are those of a machine that is busy with other tests too.
-		if sc.want.stall > 0 {
-			sc.want.stall = 4 * time.Second
+		for i := range sc.want {
+			if sc.want[i].stall > 0 {
+				sc.want[i].stall = 4 * time.Second
+			}
 		}
 		switch sc.name {
 		case "meta-killed", "broken-package", "pegbook-killed":
@@ -41,42 +45,33 @@ func TestFaults(t *testing.T) {
 			assert.Empty(t, r.wrong, sc.name)
 			if sc.name == "pegbook-killed" {
 				// What it took in the end was an update of two replica servers that nothing disturbed.
-				forecast := s.forecast(t, (&performance{stage: s, scenario: sc}).updateArgs())
+				forecast, err := s.forecast(t.Context(), (&performance{stage: s, scenario: sc}).updateArgs())
+				require.NoError(t, err)
 				assert.InEpsilon(t, 1, math.Exp2(math.Abs(math.Log2(forecast.Seconds()/r.took.Seconds()))), 1, "a forecast of %s for %s", forecast, r.took)
 			}
 		}
 	}
 }
 
-// forecast is how long pegbook expects an update to take.
-func (s *stage) forecast(t *testing.T, args []string) time.Duration {
-	t.Helper()
-	argv := append([]string{"run", filepath.Join(s.o.repository, "playbooks", "rolling-update.yml"), "-i", s.hosts.inventory(), "--forecast"}, args...)
-	out, err := exec.CommandContext(t.Context(), s.o.pegbook, argv...).CombinedOutput()
-	require.NoError(t, err, "%s", out)
-	t.Logf("%s", out)
-	found := regexp.MustCompile(`(\S+)  in all`).FindSubmatch(out)
-	require.NotNil(t, found, "%s", out)
-	d, err := time.ParseDuration(string(found[1]))
-	require.NoError(t, err)
-	return d
-}
-
 // TestJudgeFinds lets everything be wrong that can be, one thing at a time.
 func TestJudgeFinds(t *testing.T) {
 	good := func() row {
-		return row{name: "ha", least: 2, settings: "calm", wanted: "calm", after: "calm", spoke: true, saw: traffic.Summary{Operations: 5, LongestStallMS: 999}}
+		return row{name: "ha", seen: seen{least: 2}, took: 10 * time.Second, forecast: 8 * time.Second, settings: "calm", wanted: "calm", after: "calm", spoke: true, saw: traffic.Summary{Operations: 5, LongestStallMS: 999}}
 	}
-	sc := scenario{name: "ha", want: want{codes: []int{0}, least: 2, stall: time.Second, says: []string{""}}}
+	sc := scenario{name: "ha", forecast: true, want: []want{{least: 2, stall: time.Second}, {code: 2, least: 2, says: []string{"--tags restore"}}}}
+	o := options{gap: time.Second}
 	r := good()
-	r.judge(sc, options{})
+	r.judge(sc, o)
 	require.Empty(t, r.wrong)
 	for what, spoil := range map[string]func(r *row){
-		"exit code 2 instead of [0]":           func(r *row) { r.code = 2 },
+		"exit code 4 instead of 0":             func(r *row) { r.code = 4 },
+		`nobody is told "--tags restore"`:      func(r *row) { r.code = 2 },
+		"the forecast was 8s, and it took 12s": func(r *row) { r.took = 12 * time.Second },
+		"nobody counted copies for 2s":         func(r *row) { r.seen.gap = 2 * time.Second },
 		"1 operations failed":                  func(r *row) { r.saw.Failures = 1 },
 		"3 acknowledged writes were lost":      func(r *row) { r.saw.LostWrites = 3 },
 		"an operation took 1s":                 func(r *row) { r.saw.LongestStallMS = 1000 },
-		"1 live copies of partition 2.3":       func(r *row) { r.least, r.which = 1, "partition 2.3" },
+		"1 live copies of partition 2.3":       func(r *row) { r.seen.least, r.seen.which = 1, "partition 2.3" },
 		`are "frantic" after it`:               func(r *row) { r.settings = "frantic" },
 		`are "frantic" when all is mended`:     func(r *row) { r.after = "frantic" },
 		"without a recap":                      func(r *row) { r.spoke = false },
@@ -84,13 +79,33 @@ func TestJudgeFinds(t *testing.T) {
 	} {
 		r := good()
 		spoil(&r)
-		r.judge(sc, options{})
+		r.judge(sc, o)
 		require.Len(t, r.wrong, 1, what)
 		require.Contains(t, r.wrong[0], what)
 		require.Contains(t, table([]row{r}), "WRONG")
 	}
-	sc.want.says = []string{"--tags restore"}
 	r = good()
-	r.judge(sc, options{})
-	require.Len(t, r.wrong, 1, "what people must be told")
+	r.code, r.says = 2, "run it with --tags restore"
+	r.judge(sc, o)
+	require.Empty(t, r.wrong, "it may stop, too, if it says so")
+}
+
+// TestReports: the table as Markdown and as JSON.
+func TestReports(t *testing.T) {
+	dir := t.TempDir()
+	o := options{on: "lab", scale: 0.1, json: filepath.Join(dir, "table.json"), markdown: filepath.Join(dir, "table.md")}
+	rows := []row{{name: "ha", fault: "none", took: 10 * time.Second, forecast: 8 * time.Second, seen: seen{least: 2, looks: 50}, nodes: []node{{took: 5 * time.Second, waiting: 4900 * time.Millisecond}}}}
+	require.NoError(t, write(o, time.Unix(0, 0), rows))
+	text, err := os.ReadFile(o.markdown)
+	require.NoError(t, err)
+	assert.Contains(t, string(text), "| none | finished | 0 | 10s | 0 | 0 | 0 | 0 ms | 2 | as before | 100ms | 8s (+25 %) |\n")
+	raw, err := os.ReadFile(o.json)
+	require.NoError(t, err)
+	var back report
+	require.NoError(t, json.Unmarshal(raw, &back))
+	require.Len(t, back.Faults, 1)
+	assert.Equal(t, "1970-01-01T00:00:00Z", back.Date)
+	assert.Equal(t, []int64{100}, back.Faults[0].OwnMS)
+	assert.Equal(t, 8.0, back.Faults[0].Forecast)
+	assert.Equal(t, 2, back.Faults[0].LeastCopies)
 }

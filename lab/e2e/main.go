@@ -25,6 +25,9 @@ func main() {
 	flag.Float64Var(&o.scale, "scale", 1, "how long the servers take for what takes a real one a second")
 	flag.IntVar(&o.net, "net", 70, "machines: the third byte of their addresses 10.78.NET.11 …; lab: of 127.78.NET.10 …")
 	only := flag.String("only", "", "only the scenarios that this regular expression matches")
+	flag.DurationVar(&o.gap, "gap", 3*time.Second, "how long the watcher of copies may see nothing; a server that hangs is waited for a second")
+	flag.StringVar(&o.json, "json", "", "write the table to this file as JSON, too")
+	flag.StringVar(&o.markdown, "markdown", "", "write the table to this file as Markdown, too")
 	flag.BoolVar(&o.verbose, "v", false, "show how each run of pegbook ended")
 	flag.Parse()
 
@@ -50,6 +53,9 @@ type options struct {
 	net                     int
 	only                    *regexp.Regexp
 	verbose                 bool
+	json, markdown          string
+	// gap is how long the watcher of copies may see nothing.
+	gap time.Duration
 }
 
 // e2e starts the cluster, plays the scenarios and prints their table.
@@ -65,26 +71,39 @@ func e2e(ctx context.Context, o options) (err error) {
 		}
 	}()
 	fmt.Printf("%d hosts (%s), scale %g: up after %s\n", len(s.hosts.names()), o.on, o.scale, time.Since(began).Round(time.Second))
+	rows := s.playAll(ctx)
+	fmt.Print("\n", table(rows))
+	if err := write(o, began, rows); err != nil {
+		return err
+	}
+	for _, r := range rows {
+		if len(r.wrong) > 0 {
+			return fmt.Errorf("%s: %s", r.name, r.wrong[0])
+		}
+	}
+	return ctx.Err()
+}
+
+// playAll plays all scenarios that are asked for. One that cannot be played to its end is wrong, and the last one
+// where the cluster does not get healthy after it.
+func (s *stage) playAll(ctx context.Context) []row {
 	var rows []row
 	for _, sc := range scenarios() {
-		if !o.only.MatchString(sc.name) || (sc.machines && o.on != "machines") {
+		if !s.o.only.MatchString(sc.name) || (sc.machines && s.o.on != "machines") {
 			continue
 		}
 		r, err := s.play(ctx, sc)
 		if err != nil {
-			return fmt.Errorf("%s: %w", sc.name, err)
+			r.mark("%v", err)
 		}
 		rows = append(rows, r)
 		fmt.Println(r.line())
 		for _, w := range r.wrong {
 			fmt.Println("    NOT AS IT MUST BE:", w)
 		}
-	}
-	fmt.Print("\n", table(rows))
-	for _, r := range rows {
-		if len(r.wrong) > 0 {
-			return fmt.Errorf("%s: %s", r.name, r.wrong[0])
+		if ctx.Err() != nil || err != nil && s.healthy(ctx, time.Minute) != nil {
+			return rows
 		}
 	}
-	return nil
+	return rows
 }

@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -198,8 +200,13 @@ func (s *stage) play(ctx context.Context, sc scenario) (row, error) {
 	}
 	time.Sleep(time.Second)
 	p := &performance{stage: s, scenario: sc}
-	err = p.perform(ctx)
-	out.least, out.which = eyes.end()
+	if sc.forecast {
+		out.forecast, err = s.forecast(ctx, p.updateArgs())
+	}
+	if err == nil {
+		err = p.perform(ctx)
+	}
+	out.seen = eyes.end()
 	out.saw = load.Stop(context.WithoutCancel(ctx))
 	if err != nil {
 		return out, err
@@ -288,6 +295,23 @@ func (p *performance) spoke() bool {
 	}
 	last := all[len(all)-1]
 	return last.Event == "run_done" && len(last.Recap) > 0 && last.ExitCode == p.code && (p.code == 0 || strings.TrimSpace(p.run.lastWord()) != "")
+}
+
+// forecast is how long pegbook expects an update to take.
+func (s *stage) forecast(ctx context.Context, args []string) (time.Duration, error) {
+	argv := append([]string{"run", filepath.Join(s.o.repository, "playbooks", "rolling-update.yml"), "-i", s.hosts.inventory(), "--forecast"}, args...)
+	out, err := exec.CommandContext(ctx, s.o.pegbook, argv...).CombinedOutput()
+	if err != nil {
+		return 0, fmt.Errorf("the forecast: %w: %s", err, out)
+	}
+	if s.o.verbose {
+		fmt.Printf("%s", out)
+	}
+	found := regexp.MustCompile(`(\S+)  in all`).FindSubmatch(out)
+	if found == nil {
+		return 0, fmt.Errorf("the forecast says no time: %s", out)
+	}
+	return time.ParseDuration(string(found[1]))
 }
 
 // file writes a file for a scenario and gives its path.

@@ -19,11 +19,20 @@ type watcher struct {
 	stop       context.CancelFunc
 	done       sync.WaitGroup
 
-	mu    sync.Mutex // guards what follows
-	last  map[wire.GPID]int
+	mu     sync.Mutex // guards what follows
+	last   map[wire.GPID]int
+	looked time.Time
+	seen   seen
+}
+
+// seen is what the watcher saw.
+type seen struct {
+	// least is the least number of copies that any partition had; which says which one, and when.
 	least int
 	which string
 	looks int
+	// gap is the longest time between two counts.
+	gap time.Duration
 }
 
 // lookEvery is how often the copies are counted. Servers are not asked in the same moment, so one count that is
@@ -35,7 +44,7 @@ const enough = 99
 
 func watch(ctx context.Context, metas []string, servers map[string]string) (*watcher, error) {
 	var dialer net.Dialer
-	w := &watcher{clients: map[string]*client.Client{}, least: enough, last: map[wire.GPID]int{}}
+	w := &watcher{clients: map[string]*client.Client{}, seen: seen{least: enough}, last: map[wire.GPID]int{}}
 	for _, addr := range servers {
 		c, err := client.New(dialer.DialContext, metas, client.Options{AnswerTimeout: time.Second})
 		if err != nil {
@@ -112,21 +121,25 @@ func (w *watcher) count(ctx context.Context) map[wire.GPID]int {
 func (w *watcher) take(copies map[wire.GPID]int, at time.Time) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.looks++
+	w.seen.looks++
+	if !w.looked.IsZero() {
+		w.seen.gap = max(w.seen.gap, at.Sub(w.looked))
+	}
+	w.looked = at
 	for _, pid := range w.partitions {
-		if n := max(copies[pid], w.last[pid]); n < w.least {
-			w.least, w.which = n, fmt.Sprintf("partition %s at %s", pid, at.Format("15:04:05.0"))
+		if n := max(copies[pid], w.last[pid]); n < w.seen.least {
+			w.seen.least, w.seen.which = n, fmt.Sprintf("partition %s at %s", pid, at.Format("15:04:05.0"))
 		}
 		w.last[pid] = copies[pid]
 	}
 }
 
-// end stops the watcher and gives the least number of copies that any partition had, and where and when.
-func (w *watcher) end() (least int, which string) {
+// end stops the watcher and gives what it saw.
+func (w *watcher) end() seen {
 	w.stop()
 	w.done.Wait()
 	for _, c := range w.clients {
 		c.Close()
 	}
-	return w.least, w.which
+	return w.seen
 }
