@@ -34,6 +34,7 @@ type record struct {
 	Message  string    `json:"message"`
 	ExitCode int       `json:"exit_code"`
 	TookMS   float64   `json:"took_ms"`
+	Expects  float64   `json:"expects_ms"`
 
 	Recap map[string]event.Counts `json:"recap"`
 }
@@ -146,6 +147,17 @@ func (r *run) says() string {
 		}
 	}
 	return b.String() + r.stderr.String()
+}
+
+// waited lists the tasks that took a while, and what was expected of them.
+func (r *run) waited() string {
+	var b strings.Builder
+	for _, rec := range r.all() {
+		if rec.Event == "task_done" && max(rec.TookMS, rec.Expects) >= 300 {
+			fmt.Fprintf(&b, "  %6.0f ms of %6.0f  %s  %s\n", rec.TookMS, rec.Expects, rec.Host, rec.Task)
+		}
+	}
+	return b.String()
 }
 
 // lastWord is the first line of what ended the run.

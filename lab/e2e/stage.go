@@ -235,7 +235,7 @@ func (s *stage) play(ctx context.Context, sc scenario) (row, error) {
 	}
 	out.judge(sc, s.o)
 	if s.o.verbose {
-		fmt.Println(out.says)
+		fmt.Print(out.says, p.run.waited())
 	}
 	return out, nil
 }

@@ -73,7 +73,7 @@ func proposeClose(ctx context.Context, call *modules.Call, args drainArgs) (*mod
 		Output:   out,
 		Diff:     []modules.Diff{{Subject: "replicas of " + out.Node, Note: held.String() + " → none"}},
 		Predicts: s.predictions("closed/"+addr, "yes"),
-		Expects:  2 * closeLook, // one look closes, the next one sees that all are closed
+		Expects:  closeLook * 3 / 2, // one look closes; the next one, or one more, sees that all are closed
 		Do: func(ctx context.Context, host modules.Host) error {
 			return closeAll(ctx, call, host, args, out)
 		},

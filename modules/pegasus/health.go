@@ -250,7 +250,7 @@ func waitHealthy(ctx context.Context, call *modules.Call, host modules.Host, arg
 		if time.Now().After(deadline) {
 			return &UnhealthyError{System: args.System, Waited: args.Timeout, Missing: missing}
 		}
-		again := time.Second
+		again := healthyLook
 		if !since.IsZero() {
 			again = min(again, args.Stable-time.Since(since))
 		}
@@ -269,8 +269,11 @@ func (a healthyArgs) progress(call *modules.Call) *progress {
 }
 
 // healing is how long it takes as a rule until replicas are back: the meta server gives them back in its next round,
-// and one look finds them there.
-func (a healthyArgs) healing() time.Duration { return a.Round + time.Second }
+// which is half a round away on average, and so is the look that finds them there.
+func (a healthyArgs) healing() time.Duration { return (a.Round + healthyLook) / 2 }
+
+// healthyLook is the time between two looks.
+const healthyLook = time.Second
 
 // counts are what the last look found.
 func (a healthyArgs) counts(out *healthyOutput) []modules.Count {

@@ -78,10 +78,13 @@ func proposeServer(ctx context.Context, call *modules.Call, args serverArgs) (*m
 		return p, nil
 	}
 	p.Waits = true
-	p.Expects = time.Second // beyond the restart itself; how long loading takes nobody knows
+	p.Expects = serverLook // beyond the restart itself; how long loading takes nobody knows
 	p.Do = func(ctx context.Context, host modules.Host) error { return args.wait(ctx, call, host, out) }
 	return p, nil
 }
+
+// serverLook is the time between two looks.
+const serverLook = 500 * time.Millisecond
 
 func (a serverArgs) wait(ctx context.Context, call *modules.Call, host modules.Host, out *serverOutput) error {
 	c, err := client.New(host.Dial, []string{a.Address}, client.Options{Note: call.Note})
@@ -105,7 +108,7 @@ func (a serverArgs) wait(ctx context.Context, call *modules.Call, host modules.H
 			return fmt.Errorf("after %s: %s", a.Timeout, missing)
 		}
 		progress.left(missing, a.counts(out)...)
-		if err := pause(ctx, 500*time.Millisecond); err != nil {
+		if err := pause(ctx, serverLook); err != nil {
 			return err
 		}
 	}
