@@ -110,6 +110,17 @@ func (a *app) keep(cmd *cobra.Command, home *journal.Home, o runOptions, plan *r
 	return home.Create(m, journal.Private{Argv: a.args, Env: settings()})
 }
 
+// prune removes the oldest runs that are more than is to be kept. That it could not is told and fails nothing.
+func (a *app) prune(home *journal.Home) {
+	keep, err := journal.ParseKeep(os.Getenv("PEGBOOK_KEEP_RUNS"))
+	if err == nil {
+		err = home.Prune(keep, time.Now())
+	}
+	if err != nil {
+		fmt.Fprintf(a.err, "pegbook: PEGBOOK_KEEP_RUNS: %s\n", a.secrets.Text(err.Error()))
+	}
+}
+
 // session says who carries a run on, and how.
 func (a *app) session(cmd *cobra.Command, now time.Time) journal.Session {
 	s := journal.Session{Argv: shownArgv(cmd, a.secrets), PID: os.Getpid(), Version: version, Started: now.UTC()}

@@ -75,6 +75,7 @@ func newRootCmd(a *app) *cobra.Command {
 	root.SetVersionTemplate("pegbook {{.Version}}\n")
 	root.AddCommand(
 		newRunCmd(a),
+		newRunsCmd(a),
 		newValidateCmd(a),
 		newGraphCmd(a),
 		newInventoryCmd(a),

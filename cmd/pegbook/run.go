@@ -281,6 +281,7 @@ func (a *app) runPlaybooks(cmd *cobra.Command, o runOptions, paths []string) err
 	if err != nil {
 		return err
 	}
+	defer a.prune(home)
 	return a.carryOut(ctx, o, plan, kept)
 }
 

@@ -80,6 +80,14 @@ func (h *Home) folder(run string) string { return filepath.Join(h.dir, runsFolde
 // Digest is what stands for a text that could be guessed: nobody without the home's key can try texts against it.
 func (h *Home) Digest(text []byte) string { return h.key.digest(text) }
 
+// valid refuses what is no name of a run, and would lead out of the home.
+func valid(run string) error {
+	if run == "" || strings.HasPrefix(run, ".") || strings.ContainsAny(run, "/\x00") {
+		return &NotFoundError{Run: run}
+	}
+	return nil
+}
+
 // NotFoundError is a run that the home does not have.
 type NotFoundError struct {
 	Run string

@@ -98,8 +98,8 @@ func (m Meta) Started() time.Time {
 	return m.Sessions[0].Started
 }
 
-// last is the session that carried the run on last.
-func (m Meta) last() Session {
+// Last is the session that carried the run on last.
+func (m Meta) Last() Session {
 	if len(m.Sessions) == 0 {
 		return Session{}
 	}

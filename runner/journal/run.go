@@ -38,6 +38,9 @@ type Run struct {
 
 // Open gives a run by its name (see Find).
 func (h *Home) Open(name string) (*Run, error) {
+	if err := valid(name); err != nil {
+		return nil, err
+	}
 	dir := h.folder(name)
 	info, err := os.Lstat(dir)
 	if errors.Is(err, fs.ErrNotExist) || err == nil && !info.IsDir() {
@@ -76,7 +79,7 @@ func (r *Run) findState() error {
 	if err != nil {
 		return err
 	}
-	if last := r.last(); last.End != nil && !running {
+	if last := r.Last(); last.End != nil && !running {
 		r.State = stateOf(last.End.ExitCode)
 		return nil
 	}

@@ -152,6 +152,9 @@ func (e *RunningError) Error() string {
 // is kept from now on comes behind them. The record that a power loss has left in pieces, told as torn, is removed. Damage
 // of what the run remembers is an error.
 func (h *Home) Resume(run string, s Session, take func(runner.Entry)) (w *Writer, torn []*TornError, err error) {
+	if err := valid(run); err != nil {
+		return nil, nil, err
+	}
 	m, err := readMeta(h.folder(run))
 	if err != nil {
 		return nil, nil, err

@@ -151,6 +151,9 @@ func ended(p paint, code int) string {
 	return p.in(red, fmt.Sprintf("ended with exit %d", code))
 }
 
+// Counts is a host's line of the recap, without its name.
+func Counts(c event.Counts) string { return counts(paint{}, c) }
+
 func counts(p paint, c event.Counts) string {
 	var parts []string
 	add := func(s event.Status, name string, n int, always bool) {

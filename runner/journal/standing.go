@@ -1,0 +1,239 @@
+package journal
+
+import (
+	"cmp"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/pegbook/pegbook/runner"
+	"github.com/pegbook/pegbook/runner/event"
+)
+
+// Standing is where the hosts of a run stand.
+type Standing struct {
+	// Play, Batch and Batches are what began last.
+	Play    string `json:"play,omitempty"`
+	Batch   int    `json:"batch,omitempty"`
+	Batches int    `json:"batches,omitempty"`
+	// Hosts are all hosts that took part, by name.
+	Hosts []HostStanding `json:"hosts"`
+	// InFlight is what had begun and not ended.
+	InFlight []InFlight `json:"in_flight,omitempty"`
+	// Message says why the run ended early.
+	Message string `json:"message,omitempty"`
+	// Remembers is how many steps need not be done again when the run is gone on with.
+	Remembers int `json:"remembers"`
+
+	Torn   []*TornError   `json:"torn,omitempty"`
+	Damage []*DamageError `json:"damage,omitempty"`
+}
+
+// HostStanding is where a host stands.
+type HostStanding struct {
+	Host string `json:"host"`
+	event.Counts
+	// Play, Batch, Task, Status and Msg are of the task that ended last on it.
+	Play   string       `json:"play,omitempty"`
+	Batch  int          `json:"batch,omitempty"`
+	Task   string       `json:"task,omitempty"`
+	Status event.Status `json:"status,omitempty"`
+	Msg    string       `json:"msg,omitempty"`
+	// Lost says that the host took no further part after that task.
+	Lost bool `json:"lost,omitempty"`
+}
+
+// InFlight is a task that had begun on a host and not ended.
+type InFlight struct {
+	Host  string    `json:"host"`
+	Play  string    `json:"play,omitempty"`
+	Task  string    `json:"task"`
+	Since time.Time `json:"since,omitzero"`
+	// Acting says that it had begun to change the host.
+	Acting bool `json:"acting,omitempty"`
+}
+
+// Standing reads where the run stands.
+func (r *Run) Standing() (*Standing, error) {
+	s := &standing{hosts: map[string]*HostStanding{}, began: map[string]InFlight{}, acting: map[string]runner.Entry{}, kept: map[string]bool{}}
+	found, err := r.read(eventsFile, s.event)
+	if err != nil {
+		return nil, err
+	}
+	if r.State != Done {
+		steps, err := r.Entries(s.entry)
+		if err != nil {
+			return nil, fmt.Errorf("what run %s remembers cannot be read: %w", r.Run, err)
+		}
+		s.took(steps)
+	}
+	s.took(found)
+	return s.conclude(), nil
+}
+
+// standing is a Standing while it is read.
+type standing struct {
+	out    Standing
+	hosts  map[string]*HostStanding
+	began  map[string]InFlight // by host and task
+	acting map[string]runner.Entry
+	kept   map[string]bool // steps that are remembered
+	recap  map[string]event.Counts
+}
+
+func (s *standing) took(found Reading) {
+	if found.Torn != nil {
+		s.out.Torn = append(s.out.Torn, found.Torn)
+	}
+	s.out.Damage = append(s.out.Damage, found.Damage...)
+}
+
+// brief is what of an event decides where hosts stand. The rest of it, results above all, is passed over.
+type brief struct {
+	Time    time.Time               `json:"time"`
+	Event   string                  `json:"event"`
+	Play    string                  `json:"play"`
+	Batch   int                     `json:"batch"`
+	Batches int                     `json:"batches"`
+	Task    string                  `json:"task"`
+	Host    string                  `json:"host"`
+	Hosts   names                   `json:"hosts"`
+	Status  event.Status            `json:"status"`
+	Module  string                  `json:"module"`
+	Ignored bool                    `json:"ignored"`
+	Rescued bool                    `json:"rescued"`
+	Msg     string                  `json:"msg"`
+	Message string                  `json:"message"`
+	Recap   map[string]event.Counts `json:"recap"`
+}
+
+// names are names of hosts; in some events that an older or newer pegbook has written something else.
+type names []string
+
+// UnmarshalJSON takes a list and passes over what is none.
+func (n *names) UnmarshalJSON(raw []byte) error {
+	var list []string
+	if json.Unmarshal(raw, &list) == nil {
+		*n = list
+	}
+	return nil
+}
+
+func (s *standing) event(object []byte) error {
+	var e brief
+	if err := json.Unmarshal(object, &e); err != nil {
+		return err
+	}
+	switch e.Event {
+	case event.RunStarted{}.Kind():
+		s.began, s.recap, s.out.Message = map[string]InFlight{}, nil, ""
+	case event.BatchStarted{}.Kind():
+		s.out.Play, s.out.Batch, s.out.Batches = e.Play, e.Batch, e.Batches
+	case event.TaskStarted{}.Kind():
+		s.host(e.Host)
+		s.began[e.Host+"\x00"+e.Task] = InFlight{Host: e.Host, Play: e.Play, Task: e.Task, Since: e.Time}
+	case event.TaskDone{}.Kind():
+		delete(s.began, e.Host+"\x00"+e.Task)
+		s.done(e)
+	case event.Included{}.Kind():
+		for _, name := range e.Hosts {
+			s.host(name).OK++
+		}
+	case event.RunDone{}.Kind():
+		s.recap, s.out.Message = e.Recap, e.Message
+	}
+	return nil
+}
+
+func (s *standing) host(name string) *HostStanding {
+	h := s.hosts[name]
+	if h == nil {
+		h = &HostStanding{Host: name}
+		s.hosts[name] = h
+	}
+	return h
+}
+
+// done counts a task as the recap does.
+func (s *standing) done(e brief) {
+	h := s.host(e.Host)
+	failed := e.Status == event.Failed || e.Status == event.Unreachable
+	h.Play, h.Batch, h.Task, h.Status, h.Msg = e.Play, e.Batch, e.Task, e.Status, e.Msg
+	h.Lost = failed && !e.Ignored && !e.Rescued
+	switch {
+	case e.Status == event.Skipped:
+		h.Skipped++
+	case e.Status == event.Unknown:
+		h.Unknown++
+	case failed && e.Ignored:
+		h.OK++
+		h.Ignored++
+	case e.Status == event.Unreachable:
+		h.Unreachable++
+	case e.Rescued:
+		h.Rescued++
+	case failed:
+		h.Failed++
+	default:
+		h.OK++
+	}
+	if e.Status == event.Changed {
+		h.Changed++
+	}
+}
+
+func (s *standing) entry(e runner.Entry) error {
+	key := fmt.Sprintf("%s\x00%s\x00%d", e.Place, e.Host, e.Item)
+	switch e.Kind {
+	case runner.EntryActing:
+		s.acting[key] = e
+	case runner.EntryTried:
+		delete(s.acting, key)
+	case runner.EntryDone:
+		delete(s.acting, key)
+		s.kept[key] = true
+	case runner.EntryForgotten:
+		delete(s.acting, key)
+		delete(s.kept, key)
+	}
+	return nil
+}
+
+func (s *standing) conclude() *Standing {
+	for name, c := range s.recap {
+		s.host(name).Counts = c
+	}
+	for _, h := range s.hosts {
+		s.out.Hosts = append(s.out.Hosts, *h)
+	}
+	slices.SortFunc(s.out.Hosts, func(a, b HostStanding) int { return strings.Compare(a.Host, b.Host) })
+	for _, e := range s.acting {
+		key := e.Host + "\x00" + e.Task
+		in, ok := s.began[key]
+		if !ok {
+			in = InFlight{Host: e.Host, Task: e.Task}
+		}
+		in.Acting = true
+		s.began[key] = in
+	}
+	for _, in := range s.began {
+		s.out.InFlight = append(s.out.InFlight, in)
+	}
+	slices.SortFunc(s.out.InFlight, func(a, b InFlight) int {
+		return cmp.Or(strings.Compare(a.Host, b.Host), a.Since.Compare(b.Since), strings.Compare(a.Task, b.Task))
+	})
+	s.out.Remembers = len(s.kept)
+	return &s.out
+}
+
+// Err is what is wrong with the journal; nil where it can be relied on.
+func (s *Standing) Err() error {
+	var errs []error
+	for _, d := range s.Damage {
+		errs = append(errs, d)
+	}
+	return errors.Join(errs...)
+}
