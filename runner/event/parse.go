@@ -52,6 +52,16 @@ func parseEvent(kind string, raw []byte) (Event, error) {
 		return as[Included](raw)
 	case Problem{}.Kind():
 		return as[Problem](raw)
+	case GateWaiting{}.Kind():
+		return as[GateWaiting](raw)
+	case GateAnswered{}.Kind():
+		return as[GateAnswered](raw)
+	case GuardChecked{}.Kind():
+		return as[GuardChecked](raw)
+	case RunPaused{}.Kind():
+		return as[RunPaused](raw)
+	case RunContinued{}.Kind():
+		return as[RunContinued](raw)
 	case RunDone{}.Kind():
 		return as[RunDone](raw)
 	}
