@@ -61,6 +61,8 @@ type Scope struct {
 	layers []layered // highest first
 	steady bool      // only what comes out the same each time
 	watch  *watch
+	// tracked is told which variables are used; nil: nobody wants to know.
+	tracked *Uses
 
 	mu       sync.Mutex
 	resolved map[string]any // guarded by mu; values of templates only
@@ -89,7 +91,7 @@ func (s *Scope) With(layer Layer, vs *Values) *Scope {
 	layers = append(layers, s.layers[:at]...)
 	layers = append(layers, layered{layer, vs})
 	layers = append(layers, s.layers[at:]...)
-	return &Scope{world: s.world, layers: layers, watch: s.watch, steady: s.steady}
+	return &Scope{world: s.world, layers: layers, watch: s.watch, tracked: s.tracked, steady: s.steady}
 }
 
 // watch is a variable that somebody wants to know the use of.
@@ -101,7 +103,7 @@ type watch struct {
 // Watch gives a scope that sets seen when the variable is used in it, or in those made of it: by its name, or
 // maybe through .hostvars or hostvar.
 func (s *Scope) Watch(name string, seen *atomic.Bool) *Scope {
-	return &Scope{world: s.world, layers: s.layers, watch: &watch{name, seen}, steady: s.steady}
+	return &Scope{world: s.world, layers: s.layers, watch: &watch{name, seen}, tracked: s.tracked, steady: s.steady}
 }
 
 // uses tells the watch of a variable that is looked up.
@@ -140,7 +142,7 @@ func (b *Stack) Scope(w World) *Scope { return &Scope{world: w, layers: slices.C
 // Steady gives the same scope for what must come out the same each time: using a function that gives something
 // else at each call (now, uuidv4, …) is an error in it, also in the variables that are used.
 func (s *Scope) Steady() *Scope {
-	return &Scope{world: s.world, layers: s.layers, watch: s.watch, steady: true}
+	return &Scope{world: s.world, layers: s.layers, watch: s.watch, tracked: s.tracked, steady: true}
 }
 
 // Lookup resolves a variable. False: no layer defines it.
@@ -266,6 +268,7 @@ func (s *Scope) lookup(name string, t *trail) (any, bool, error) {
 	if !ok {
 		return s.builtin(name)
 	}
+	s.tracked.add(name, v)
 	if d, static := v.Static(); static {
 		return d.v, true, nil
 	}

@@ -34,6 +34,7 @@ type node[T any] struct {
 	next []ID
 	wait int // how many nodes it still waits for
 	kind kind
+	turn int // of recalled
 }
 
 type kind uint8
@@ -42,6 +43,7 @@ const (
 	fold kind = iota
 	work
 	waiting
+	recalled
 )
 
 // Add adds a fold behind the nodes given, which must be of this graph.
@@ -52,6 +54,15 @@ func (g *Graph[T]) AddWork(item T, after ...ID) ID { return g.add(item, work, af
 
 // AddWaiting adds work that takes no slot, because it hardly does anything but wait.
 func (g *Graph[T]) AddWaiting(item T, after ...ID) ID { return g.add(item, waiting, after) }
+
+// AddRecalled adds a fold that stands for work which was done in an earlier walk of the same graph. Of those that
+// are ready the one of the lowest turn goes first, behind every other fold and before any work. So a walk in which
+// the turns count as the earlier one ended its work goes the same way, up to where the other one stopped.
+func (g *Graph[T]) AddRecalled(item T, turn int, after ...ID) ID {
+	id := g.add(item, recalled, after)
+	g.nodes[id].turn = turn
+	return id
+}
 
 func (g *Graph[T]) add(item T, kind kind, after []ID) ID {
 	id := ID(len(g.nodes))
@@ -114,7 +125,7 @@ func Walk[T any](ctx context.Context, g *Graph[T], limits Limits, v Visitor[T]) 
 			w.start(ctx)
 		}
 		if w.running == 0 && !held {
-			if errors.Is(stop, ErrDrained) && w.folds.Len()+w.works.Len() == 0 {
+			if errors.Is(stop, ErrDrained) && w.left() == 0 {
 				return nil // there was nothing more to start
 			}
 			return stop
@@ -158,7 +169,7 @@ func (w *walk[T]) stopped(ctx context.Context, drain <-chan struct{}) error {
 
 // held says whether nothing more is to start for now, and tells when all is quiet.
 func (w *walk[T]) held() bool {
-	if w.limits.Hold == nil || !w.limits.Hold() || w.running+w.folds.Len()+w.works.Len() == 0 {
+	if w.limits.Hold == nil || !w.limits.Hold() || w.running+w.left() == 0 {
 		return false
 	}
 	if w.busy == 0 {
@@ -175,6 +186,7 @@ type walk[T any] struct {
 	running      int      // nodes whose work is under way, that without a slot included
 	workers      int      // goroutines that do work, or wait for some
 	folds, works queue[T] // waiting stands among the folds: it takes no slot
+	past         turns[T]
 	begun, ended chan ready[T]
 }
 
@@ -210,14 +222,20 @@ func (w *walk[T]) enter(g *Graph[T], outer *frame[T], at ID) bool {
 }
 
 func (w *walk[T]) push(f *frame[T], id ID) {
-	if f.graph.nodes[id].kind == work {
+	switch f.graph.nodes[id].kind {
+	case work:
 		heap.Push(&w.works, ready[T]{f, id})
-		return
+	case recalled:
+		heap.Push(&w.past, ready[T]{f, id})
+	default:
+		heap.Push(&w.folds, ready[T]{f, id})
 	}
-	heap.Push(&w.folds, ready[T]{f, id})
 }
 
-// start unfolds every fold that is ready and then fills the slots.
+// left is how many nodes are ready.
+func (w *walk[T]) left() int { return w.folds.Len() + w.past.Len() + w.works.Len() }
+
+// start unfolds every fold that is ready, those of the past last, and then fills the slots.
 func (w *walk[T]) start(ctx context.Context) {
 	for {
 		switch {
@@ -231,6 +249,8 @@ func (w *walk[T]) start(ctx context.Context) {
 			if ctx.Err() != nil {
 				return
 			}
+		case w.past.Len() > 0:
+			w.unfold(ctx, heap.Pop(&w.past).(ready[T]))
 		case w.works.Len() > 0 && w.busy < w.slots:
 			w.busy++
 			w.begin(ctx, heap.Pop(&w.works).(ready[T]))
@@ -283,6 +303,16 @@ func (w *walk[T]) end(r ready[T]) {
 			return
 		}
 	}
+}
+
+// turns is a heap of recalled nodes by their turn.
+type turns[T any] struct{ queue[T] }
+
+func (t turns[T]) Less(i, j int) bool { return t.turn(i) < t.turn(j) }
+
+func (t turns[T]) turn(i int) int {
+	r := t.queue[i]
+	return r.in.graph.nodes[r.id].turn
 }
 
 // queue is a heap of ready nodes by their place.

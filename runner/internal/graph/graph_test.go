@@ -210,3 +210,15 @@ func TestHaltLetsWorkEndAndGivesItsError(t *testing.T) {
 	require.EqualError(t, Walk(t.Context(), g, Limits{Calls: calls, Halt: func() error { return halt }}, r), "enough")
 	assert.Equal(t, []int{1}, r.order)
 }
+
+func TestRecalledGoInTheirTurnsBeforeAnyWork(t *testing.T) {
+	g := &Graph[*item]{}
+	g.AddWork(&item{name: 1})
+	second := g.AddRecalled(&item{name: 2}, 20)
+	g.AddRecalled(&item{name: 3}, 10)
+	g.Add(&item{name: 4}, second)
+	g.AddRecalled(&item{name: 5}, 5, second) // its turn was earlier, but it is ready only now
+	r := &recorder{t: t}
+	require.NoError(t, Walk(t.Context(), g, Limits{Slots: 1}, r))
+	assert.Equal(t, []int{3, 2, 4, 5, 1}, r.order)
+}
