@@ -150,6 +150,10 @@ type Proposal struct {
 	// Waits says that Do waits for something that is not so yet. Check mode does not run it: nobody can
 	// know whether the wait would end, so the task's status is unknown.
 	Waits bool
+	// Once says that doing it a second time is not the same as doing it once, and that Propose cannot tell from the
+	// host whether it was done: a command that the user gives, a message that is sent. A run that is gone on with
+	// then asks what becomes of a task that was under way; everything else is simply proposed again.
+	Once bool
 	// Expects is how long Do will take as far as the module can tell, for forecasts; 0 where that is not at issue.
 	// It says nothing about when Do gives up.
 	Expects time.Duration

@@ -29,11 +29,25 @@ func (w *row) asks() bool {
 }
 
 func (a *asking) work(ctx context.Context) {
+	if a.r.decided(a.question(), &a.leave) {
+		return
+	}
 	name := a.name
 	if a.lane.free {
 		name += " on " + a.who[0].Name
 	}
-	a.leave, a.err = a.r.opts.Step(ctx, name)
+	if a.leave, a.err = a.r.opts.Step(ctx, name); a.err == nil {
+		a.err = a.r.decide(a.question(), a.leave, false)
+	}
+}
+
+// question is its place in the record.
+func (a *asking) question() string {
+	place := a.where() + " step"
+	if a.lane.free {
+		place += " " + a.who[0].Name
+	}
+	return place
 }
 
 func (a *asking) unfold(context.Context, *run) *graph.Graph[node] {

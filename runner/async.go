@@ -6,8 +6,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"strings"
-	"sync"
 	"time"
 
 	"github.com/pegbook/pegbook/modules"
@@ -69,44 +67,25 @@ func wholeSeconds(v vars.Value, s *vars.Scope, what string) (time.Duration, erro
 	return time.Duration(n) * time.Second, nil
 }
 
-// jobNames makes the names of a run's jobs. A name is made of the run's and of where in the playbook the job
-// is started, and how often it was before on that host: whoever goes on with the run can tell it again.
-type jobNames struct {
-	mu   sync.Mutex // guards used
-	used map[string]int
-}
-
-func (n *jobNames) next(run, place string) string {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if n.used == nil {
-		n.used = map[string]int{}
-	}
-	n.used[place]++
-	sum := sha256.Sum256(fmt.Appendf(nil, "%s\x00%d", place, n.used[place]))
-	return "j" + firstOf(run, "run") + "." + hex.EncodeToString(sum[:6])
-}
-
 // goesOn prepares an attempt of a task under async: its command is to be a job, or its work gets a limit.
-func (st *step) goesOn(ctx context.Context, x *prepared, res *result) (context.Context, context.CancelFunc) {
+func (st *step) goesOn(ctx context.Context, x *prepared) (context.Context, context.CancelFunc) {
 	x.job = nil
 	switch {
 	case !st.row.module.Runs:
 		return context.WithTimeoutCause(ctx, x.async.limit, x.async.late())
 	case !x.check:
 		job := *x.async
-		job.job = st.jobName(res)
+		job.job = st.jobName(x)
 		x.job = &jobHost{lazyHost: x.host, st: st, async: &job}
 	}
 	return ctx, func() {}
 }
 
-func (st *step) jobName(res *result) string {
-	place := []string{st.lane.play.name, fmt.Sprint(st.lane.batch), st.row.task.At.String(), st.p.Name}
-	if res.looped {
-		place = append(place, string(res.item.JSON()))
-	}
-	return st.r.jobs.next(st.r.opts.RunID, strings.Join(place, "\x00"))
+// jobName names the job of an attempt by the run and by where in it the job is started: whoever goes on with the
+// run can tell it again.
+func (st *step) jobName(x *prepared) string {
+	sum := sha256.Sum256(fmt.Appendf(nil, "%s\x00%s\x00%d\x00%d", st.where(), st.p.Name, x.item, x.attempt))
+	return "j" + firstOf(st.r.opts.RunID, "run") + "." + hex.EncodeToString(sum[:6])
 }
 
 // jobHost is a host on which the task's command runs as a job.
@@ -147,7 +126,7 @@ func (j *jobHost) delegatedTo() string {
 	return j.name
 }
 
-// follow looks at the job until it has ended, and forgets it then.
+// follow looks at the job until it has ended; it is forgotten once its result is written down.
 func (j *jobHost) follow(ctx context.Context, began time.Time) (modules.Output, error) {
 	for heard := began; j.state.Running; heard = time.Now() {
 		// The host ends the job at its limit; a moment later it has written that down.
@@ -170,16 +149,24 @@ func (j *jobHost) follow(ctx context.Context, began time.Time) (modules.Output, 
 	if !state.Finished {
 		return modules.Output{}, lostJob(state)
 	}
-	if err := j.insist(ctx, time.Now(), func() error {
-		_, err := j.ForgetJob(ctx, j.async.job)
-		return err
-	}); err != nil {
-		return modules.Output{}, err
-	}
+	j.st.after = append(j.st.after, j.forget)
 	if state.TimedOut {
 		return modules.Output{}, j.async.late()
 	}
 	return state.Output, state.Err
+}
+
+// forget lets the host forget the job. Its result has been written down by then, so that nobody looks for the job
+// any more.
+func (j *jobHost) forget(ctx context.Context) {
+	err := j.insist(ctx, time.Now(), func() error {
+		_, err := j.ForgetJob(ctx, j.async.job)
+		return err
+	})
+	if err != nil {
+		j.st.r.stream.Emit(event.Noted{Play: j.st.lane.play.name, Batch: j.st.lane.batch, Task: j.st.name, Host: j.st.p.Name,
+			Text: fmt.Sprintf("what job %s has left on the host is still there: %v", j.async.job, err)})
+	}
 }
 
 // late is work that was not done within the limit.

@@ -24,7 +24,9 @@ func (st *step) attempts(ctx context.Context, s *vars.Scope, res *result) {
 		res.fail(err)
 		return
 	}
-	for n := 1; ; n++ {
+	x.item = res.at
+	for n := 1 + st.triedBefore(res); ; n++ {
+		x.attempt = n
 		st.attempt(ctx, s, x, res)
 		if !again.any {
 			return
@@ -41,6 +43,11 @@ func (st *step) attempts(ctx context.Context, s *vars.Scope, res *result) {
 			st.exhaust(s, again, res)
 			return
 		}
+		if err := st.retried(n, res); err != nil {
+			res.fail(err)
+			return
+		}
+		st.settleAfter(ctx)
 		st.note(event.Noted{Attempt: n, Text: fmt.Sprintf("trying again in %s, %d retries left", again.delay, again.retries-n+1)})
 		if pause(ctx, again.delay) != nil {
 			return
@@ -140,7 +147,7 @@ func (st *step) attempt(ctx context.Context, s *vars.Scope, x *prepared, res *re
 	}
 	if x.async != nil {
 		var stop context.CancelFunc
-		ctx, stop = st.goesOn(ctx, x, res)
+		ctx, stop = st.goesOn(ctx, x)
 		defer stop()
 	}
 	over := st.layer(x)
@@ -152,7 +159,7 @@ func (st *step) attempt(ctx context.Context, s *vars.Scope, x *prepared, res *re
 		host = &onlooker{x.host, st.row.module.Name}
 	}
 	if p := st.propose(ctx, s, x, host, res); p != nil {
-		st.conclude(x, p, st.do(ctx, x, over, p), res)
+		st.conclude(x, p, st.do(ctx, x, over, p, res), res)
 	}
 	if res.failed() && ctx.Err() != nil {
 		if st.heard != nil {
@@ -167,7 +174,7 @@ func (st *step) attempt(ctx context.Context, s *vars.Scope, x *prepared, res *re
 
 // renew makes the result that of a new attempt.
 func (r *result) renew(x *prepared) {
-	*r = result{status: event.OK, noLog: r.noLog, looped: r.looped, item: r.item, label: r.label, delegatedTo: x.delegatedTo, sides: x.diff, attempts: r.attempts}
+	*r = result{status: event.OK, noLog: r.noLog, looped: r.looped, item: r.item, label: r.label, delegatedTo: x.delegatedTo, sides: x.diff, attempts: r.attempts, at: r.at, acted: r.acted}
 }
 
 // layer is check mode's layer above the task's host; nil where the task is not in check mode.
@@ -190,19 +197,31 @@ func (st *step) propose(ctx context.Context, s *vars.Scope, x *prepared, host mo
 		return nil
 	}
 	if proposal == nil {
+		st.changedBefore(x, res)
 		return nil
 	}
 	res.expects = proposal.Expects
 	res.msg, res.diff, res.changed = proposal.Message, proposal.Diff, len(proposal.Diff) > 0
-	if proposal.Skip {
+	if proposal.Skip && !st.made(x, res) {
 		res.status = event.Skipped
 		res.set("skip_reason", vars.Of(proposal.Message))
 		return nil
+	}
+	if !res.changed {
+		st.changedBefore(x, res)
 	}
 	if res.changed {
 		res.status = event.Changed
 	}
 	return proposal
+}
+
+// changedBefore makes the result that of a change which was made before the run ended and its result was lost.
+func (st *step) changedBefore(x *prepared, res *result) {
+	if st.made(x, res) {
+		res.changed, res.status, res.acted = true, event.Changed, true
+		res.msg = firstOf(res.msg, "was changed before the run ended")
+	}
 }
 
 // conclude takes in how carrying a proposal out ended.
@@ -216,6 +235,8 @@ func (st *step) conclude(x *prepared, proposal *modules.Proposal, err error, res
 	}
 	switch {
 	case err == nil, errors.Is(err, modules.ErrStarted):
+	case errors.Is(err, errTaken):
+		res.msg = "taken as done: it was under way when the run ended"
 	case x.check && proposal.Waits:
 		res.status, res.changed, res.opaque = event.Unknown, false, true
 		res.msg = firstOf(res.msg, "waits for what is not so yet")
@@ -230,13 +251,16 @@ func (st *step) conclude(x *prepared, proposal *modules.Proposal, err error, res
 }
 
 // do carries a proposal out: on the host, there as a job under async, or in check mode on the layer above it.
-func (st *step) do(ctx context.Context, x *prepared, over *layeredHost, p *modules.Proposal) error {
+func (st *step) do(ctx context.Context, x *prepared, over *layeredHost, p *modules.Proposal, res *result) error {
 	switch {
 	case st.looking != nil:
 		return st.observe(ctx, x, p)
 	case !x.check && p.Do == nil:
 		return nil
 	case !x.check:
+		if err := st.acts(x, p, res); err != nil {
+			return err
+		}
 		defer st.r.acted(x.on)
 		st.expect(p.Expects)
 		if x.job != nil {

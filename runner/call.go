@@ -28,6 +28,7 @@ func (st *step) call(x *prepared, host modules.Host) *modules.Call {
 			if err != nil {
 				return nil, err
 			}
+			st.used.file(path)
 			return st.r.source(path)
 		},
 		OpenDir: func(kind, name string) ([]modules.TreeEntry, error) {
@@ -35,6 +36,7 @@ func (st *step) call(x *prepared, host modules.Host) *modules.Call {
 			if err != nil {
 				return nil, err
 			}
+			st.used.file(path)
 			return st.r.tree(path)
 		},
 		Render: func(name, text string, delims [2]string) (string, error) {
@@ -148,7 +150,7 @@ func (st *step) absorb(x *prepared, p *modules.Proposal, res *result) {
 		facts[name] = d
 	}
 	learn := func(layer vars.Layer, vs *vars.Values) {
-		res.learned = append(res.learned, learned{layer, vs, to})
+		res.learned = append(res.learned, learned{layer: layer, vars: vs, host: to})
 	}
 	if len(facts) > 0 {
 		vs := vars.ValuesOf(facts)
@@ -168,12 +170,13 @@ func (st *step) absorb(x *prepared, p *modules.Proposal, res *result) {
 		}
 	}
 	for _, f := range p.VarFiles {
-		vs, err := st.r.readVarFile(f)
+		file := varFile{f.Source.Name(), f.Under}
+		vs, err := st.r.readVarFile(file)
 		if err != nil {
 			res.fail(err)
 			return
 		}
-		learn(vars.IncludeVars, vs)
+		res.learned = append(res.learned, learned{vars.IncludeVars, vs, to, file})
 	}
 }
 
@@ -188,17 +191,17 @@ func withoutConnection(facts map[string]vars.Data) *vars.Values {
 	return vars.ValuesOf(facts)
 }
 
-func (r *run) readVarFile(f modules.VarFile) (*vars.Values, error) {
+func (r *run) readVarFile(f varFile) (*vars.Values, error) {
 	var problems diag.List
-	vs, err := vars.ReadFile(f.Source.Name(), r.keys(), &problems)
+	vs, err := vars.ReadFile(f.path, r.keys(), &problems)
 	if err == nil {
 		err = problems.Err()
 	}
 	if err != nil {
 		return nil, err
 	}
-	if f.Under != "" {
-		return (*vars.Values)(nil).With(f.Under, vs.Mapping()), nil
+	if f.under != "" {
+		return (*vars.Values)(nil).With(f.under, vs.Mapping()), nil
 	}
 	return vs, nil
 }
@@ -271,7 +274,7 @@ func (r *run) stateOf(in *inventory.Host) *host {
 		if now, ok := r.inventory().Host(in.Name); ok {
 			in = now
 		}
-		h = &host{Host: in, in: in, moves: &r.moves}
+		h = &host{Host: in, in: in, moves: &r.moves, told: r.tellLoss}
 		r.hosts[in.Name] = h
 	}
 	return h

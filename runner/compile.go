@@ -47,6 +47,7 @@ type Inputs struct {
 
 	answers map[*playbook.Play]*vars.Values // to vars_prompt; nil before they were asked
 	private []string                        // answers that must not be shown
+	given   []string                        // answers to all questions
 }
 
 // Plan is a compiled run. It is immutable and may be run several times.
@@ -88,6 +89,7 @@ type book struct {
 type play struct {
 	*playbook.Play
 	name     string
+	place    string // where it stands in the plan (see place.go)
 	keys     *keys
 	layers   []layered // of the roles that the whole play sees
 	answers  *vars.Values
@@ -132,8 +134,8 @@ func Compile(in Inputs) (*Plan, diag.List) {
 	c.limit()
 	for _, pb := range in.Playbooks {
 		b := &book{path: pb.Path}
-		for _, p := range pb.Plays {
-			b.plays = append(b.plays, c.compilePlay(p))
+		for i, p := range pb.Plays {
+			b.plays = append(b.plays, c.compilePlay(p, playPlace(len(c.plan.playbooks), i)))
 		}
 		if !in.Incomplete {
 			c.order(b)
@@ -204,8 +206,8 @@ func (c *compiler) limit() {
 	}
 }
 
-func (c *compiler) compilePlay(p *playbook.Play) *play {
-	cp := &play{Play: p, notifies: map[string]bool{}, keys: &keys{Keywords: &p.Keywords, play: true}, answers: c.plan.in.answersTo(p)}
+func (c *compiler) compilePlay(p *playbook.Play, place string) *play {
+	cp := &play{Play: p, place: place, notifies: map[string]bool{}, keys: &keys{Keywords: &p.Keywords, play: true}, answers: c.plan.in.answersTo(p)}
 	c.play, c.open, c.left = cp, c.unread != nil && c.unread.All, nil
 	c.problems.Append(c.plan.lookBeside(p.Dir))
 	s := c.plan.playScope(p)
@@ -220,24 +222,25 @@ func (c *compiler) compilePlay(p *playbook.Play) *play {
 	for _, role := range slices.Concat(p.Imported, p.Roles) {
 		cp.layers = append(cp.layers, roleLayers(role)...)
 	}
-	f := &frame{play: cp, keys: cp.keys}
+	f := &frame{play: cp, keys: cp.keys, place: "handlers"}
 	cp.guard = c.compileGuard(f, p)
 	cp.looks, c.trace = c.trace, nil
 	for _, h := range p.Handlers {
 		cp.handlers = append(cp.handlers, &handler{Handler: h, name: displayName(h.Name, s)})
 	}
 	c.handlers = append(slices.Clone(cp.handlers), c.laterHandlers(p, s)...)
-	for _, h := range cp.handlers {
-		c.handlerRow(f, h, nil)
+	for i, h := range cp.handlers {
+		c.handlerRow(f, h, i, nil)
 	}
 	cp.later, c.trace = c.trace, nil
 	if facts := c.factsRow(f, p); facts != nil {
 		c.note(visit{kind: atRow, row: facts})
 		cp.rows = append(cp.rows, element{row: facts})
 	}
-	for _, part := range [][]*playbook.Block{p.PreTasks, p.Tasks, p.PostTasks} {
+	for i, part := range [][]*playbook.Block{p.PreTasks, p.Tasks, p.PostTasks} {
+		f := &frame{play: cp, keys: cp.keys, place: []string{"pre", "tasks", "post"}[i]}
 		cp.rows = append(cp.rows, c.strand(f, part)...)
-		cp.rows = append(cp.rows, element{row: &row{kind: flushRow, task: &playbook.Task{Meta: "flush_handlers"}, frame: f, keys: cp.keys}})
+		cp.rows = append(cp.rows, element{row: &row{kind: flushRow, task: &playbook.Task{Meta: "flush_handlers"}, frame: f, keys: cp.keys, place: f.place}})
 	}
 	cp.trace, c.trace = c.trace, nil
 	if c.unread == nil {

@@ -92,7 +92,7 @@ func (r *run) interrupted(stopped error) bool {
 
 // resumption is the command that goes on with a run that has paused.
 func (r *run) resumption() string {
-	_, command, _ := strings.Cut(r.goOn(), ": ")
+	_, command, _ := strings.Cut(r.goOn(true), ": ")
 	return command
 }
 
@@ -101,8 +101,8 @@ func (r *run) limits() graph.Limits {
 	return graph.Limits{Slots: r.opts.Forks, Drain: r.opts.Drain, Calls: r.calls, Held: r.quiet,
 		Hold: func() bool { return r.hold != nil },
 		Halt: func() error {
-			if r.halted == nil {
-				return nil
+			if err := r.unfit(); err != nil || r.halted == nil {
+				return err
 			}
 			return r.halted
 		}}

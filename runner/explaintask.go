@@ -419,7 +419,8 @@ func (e *explainer) brought(r *row, o outlook) (*playbook.Content, error) {
 		return nil, errors.New("each item names its own")
 	}
 	st := &step{rowRun: &rowRun{r: e.run, row: r}}
-	return st.content(o.scope)
+	content, _, err := st.content(o.scope)
+	return content, err
 }
 
 func (e *explainer) contentRows(r *row, content *playbook.Content) strand {

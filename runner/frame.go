@@ -18,11 +18,13 @@ type frame struct {
 	role    *playbook.Role
 	handler *handler // the blocks are the content of a handler that includes
 	depth   int      // how many includes are around
+	place   string   // where it stands in its play (see place.go)
 }
 
-// with gives the frame inside a block.
-func (f *frame) with(b *playbook.Block) *frame {
+// with gives the frame inside a block, which is number i of its list.
+func (f *frame) with(b *playbook.Block, i int) *frame {
 	in := *f
+	in.place = numbered(f.place, i)
 	in.keys = &keys{Keywords: &b.Keywords, outer: f.keys}
 	if b.Role != nil {
 		in.role = b.Role
@@ -38,6 +40,7 @@ func (f *frame) with(b *playbook.Block) *frame {
 func (f *frame) inside(b *block, p part) *frame {
 	in := *f
 	in.section = &section{block: b, part: p, outer: f.section}
+	in.place += p.letter()
 	return &in
 }
 
@@ -59,14 +62,14 @@ func roleScope(r *playbook.Role) []layered {
 // strand compiles blocks that follow one another.
 func (c *compiler) strand(f *frame, blocks []*playbook.Block) strand {
 	var rows strand
-	for _, b := range blocks {
-		rows = append(rows, c.block(f, b)...)
+	for i, b := range blocks {
+		rows = append(rows, c.block(f, b, i)...)
 	}
 	return rows
 }
 
-func (c *compiler) block(f *frame, b *playbook.Block) strand {
-	in := f.with(b)
+func (c *compiler) block(f *frame, b *playbook.Block, i int) strand {
+	in := f.with(b, i)
 	if b.Task != nil {
 		r := c.row(in, b.Task)
 		if r == nil {
@@ -93,8 +96,8 @@ func (c *compiler) body(f *frame, b *playbook.Block) strand {
 		return c.strand(f, b.Body)
 	}
 	var sides []strand
-	for _, inner := range b.Body {
-		if rows := c.block(f, inner); len(rows) > 0 {
+	for i, inner := range b.Body {
+		if rows := c.block(f, inner, i); len(rows) > 0 {
 			sides = append(sides, rows)
 		}
 	}
@@ -130,7 +133,7 @@ func (c *compiler) leaves(r *row) string {
 }
 
 func (c *compiler) taskRow(f *frame, t *playbook.Task) *row {
-	r := &row{task: t, frame: f, in: f.section, keys: &keys{Keywords: &t.Keywords, outer: f.keys}, handler: f.handler}
+	r := &row{task: t, frame: f, in: f.section, keys: &keys{Keywords: &t.Keywords, outer: f.keys}, handler: f.handler, place: f.place}
 	r.when = r.keys.whens()
 	r.layers = f.layers
 	if t.Vars.Len() > 0 {
@@ -163,9 +166,11 @@ func (c *compiler) taskRow(f *frame, t *playbook.Task) *row {
 	return r
 }
 
-// handlerRow compiles a handler; tags do not apply to it. in is where its failure goes.
-func (c *compiler) handlerRow(f *frame, h *handler, in *section) *row {
+// handlerRow compiles a handler, which is number i of its play; tags do not apply to it. in is where its failure
+// goes.
+func (c *compiler) handlerRow(f *frame, h *handler, i int, in *section) *row {
 	hf := *f
+	hf.place = numbered(f.place, i)
 	hf.section, hf.handler, hf.keys, hf.layers, hf.role = in, h, f.play.keys, nil, h.Role
 	if h.Role != nil {
 		hf.layers = roleScope(h.Role)
@@ -228,7 +233,7 @@ func (c *compiler) factsRow(f *frame, p *playbook.Play) *row {
 	if len(p.Tags) == 0 {
 		t.Tags = []vars.Value{vars.Literal(vars.Of("always"))}
 	}
-	r := &row{task: t, module: m, facts: true, frame: f, keys: &keys{Keywords: &t.Keywords, outer: f.keys}}
+	r := &row{task: t, module: m, facts: true, frame: f, keys: &keys{Keywords: &t.Keywords, outer: f.keys}, place: "facts"}
 	r.when = r.keys.whens()
 	r.defaults = r.keys.defaultsFor(m)
 	if !p.GatherSubset.IsZero() {

@@ -38,6 +38,7 @@ type gateAnswer struct {
 	by       string
 	late     bool  // nobody has answered in time
 	gone     bool  // the run ends for another reason
+	recalled bool  // approved before the run was gone on with
 	err      error // nobody can be asked
 }
 
@@ -138,7 +139,14 @@ func (g *gateRun) work(ctx context.Context) {
 		g.got = gateAnswer{gone: true}
 		return
 	}
-	g.got = g.r.askGate(ctx, g.state)
+	place := g.where() + " gate"
+	if g.r.decided(place, &g.got.by) {
+		g.got.approved, g.got.recalled = true, true
+		return
+	}
+	if g.got = g.r.askGate(ctx, g.state); g.got.approved {
+		g.r.decide(place, g.got.by, false) //nolint:errcheck // the run ends then; see unfit
+	}
 }
 
 func (r *run) askGate(ctx context.Context, g *gateState) gateAnswer {
@@ -194,7 +202,7 @@ func (g *gateRun) unfold(context.Context, *run) *graph.Graph[node] {
 		g.fail(got.err)
 	case got.approved:
 		if g.first {
-			g.open(got.by)
+			g.open(got)
 		}
 	case got.late:
 		g.r.halt(halt{paused: true, message: fmt.Sprintf("nobody has approved at gate %q within %s", g.name, g.r.opts.Gates.Wait)})
@@ -210,6 +218,9 @@ func (g *gateRun) unfold(context.Context, *run) *graph.Graph[node] {
 func (r *run) answered(g *gateState) {
 	close(g.done)
 	r.waiting = slices.DeleteFunc(r.waiting, func(other *gateState) bool { return other == g })
+	if g.got.recalled {
+		return
+	}
 	r.stream.Emit(event.GateAnswered{Play: g.event.Play, Batch: g.event.Batch, Task: g.event.Task, Approved: g.got.approved, By: g.got.by})
 }
 
@@ -222,9 +233,12 @@ func (g *gateRun) fail(err error) {
 	g.lane.guard(g.r, g.row)
 }
 
-func (g *gateRun) open(by string) {
+func (g *gateRun) open(a gateAnswer) {
 	st := g.alone()
-	st.res.msg = "approved by " + by
+	st.res.msg = "approved by " + a.by
+	if a.recalled {
+		st.recalled = &keptStep{} // it has been told
+	}
 	st.settle()
 }
 

@@ -428,7 +428,7 @@ func (w *watch) judge(done event.GuardChecked) {
 	}
 	fails := w.pr.guard.Fails && done.Outcome == event.Breached
 	if fails {
-		message += "; nothing more was started" + w.r.goOn()
+		message += "; nothing more was started"
 	}
 	w.r.halt(halt{paused: !fails, failed: fails, message: message})
 }

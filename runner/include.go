@@ -14,6 +14,7 @@ import (
 type inclusion struct {
 	content *playbook.Content
 	item    *vars.Values // the loop's variables; nil without a loop
+	name    string       // as the task names it
 	key     string       // what must be equal for hosts to go through the content together
 }
 
@@ -27,13 +28,13 @@ func (st *step) include(s *vars.Scope, res *result) {
 		res.fail(fmt.Errorf("%s: %d includes stand in one another; give the one that includes itself a when that ends it, or use until", st.row.task.At, maxDepth))
 		return
 	}
-	content, err := st.content(s)
+	content, name, err := st.content(s)
 	if err != nil {
 		res.fail(err)
 		res.missing = res.failed()
 		return
 	}
-	in := inclusion{content: content, key: content.Path}
+	in := inclusion{content: content, name: name, key: content.Path}
 	if res.looped {
 		all := map[string]vars.Data{}
 		lc := st.row.task.LoopControl
@@ -49,10 +50,10 @@ func (st *step) include(s *vars.Scope, res *result) {
 	res.set("include", vars.Of(content.Path))
 }
 
-func (st *step) content(s *vars.Scope) (*playbook.Content, error) {
+func (st *step) content(s *vars.Scope) (*playbook.Content, string, error) {
 	in := st.row.task.Include
 	if in.Content != nil {
-		return in.Content, nil
+		return in.Content, "", nil
 	}
 	name, isRole := in.File, !in.RoleName.IsZero()
 	if isRole {
@@ -60,9 +61,10 @@ func (st *step) content(s *vars.Scope) (*playbook.Content, error) {
 	}
 	d, err := name.Resolve(s)
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
-	return st.r.content(st.row, d.Text(), isRole)
+	content, err := st.r.content(st.row, d.Text(), isRole)
+	return content, d.Text(), err
 }
 
 // included is content by the task that names it and the name.
@@ -132,7 +134,10 @@ func (w *row) contentFrame(content *playbook.Content, item *vars.Values) *frame 
 // brought is an inclusion with the hosts that go through it.
 type brought struct {
 	inclusion
+	nth int // of those alike on a host
 	who []*player
+	// told are the hosts that it has not been told of.
+	told []string
 }
 
 // bring lets the hosts go through what the row included: hosts with the same file and item together,
@@ -147,7 +152,9 @@ func (rr *rowRun) bring() *graph.Graph[node] {
 		rr.adopt(b.content)
 		c := rr.r.plan.compilerFor(rr.lane.play, rr.lane.handlers)
 		c.open = true
-		rows := c.strand(rr.row.contentFrame(b.content, b.item), b.content.Blocks)
+		f := rr.row.contentFrame(b.content, b.item)
+		f.place = b.place(rr.row)
+		rows := c.strand(f, b.content.Blocks)
 		after = rr.lane.part(b.who).strand(g, rows, after)
 	}
 	return g
@@ -162,35 +169,39 @@ func (rr *rowRun) broughtIn() []*brought {
 	var all []*brought
 	first := map[place]*brought{}
 	for _, st := range rr.done {
-		own := map[place]bool{} // what this host has already
+		own := map[place]int{} // what this host has already
 		for _, in := range st.res.includes {
 			if st.p.lost != notLost || st.p.ended {
 				continue
 			}
 			at := place{in.key, in.content}
-			if b := first[at]; b != nil && !own[at] {
+			b := first[at]
+			if b != nil && own[at] == 0 {
 				b.who = append(b.who, st.p)
 			} else { // new, or the same item again
-				b = &brought{in, []*player{st.p}}
+				b = &brought{inclusion: in, nth: own[at], who: []*player{st.p}}
 				all = append(all, b)
 				if first[at] == nil {
 					first[at] = b
 				}
 			}
-			own[at] = true
+			if st.recalled == nil {
+				b.told = append(b.told, st.p.Name)
+			}
+			own[at]++
 		}
 	}
 	return all
 }
 
 func (rr *rowRun) announce(b *brought) {
-	var names []string
 	for _, p := range b.who {
-		names = append(names, p.Name)
 		p.seen = true
 		p.counts.OK++
 	}
-	rr.r.stream.Emit(event.Included{File: b.content.Path, Hosts: names})
+	if len(b.told) > 0 {
+		rr.r.stream.Emit(event.Included{File: b.content.Path, Hosts: b.told})
+	}
 }
 
 // adopt makes the handlers of included content part of the play, and its role's variables where the role
@@ -230,11 +241,11 @@ func (rr *rowRun) flush() *graph.Graph[node] {
 	}
 	c := rr.r.plan.compilerFor(rr.lane.play, rr.lane.handlers)
 	c.open = true
-	f := &frame{play: rr.lane.play, keys: rr.lane.play.keys}
+	f := &frame{play: rr.lane.play, keys: rr.lane.play.keys, place: rr.row.place + "!"}
 	g := &graph.Graph[node]{}
 	var rows strand
-	for _, h := range rr.lane.handlers {
-		if r := c.handlerRow(f, h, rr.row.in); r != nil {
+	for i, h := range rr.lane.handlers {
+		if r := c.handlerRow(f, h, i, rr.row.in); r != nil {
 			rows = append(rows, element{row: r})
 		}
 	}

@@ -26,6 +26,13 @@ func (st *step) loop(ctx context.Context) *result {
 	}
 	for i := st.together(ctx, items, sum); i < len(items); i++ {
 		value := items[i]
+		if res, err := st.endedBefore(i, value); err != nil {
+			sum.fail(err)
+			return sum
+		} else if res != nil {
+			st.takeItem(sum, res)
+			continue
+		}
 		if i > 0 && pause(ctx, st.row.task.LoopControl.Pause) != nil {
 			break
 		}
@@ -33,17 +40,26 @@ func (st *step) loop(ctx context.Context) *result {
 		s := st.scope(st.p.host).With(vars.LoopVars, st.itemVars(items, i))
 		res := st.once(ctx, s, &item{value, i})
 		res.label = st.label(s, value)
-		st.register(res)
-		sum.items = append(sum.items, res)
-		sum.includes = append(sum.includes, res.includes...)
-		sum.joins = append(sum.joins, res.joins...)
-		res.includes = nil
+		st.takeItem(sum, res)
+		if st.ended(ctx, res) == nil {
+			st.settleAfter(ctx)
+		}
 		if ctx.Err() != nil {
 			break
 		}
 	}
+	st.cut = len(sum.items) < len(items)
 	st.sum(sum)
 	return sum
+}
+
+// takeItem adds the result of an item.
+func (st *step) takeItem(sum, res *result) {
+	st.register(res)
+	sum.items = append(sum.items, res)
+	sum.includes = append(sum.includes, res.includes...)
+	sum.joins = append(sum.joins, res.joins...)
+	res.includes, res.joins = nil, nil
 }
 
 // loopItems gives the items; or the result of a task whose items cannot be had. A false condition hides

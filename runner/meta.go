@@ -2,6 +2,8 @@ package runner
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"slices"
 
@@ -151,7 +153,9 @@ func (r *run) confirm(ctx context.Context, message, value string) error {
 	r.confirming.Lock()
 	defer r.confirming.Unlock()
 	asked := message + "\x00" + value
-	if r.confirmed[asked] {
+	sum := sha256.Sum256([]byte(asked))
+	place, was := "confirm "+hex.EncodeToString(sum[:8]), false
+	if r.confirmed[asked] || r.decided(place, &was) && was {
 		return nil
 	}
 	if r.opts.Confirm == nil {
@@ -164,7 +168,7 @@ func (r *run) confirm(ctx context.Context, message, value string) error {
 		r.confirmed = map[string]bool{}
 	}
 	r.confirmed[asked] = true
-	return nil
+	return r.decide(place, true, false)
 }
 
 // confirmScope is the scope of the play's first host: what is destroyed is named by its variables.

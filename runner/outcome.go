@@ -84,10 +84,15 @@ func (r *run) whereabouts() string {
 	return ": stopped on " + strings.Join(parts, "; ")
 }
 
-// goOn names the command that continues an interrupted run: from the task that hosts stopped at where that is
+// goOn names the command that continues a run: where a record of it is kept, with that; else from the task that hosts stopped at where that is
 // one for all of them, and the run would come to it again; else the same command, which finds what is done.
-func (r *run) goOn() string {
-	if r.opts.Again == nil {
+func (r *run) goOn(interrupted bool) string {
+	switch {
+	case r.recording() && r.opts.Resume != "" && interrupted:
+		return "; to go on: " + r.opts.Resume
+	case r.recording() && r.opts.Resume != "":
+		return "; to go on when it is mended: " + r.opts.Resume
+	case !interrupted || r.opts.Again == nil:
 		return ""
 	}
 	if name := r.stoppedAt(); name != "" {

@@ -24,6 +24,7 @@ type prepared struct {
 	delegateFacts bool
 	timeout       time.Duration
 	noLog         bool
+	item, attempt int      // which item of the loop, and which attempt
 	async         *async   // nil without
 	job           *jobHost // of the attempt under way; nil where no command goes on by itself
 	address       connect.Address

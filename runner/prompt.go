@@ -48,7 +48,7 @@ func (p *Plan) Questions() []Question {
 // default. What depends on the answers (hosts, serial, names) is only known now, and may be wrong.
 func (p *Plan) Answered(answers []string) (*Plan, diag.List) {
 	in := p.in
-	in.answers = map[*playbook.Play]*vars.Values{}
+	in.answers, in.given = map[*playbook.Play]*vars.Values{}, answers
 	var problems diag.List
 	for i, q := range p.Questions() {
 		v := vars.Literal(vars.Of(answers[i]))

@@ -32,7 +32,12 @@ const (
 	EntryDecided EntryKind = "decided"
 	// EntryUsed is a file or variable that steps use, with the digest of what it held; done steps refer to it.
 	EntryUsed EntryKind = "used"
-	// EntryForgotten is a step whose entries count no more: it is done again.
+	// EntryLost is a host that takes no further part, because of what happened at Place; EntryBack one that takes
+	// part again.
+	EntryLost EntryKind = "lost"
+	EntryBack EntryKind = "back"
+	// EntryForgotten is a step whose entries count no more: it is done again. Where State is forgetEnd that is
+	// true of its end only: of a loop the items that went well stay done.
 	EntryForgotten EntryKind = "forgotten"
 )
 

@@ -34,6 +34,8 @@ type result struct {
 	items       []*result // of a loop; not nil, if empty, when there was one
 	delegatedTo string
 	took        time.Duration
+	at          int           // which item of the loop it is of, from 1; 0 of none
+	acted       bool          // its host was, or may have been, changed
 	expects     time.Duration // as the module said
 	learned     []learned     // variables that the task set
 	notify      []string      // handlers to run, as named
@@ -66,8 +68,12 @@ func (r *result) json() json.RawMessage {
 type learned struct {
 	layer vars.Layer
 	vars  *vars.Values
-	host  *host // nil: the task's
+	host  *host   // nil: the task's
+	file  varFile // where the variables were read; zero for others
 }
+
+// varFile is a file of variables, all of them under one name where that is not "".
+type varFile struct{ path, under string }
 
 func (r *result) failed() bool { return r.status == event.Failed || r.status == event.Unreachable }
 

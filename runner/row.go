@@ -21,6 +21,7 @@ type row struct {
 	block    *block          // of blockEnd
 	ends     *playbook.Role  // the role that ends with the block of blockEnd
 	defaults []field         // module_defaults, merged
+	place    string          // where it stands in its play (see place.go)
 	left     bool            // tags or --start-at-task leave it out
 }
 

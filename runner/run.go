@@ -47,6 +47,10 @@ type Options struct {
 	RunID string
 	// Record keeps what the run would have to know to be gone on with; nil keeps nothing.
 	Record Recorder
+	// Past is the run to go on with; nil begins at the beginning.
+	Past *Past
+	// Resume is the command that goes on with this run when it has stopped; "" where nothing is kept of it.
+	Resume string
 	// Now is the clock of the records; nil is the system's.
 	Now func() time.Time
 }
@@ -69,11 +73,14 @@ type run struct {
 	moves   int                  // counts hosts that leave or come back
 	inside  map[*player]*rowRun  // where players of the running batches are
 	joined  []inventory.Addition // what the inventory got while running
-	jobs    jobNames
 	control
 
 	confirming sync.Mutex      // held while a confirmation is asked; guards confirmed
 	confirmed  map[string]bool // what was
+	digests    sync.Map        // *row → digest
+	inputs     inputs
+	unkept     atomic.Pointer[error] // why the record cannot be written
+	unlike     error                 // why the record cannot be gone on with
 
 	mu       sync.Mutex // guards the maps below
 	hosts    map[string]*host
@@ -93,7 +100,14 @@ func (p *Plan) Run(ctx context.Context, o Options) (Outcome, error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	return p.newRun(o).all(ctx), nil
+	r := p.newRun(o)
+	if err := r.fits(); err != nil {
+		return Outcome{}, err
+	}
+	if err := r.begins(); err != nil {
+		return Outcome{}, err
+	}
+	return r.all(ctx), nil
 }
 
 func (p *Plan) newRun(o Options) *run {
@@ -105,13 +119,15 @@ func (p *Plan) newRun(o Options) *run {
 	secrets.Add(p.privateAnswers()...)
 	r := &run{plan: p, opts: o, stream: event.NewStream(o.Events, o.Now, secrets), secrets: secrets, shared: &overlay.Shared{},
 		hosts: map[string]*host{}, varFiles: map[string]*vars.Values{}, contents: map[included]*playbook.Content{}, inside: map[*player]*rowRun{}, control: newControl()}
+	r.inputs.begin(o.Past)
 	r.setInventory(p.in.Inventory)
 	return r
 }
 
 func (r *run) all(ctx context.Context) Outcome {
 	start := r.opts.Now()
-	r.stream.Emit(event.RunStarted{Run: r.opts.RunID, Playbook: r.plan.path(), Inventory: append([]string{}, r.plan.in.Sources...), Check: r.opts.Check, Steps: r.plan.steps()})
+	r.stream.Emit(event.RunStarted{Run: r.opts.RunID, Playbook: r.plan.path(), Inventory: append([]string{}, r.plan.in.Sources...), Check: r.opts.Check, Steps: r.plan.steps(),
+		ResumedFrom: r.resumedFrom(), Remembered: r.opts.Past.Remembered()})
 	var stopped error
 	ctx, end := r.steered(ctx)
 	for _, b := range r.plan.playbooks {
@@ -122,14 +138,7 @@ func (r *run) all(ctx context.Context) Outcome {
 	}
 	end()
 	out := r.outcome()
-	out.Interrupted = r.interrupted(stopped)
-	switch {
-	case out.Interrupted && out.Message == "":
-		out.Message = "interrupted" + r.whereabouts() + r.goOn()
-	case out.Paused:
-		out.Message = "paused: " + out.Message + r.goOn()
-		r.stream.Emit(event.RunPaused{Reason: r.halted.message, GoOn: r.resumption()})
-	}
+	r.stopped(&out, stopped)
 	out.Message = r.secrets.Text(out.Message)
 	out.Took = r.opts.Now().Sub(start)
 	r.stream.Emit(event.RunDone{Recap: out.Recap, ExitCode: out.ExitCode(), Message: out.Message, TookMS: milliseconds(out.Took)})
@@ -188,6 +197,7 @@ type playRun struct {
 	magic    *vars.Values
 	late     []string // hosts that joined while the play ran: named in its lists, not run on
 	over     bool     // meta: end_play, or the play was lost
+	told     bool     // that it has begun
 }
 
 func (pr *playRun) unfold(ctx context.Context, r *run) *graph.Graph[node] {
@@ -204,20 +214,22 @@ func (pr *playRun) unfold(ctx context.Context, r *run) *graph.Graph[node] {
 		}
 		hosts = found
 	}
-	cut, err := batches(hosts, pr.Serial, s)
+	hosts, cut, err := r.cut(pr, hosts, s)
 	if err != nil {
 		r.failPlay(err)
 		return nil
 	}
 	pr.begin(hosts, cut)
-	r.stream.Emit(event.PlayStarted{Play: pr.name, Hosts: namesOf(hosts), Batches: len(cut)})
+	if !r.opts.Past.knows(pr.place) {
+		pr.tell(r)
+	}
 	g := &graph.Graph[node]{}
 	var after []graph.ID
 	if pr.Confirm != nil && len(hosts) > 0 {
 		after = []graph.ID{g.AddWaiting(&confirmation{pr: pr, r: r})}
 	}
 	for i := range cut {
-		if pr.watched() {
+		if pr.watched() && !r.opts.Past.knows(batchPlace(pr.place, i+2)) { // a batch that is past is not at risk
 			after = []graph.ID{g.AddWaiting(&guarding{watch: &watch{r: r, pr: pr, batch: i + 1}}, after...)}
 		}
 		after = []graph.ID{g.Add(&batchRun{pr: pr, number: i + 1}, after...)}
@@ -251,7 +263,6 @@ func (b *batchRun) unfold(ctx context.Context, r *run) *graph.Graph[node] {
 	if r.over || b.pr.over {
 		return nil
 	}
-	hosts := b.pr.batches[b.number-1]
 	whole := b.lane(r)
 	before := 0
 	for _, p := range whole.players {
@@ -259,10 +270,12 @@ func (b *batchRun) unfold(ctx context.Context, r *run) *graph.Graph[node] {
 			before++
 		}
 	}
-	r.stream.Emit(event.BatchStarted{Play: b.pr.name, Batch: b.number, Batches: len(b.pr.batches), Hosts: namesOf(hosts)})
+	if !r.opts.Past.knows(batchPlace(b.pr.place, b.number)) {
+		whole.tell(r)
+	}
 	g := &graph.Graph[node]{}
 	end := func() {}
-	if b.pr.watched() {
+	if b.pr.watched() && !r.opts.Past.knows(batchPlace(b.pr.place, b.number+1)) {
 		end = (&watch{r: r, pr: b.pr, batch: b.number}).during(ctx)
 	}
 	g.Add(&batchEnd{whole, before, end}, whole.unroll(g, b.pr.rows)...)

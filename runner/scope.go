@@ -23,6 +23,8 @@ type world struct {
 	r   *run
 	row *row
 	dir string // of the playbook whose play asks
+	// used is told of the files that are read; nil where nobody keeps it.
+	used *uses
 }
 
 var _ vars.World = (*world)(nil)
@@ -71,6 +73,7 @@ func (w *world) ReadFile(name string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	w.used.file(path)
 	return w.r.readFile(path)
 }
 

@@ -17,8 +17,10 @@ type host struct {
 	*inventory.Host
 	lost   loss
 	counts event.Counts
-	seen   bool // has had a result
-	moves  *int // of the run: counts hosts that leave or come back
+	seen   bool          // has had a result
+	moves  *int          // of the run: counts hosts that leave or come back
+	cause  string        // the place of what may make it lost
+	told   func(h *host) // is told when it is lost or comes back
 
 	mu      sync.Mutex      // guards the fields below
 	in      *inventory.Host // the host as the inventory stands; the embedded one is that of the beginning
@@ -50,8 +52,12 @@ const (
 
 // lose takes the host out of the run, or with notLost back into it.
 func (h *host) lose(as loss) {
+	was := h.lost
 	h.lost = as
 	*h.moves++
+	if h.told != nil && (was == notLost) != (as == notLost) {
+		h.told(h)
+	}
 }
 
 // setVars sets variables of the host, over those of the same names.

@@ -27,6 +27,7 @@ type rowRun struct {
 	ran    bool // a step did something
 	// looking is the look of a guard that the row belongs to; nil for the play's own rows.
 	looking *round
+	used    *uses // of all steps
 
 	templates templates
 }
@@ -41,6 +42,15 @@ type step struct {
 	began time.Time
 	told  told
 	heard *heard // of a guard's task; else nil
+
+	forced   bool                        // its host was lost when its turn came
+	used     *uses                       // nil: nobody keeps it
+	recalled *keptStep                   // of a step that is not done again
+	before   *pastStep                   // of one that had begun; else nil
+	entry    *Entry                      // its end, to be written down
+	kept     bool                        // it has been
+	cut      bool                        // the loop did not come to its end
+	after    []func(ctx context.Context) // what is to be done once the end is written down
 }
 
 // work carries the step out. It runs on a goroutine of its own.
@@ -58,6 +68,11 @@ func (st *step) work(ctx context.Context) {
 	st.res.took = time.Since(st.began)
 	st.notifications()
 	st.register(st.res)
+	st.written(ctx)
+	if len(st.after) > 0 {
+		st.endNow()
+		st.settleAfter(ctx)
+	}
 }
 
 // safely does the step; a module's panic fails the task, so that the run can still end in good order on
@@ -138,7 +153,7 @@ func (st *step) once(ctx context.Context, s *vars.Scope, it *item) *result {
 	start := time.Now()
 	res := &result{status: event.OK}
 	if it != nil {
-		res.looped, res.item = true, it.value
+		res.looped, res.item, res.at = true, it.value, it.index+1
 	}
 	st.try(ctx, s, res)
 	st.seal(s, res, it)

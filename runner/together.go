@@ -71,6 +71,9 @@ func (st *step) together(ctx context.Context, items []vars.Data, sum *result) in
 // gathers says whether nothing in the task itself asks for one item after the other.
 func (st *step) gathers() bool {
 	t := st.row.task
+	if st.before != nil && len(st.before.items) > 0 {
+		return false // it was not, and each item is written down by itself
+	}
 	if st.looking != nil || st.row.kind != taskRow || !st.row.module.Gathers || len(t.Until) > 0 || !t.Retries.IsZero() || t.LoopControl.Pause > 0 || !t.Async.IsZero() {
 		return false
 	}
@@ -87,7 +90,7 @@ func (st *step) gathers() bool {
 func (b *bunch) ready(items []vars.Data, from, to int) bool {
 	var first *prepared
 	for i := from; i < to; i++ {
-		t := &turn{item: item{items[i], i}, res: &result{status: event.OK, looped: true, item: items[i]}}
+		t := &turn{item: item{items[i], i}, res: &result{status: event.OK, looped: true, item: items[i], at: i + 1}}
 		t.scope = b.scope(b.p.host).With(vars.LoopVars, b.itemVars(items, i))
 		if name := b.row.task.Register; name != "" {
 			t.scope = t.scope.Watch(name, &b.registered)
@@ -98,6 +101,7 @@ func (b *bunch) ready(items []vars.Data, from, to int) bool {
 				t.res.fail(err)
 			} else {
 				t.x = x
+				x.item = i + 1
 			}
 		}
 		t.res.label = b.label(t.scope, t.value)
@@ -206,7 +210,7 @@ func (t *turn) alone() bool {
 func (b *bunch) act(ctx context.Context, turns []*turn) {
 	if len(turns) == 1 {
 		if t := turns[0]; t.proposal != nil {
-			t.err = b.do(ctx, t.x, b.layer(t.x), t.proposal)
+			t.err = b.do(ctx, t.x, b.layer(t.x), t.proposal, t.res)
 		}
 		return
 	}
@@ -224,11 +228,27 @@ func (b *bunch) act(ctx context.Context, turns []*turn) {
 	if over := b.layer(x); over != nil {
 		host = over.act()
 	} else {
+		if err := b.actTogether(acting); err != nil {
+			for _, t := range acting {
+				t.err = err
+			}
+			return
+		}
 		defer b.r.acted(x.on)
 	}
 	for len(acting) > 0 {
 		acting = applyTogether(ctx, host, acting)
 	}
+}
+
+// actTogether writes down that the turns are about to change their host.
+func (b *bunch) actTogether(turns []*turn) error {
+	a := acting{Changes: true}
+	for _, t := range turns {
+		t.res.acted = true
+		a.Items = append(a.Items, t.res.at)
+	}
+	return b.begins(a, 0)
 }
 
 // maxInline is how much content one request of changes carries, about.

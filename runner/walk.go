@@ -75,7 +75,11 @@ func (p *player) take(h *handler) bool {
 }
 
 func (r *run) open(l *lane, w *row, who []*player) *rowRun {
-	rr := &rowRun{r: r, row: w, lane: l, world: &world{r, w, w.frame.play.Dir}, who: who, public: slices.Clip(l.public)}
+	rr := &rowRun{r: r, row: w, lane: l, world: &world{r: r, row: w, dir: w.frame.play.Dir}, who: who, public: slices.Clip(l.public)}
+	if r.recording() {
+		rr.used = &uses{}
+		rr.world.used = rr.used
+	}
 	rr.magic = []*vars.Values{l.magic, l.hostLists(r), w.magicOf()}
 	rr.name = rr.title()
 	return rr
@@ -146,6 +150,7 @@ type lists struct {
 	places map[*playbook.Task]chan struct{}
 	// gates are those that the batch has come to.
 	gates map[*row]*gateState
+	told  bool // that the batch has begun
 }
 
 // place gives the places for a task of a batch whose hosts do not go in step.
@@ -168,7 +173,7 @@ func (rr *rowRun) steps() *graph.Graph[node] {
 		return rr.refuse(err)
 	}
 	if once {
-		who = who[:1]
+		who = []*player{rr.standsForAll()}
 	}
 	throttle, err := rr.throttle(s)
 	if err != nil {
@@ -176,19 +181,36 @@ func (rr *rowRun) steps() *graph.Graph[node] {
 	}
 	g := &graph.Graph[node]{}
 	ids := make([]graph.ID, 0, len(who))
-	for i, p := range who {
-		var after []graph.ID
-		if throttle > 0 && i >= throttle && !once {
-			after = []graph.ID{ids[i-throttle]}
+	var live []graph.ID
+	for _, p := range who {
+		st := &step{rowRun: rr, p: p, alone: once, forced: p.lost != notLost}
+		known, err := st.known()
+		switch {
+		case err != nil:
+			rr.r.unlike = err
+			return nil
+		case known == nil && rr.r.spared(rr, p):
+			p.end()
+			continue
+		case known != nil:
+			rr.done = append(rr.done, st)
+			rr.r.inside[p] = rr
+			ids = append(ids, g.AddRecalled(st, known.turn))
+			continue
 		}
-		st := &step{rowRun: rr, p: p, alone: once}
+		rr.lane.tell(rr.r)
+		var after []graph.ID
+		if throttle > 0 && len(live) >= throttle && !once {
+			after = []graph.ID{live[len(live)-throttle]}
+		}
 		if throttle > 0 && rr.lane.free {
 			st.place = rr.lane.lists.place(rr.row.task, throttle)
 		}
 		rr.done = append(rr.done, st)
 		rr.r.inside[p] = rr
-		ids = append(ids, g.AddWork(st, after...))
+		live = append(live, g.AddWork(st, after...))
 	}
+	ids = append(ids, live...)
 	g.Add(&closing{rr}, ids...)
 	return g
 }
@@ -227,9 +249,17 @@ func (rr *rowRun) refuse(err error) *graph.Graph[node] {
 	return nil
 }
 
-// unfold takes the step's result.
+// unfold takes the step's result, once it is written down.
 func (st *step) unfold(context.Context, *run) *graph.Graph[node] {
-	st.settle()
+	if st.recalled != nil {
+		if err := st.remembers(); err != nil {
+			st.r.unlike = err
+			return nil
+		}
+	}
+	if st.takeEnd() {
+		st.settle()
+	}
 	return nil
 }
 
@@ -248,8 +278,13 @@ func (st *step) settle() {
 		res.fail(notified)
 	}
 	rescued := res.lost() && res.status == event.Failed && !st.plainFailure() && rescuable(st.row.in) && st.p.lost == notLost
-	st.tell(rescued)
+	if st.recalled == nil {
+		st.tell(rescued)
+	}
 	st.count(rescued)
+	if res.lost() {
+		st.p.cause = st.where()
+	}
 	if res.status == event.Unreachable && !res.ignored {
 		st.p.lose(lostUnreachable)
 		st.failed = true
@@ -458,6 +493,7 @@ func (rr *rowRun) spread() {
 	}
 	for _, p := range rr.who {
 		if p.lost == notLost && !p.ended && p.active(rr.row.in) {
+			p.cause = rr.where()
 			p.fail(rr.row.in, lostStopped)
 		}
 	}

@@ -106,6 +106,7 @@ func (a runningArgs) propose(ctx context.Context, call *modules.Call, argv []str
 	return &modules.Proposal{
 		Diff:   []modules.Diff{{Subject: shown, Note: "runs"}},
 		Output: out,
+		Once:   a.Creates == "" && a.Removes == "",
 		Do: func(ctx context.Context, host modules.Host) error {
 			return out.run(ctx, host, cmd, a.Strip)
 		},

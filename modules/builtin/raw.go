@@ -39,6 +39,7 @@ func proposeRaw(_ context.Context, _ *modules.Call, args rawArgs) (*modules.Prop
 	return &modules.Proposal{
 		Diff:   []modules.Diff{{Subject: firstLine(args.Cmd), Note: "runs"}},
 		Output: out,
+		Once:   true,
 		Do: func(ctx context.Context, host modules.Host) error {
 			return out.run(ctx, host, modules.Command{Argv: []string{line}, Bare: true}, false)
 		},

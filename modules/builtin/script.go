@@ -65,7 +65,7 @@ func proposeScript(ctx context.Context, call *modules.Call, args scriptArgs) (*m
 	}
 	out := &ran{StdoutLines: []string{}, StderrLines: []string{}}
 	s := &scriptRun{args: args, rest: rest, source: source, out: out}
-	return &modules.Proposal{Diff: []modules.Diff{{Subject: name, Note: "runs"}}, Output: out, Do: s.do}, nil
+	return &modules.Proposal{Diff: []modules.Diff{{Subject: name, Note: "runs"}}, Output: out, Do: s.do, Once: args.Creates == "" && args.Removes == ""}, nil
 }
 
 // firstWord splits a command line behind its first word, whose quotes are taken away.

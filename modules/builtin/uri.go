@@ -145,7 +145,9 @@ func proposeURI(ctx context.Context, call *modules.Call, args uriArgs) (*modules
 	if readingMethod(args.Method) {
 		return q.read(ctx, call)
 	}
-	p := &modules.Proposal{Output: q.out}
+	// A PUT or DELETE comes to the same however often it is made.
+	once := args.Creates == "" && args.Removes == "" && args.Method != "PUT" && args.Method != "DELETE"
+	p := &modules.Proposal{Output: q.out, Once: once}
 	if args.Dest != "" {
 		p.Diff = []modules.Diff{{Subject: args.Dest, Note: fmt.Sprintf("is written from the answer to %s %s", args.Method, args.URL)}}
 	}

@@ -62,6 +62,7 @@ func proposeBackup(ctx context.Context, call *modules.Call, args backupArgs) (*m
 	out := &backupOutput{TableID: app.ID, Path: args.Path}
 	return &modules.Proposal{
 		Output: out,
+		Once:   true, // each makes another one
 		Diff:   []modules.Diff{{Subject: "table " + args.Table, Note: "a backup to " + args.Provider}},
 		Do:     func(ctx context.Context, host modules.Host) error { return backup(ctx, call, host, args, out) },
 	}, nil

@@ -123,7 +123,7 @@ func (sh *shell) remote(ctx context.Context, words []string) (*modules.Proposal,
 		sh.out.Answers = sh.session.askEach(ctx, r.servers, r.command, r.args)
 		return sh.answered(r, false)
 	}
-	p := &modules.Proposal{Diff: []modules.Diff{{Subject: r.command, Note: "runs " + r.line() + " on " + plural(len(r.servers), "server")}}}
+	p := &modules.Proposal{Once: true, Diff: []modules.Diff{{Subject: r.command, Note: "runs " + r.line() + " on " + plural(len(r.servers), "server")}}}
 	p.Do = func(ctx context.Context, host modules.Host) error {
 		s, err := sh.again(host)
 		if err != nil {
@@ -267,7 +267,7 @@ func (sh *shell) leaderReads(ctx context.Context, r *remoteCommand) (*modules.Pr
 	if onlyReads(r.command) || len(r.args) == 0 || r.args[0] == "get" {
 		return &modules.Proposal{}, run(ctx, sh.session)
 	}
-	return &modules.Proposal{Diff: []modules.Diff{{Subject: r.command, Note: "runs " + r.line() + " on the leader"}},
+	return &modules.Proposal{Once: true, Diff: []modules.Diff{{Subject: r.command, Note: "runs " + r.line() + " on the leader"}},
 		Do: func(ctx context.Context, host modules.Host) error {
 			s, err := sh.again(host)
 			if err != nil {

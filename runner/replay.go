@@ -1,0 +1,324 @@
+package runner
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/pegbook/pegbook/runner/event"
+	"github.com/pegbook/pegbook/runner/inventory"
+	"github.com/pegbook/pegbook/runner/vars"
+)
+
+// To go on with a run is to walk its plan again from the beginning: a step whose end is in the record takes its
+// result from there, and all that follows from results (variables, handlers, includes, hosts that are lost) follows
+// as it did. Recalled steps are neither shown nor written down again.
+
+// unlikeError says why a run cannot be gone on with.
+func unlikeError(format string, args ...any) error {
+	return fmt.Errorf(format+"; what has run must stay as it was: undo that, or run the playbook anew, which finds what is done", args...)
+}
+
+// fits finds what has changed since the run in what it has done already, as far as that can be told before it is
+// gone on with: tasks that stand in the playbook itself, and files.
+func (r *run) fits() error {
+	past := r.opts.Past
+	if past == nil {
+		return nil
+	}
+	if r.opts.Check {
+		return fmt.Errorf("a dry run cannot be gone on with: what it would have changed was in memory only; begin it anew")
+	}
+	if len(past.Undecided()) > 0 && past.InFlight == InFlightRefuse {
+		return fmt.Errorf("steps were under way when the run ended; say what becomes of them")
+	}
+	rows := r.plan.places()
+	keys := slices.SortedFunc(maps.Keys(past.steps), func(a, b stepKey) int {
+		return past.steps[a].turn - past.steps[b].turn
+	})
+	for _, key := range keys {
+		s := past.steps[key]
+		_, row, _ := strings.Cut(key.place, ":")
+		_, row, _ = strings.Cut(row, ":")
+		if s.done == nil || strings.ContainsAny(row, "!>") {
+			continue // what handlers and includes are is known when the run gets there
+		}
+		w := rows[playOf(key.place)+":"+row]
+		if w == nil {
+			return unlikeError("task %q has run on %s and is no longer where it was in the playbook", s.task, key.host)
+		}
+		if err := r.sameTask(w, s, key.host); err != nil {
+			return err
+		}
+	}
+	return r.sameFiles(keys)
+}
+
+// places are the rows of the plan by where they stand.
+func (p *Plan) places() map[string]*row {
+	all := map[string]*row{}
+	var add func(play string, rows strand)
+	add = func(play string, rows strand) {
+		for _, e := range rows {
+			for _, side := range e.parallel {
+				add(play, side)
+			}
+			if e.row != nil && e.row.kind != blockEndRow {
+				all[play+":"+e.row.place] = e.row
+			}
+		}
+	}
+	for _, b := range p.playbooks {
+		for _, pl := range b.plays {
+			add(pl.place, pl.rows)
+		}
+	}
+	return all
+}
+
+func (r *run) sameTask(w *row, s *pastStep, host string) error {
+	if r.digest(w) == s.done.Task {
+		return nil
+	}
+	now := plainName(w.task)
+	if w.task.At.File != "" {
+		now += " (" + w.task.At.String() + ")"
+	}
+	return unlikeError("task %q has run on %s; in its place the playbook now has another task, or has changed it: %s", s.task, host, now)
+}
+
+// sameFiles finds files of the control node that were used by steps which are not done again, and are different now.
+func (r *run) sameFiles(keys []stepKey) error {
+	past := r.opts.Past
+	latest := map[string]string{} // path → digest as the run saw the file last
+	seen := map[int]bool{}
+	for _, id := range slices.Sorted(maps.Keys(past.used)) {
+		if u := past.used[id]; u.What != "var" {
+			latest[u.name] = u.SHA256
+		}
+	}
+	for _, key := range keys {
+		s := past.steps[key]
+		if s.done == nil {
+			continue
+		}
+		for _, id := range s.done.Uses {
+			u := past.used[id]
+			if seen[id] || u.What == "var" || u.What == "" {
+				continue
+			}
+			seen[id] = true
+			now, err := r.inputs.file(u.name)
+			if err != nil {
+				return unlikeError("task %q has run on %s with the %s %s, which cannot be read now: %w", s.task, key.host, u.What, u.name, err)
+			}
+			if now.sha != u.SHA256 && now.sha != latest[u.name] {
+				return unlikeError("task %q has run on %s with the %s %s, which has changed since", s.task, key.host, u.What, u.name)
+			}
+		}
+	}
+	return nil
+}
+
+// knows says whether something of a play or batch has been done.
+func (p *Past) knows(place string) bool { return p != nil && p.plays[place] }
+
+// known gives what the record has of a step that has ended, and checks that it is that of the same task with the
+// same variables. nil: the step is to be done.
+func (st *step) known() (*pastStep, error) {
+	if st.r.recording() {
+		st.used = &uses{}
+	}
+	past := st.r.opts.Past
+	if past == nil {
+		return nil, nil
+	}
+	key := stepKey{st.where(), st.p.Name}
+	if was, ok := past.alone[key.place]; ok && st.alone {
+		key = was
+	}
+	s := past.steps[key]
+	if s == nil || s.done == nil {
+		st.before = s
+		return nil, nil
+	}
+	if err := st.r.sameTask(st.row, s, key.host); err != nil {
+		return nil, err
+	}
+	if err := st.sameVariables(past, s); err != nil {
+		return nil, err
+	}
+	st.recalled = s.done
+	return s, nil
+}
+
+func (st *step) sameVariables(past *Past, s *pastStep) error {
+	var scope *vars.Scope
+	for _, id := range s.done.Uses {
+		u := past.used[id]
+		if u.What != "var" {
+			continue
+		}
+		if scope == nil {
+			scope = st.rowRun.scope(st.p.host)
+		}
+		if !st.r.inputs.defines(scope, u) {
+			where := ""
+			if u.At != "" {
+				where = " (" + u.At + ")"
+			}
+			return unlikeError("task %q has run on %s with the variable %s%s, which has changed since", s.task, st.p.Name, u.name, where)
+		}
+	}
+	return nil
+}
+
+// defines says whether a variable is still written as it was when it was used.
+func (in *inputs) defines(s *vars.Scope, u usedInput) bool {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	for _, d := range s.Definitions(u.name) {
+		if in.value(d.Value) == u.SHA256 {
+			return true
+		}
+	}
+	return false
+}
+
+// standsForAll is the player whose step stands for all of the row: the one that did so already, else the first.
+func (rr *rowRun) standsForAll() *player {
+	if past := rr.r.opts.Past; past != nil {
+		if was, ok := past.alone[rr.where()]; ok {
+			for _, p := range rr.who {
+				if p.Name == was.host {
+					return p
+				}
+			}
+		}
+	}
+	return rr.who[0]
+}
+
+// spared says whether a host takes no further part because of how the run is to be gone on with.
+func (r *run) spared(rr *rowRun, p *player) bool {
+	past := r.opts.Past
+	if past == nil {
+		return false
+	}
+	if _, lost := past.lost[p.Name]; past.OnlyFailed && !lost {
+		return true
+	}
+	return rr.lane.batch < past.FromBatch && rr.lane.play.place == playOf(past.last)
+}
+
+// remembers makes the step's result again, and what came of it.
+func (st *step) remembers() error {
+	res, err := st.recall(&st.recalled.kept)
+	if err != nil {
+		return fmt.Errorf("%w: what task %q came to on %s: %w", errRemembered, st.name, st.p.Name, err)
+	}
+	st.res = res
+	for _, item := range res.items {
+		st.register(item)
+	}
+	st.register(res)
+	return nil
+}
+
+// scope is what names mean to the step on a host; what it uses is kept.
+func (st *step) scope(h *host) *vars.Scope { return st.rowRun.scope(h).Track(st.used.track()) }
+
+// settleAfter does what has waited until the step's end, or an item's, was written down.
+func (st *step) settleAfter(ctx context.Context) {
+	after := st.after
+	st.after = nil
+	for _, f := range after {
+		f(ctx)
+	}
+}
+
+// plan of hosts as it is written down when a play begins.
+type cutHosts struct {
+	Hosts   []string `json:"hosts"`
+	Batches []int    `json:"batches"` // their sizes
+}
+
+// cut gives a play's hosts and batches: those it began with, where it has begun.
+func (r *run) cut(pr *playRun, hosts []*inventory.Host, s *vars.Scope) ([]*inventory.Host, [][]*inventory.Host, error) {
+	var was cutHosts
+	if r.decided(pr.place, &was) {
+		hosts = nil
+		for _, name := range was.Hosts {
+			hosts = append(hosts, r.hostOrAddress(name))
+		}
+		var cut [][]*inventory.Host
+		rest := hosts
+		for _, n := range was.Batches {
+			n = min(n, len(rest))
+			cut, rest = append(cut, rest[:n:n]), rest[n:]
+		}
+		return hosts, cut, nil
+	}
+	cut, err := batches(hosts, pr.Serial, s)
+	if err != nil {
+		return nil, nil, err
+	}
+	was = cutHosts{Hosts: namesOf(hosts), Batches: []int{}}
+	for _, b := range cut {
+		was.Batches = append(was.Batches, len(b))
+	}
+	return hosts, cut, r.decide(pr.place, was, false)
+}
+
+// tell tells that the play has begun, once.
+func (pr *playRun) tell(r *run) {
+	if !pr.told {
+		pr.told = true
+		r.stream.Emit(event.PlayStarted{Play: pr.name, Hosts: namesOf(pr.all), Batches: len(pr.batches)})
+	}
+}
+
+// tell tells that the batch has begun, once.
+func (l *lane) tell(r *run) {
+	l.playRun.tell(r)
+	if !l.lists.told {
+		l.lists.told = true
+		r.stream.Emit(event.BatchStarted{Play: l.name, Batch: l.batch, Batches: len(l.batches), Hosts: namesOf(l.batches[l.batch-1])})
+	}
+}
+
+// resumedFrom names the run that this one goes on with.
+func (r *run) resumedFrom() string {
+	if r.opts.Past == nil {
+		return ""
+	}
+	return r.opts.RunID
+}
+
+// stopped says why a run did not come to its end, and how to go on.
+func (r *run) stopped(out *Outcome, why error) {
+	out.Interrupted = r.interrupted(why)
+	switch {
+	case r.unlike != nil:
+		out.Interrupted, out.Broken, out.Message = false, true, r.unlike.Error()
+		return // going on would end the same way
+	case r.unkept.Load() != nil:
+		out.Interrupted, out.Message = true, "stopped"+r.whereabouts()+": "+(*r.unkept.Load()).Error()
+	case out.Interrupted && out.Message == "":
+		out.Message = "interrupted" + r.whereabouts()
+	case out.Paused:
+		out.Message = "paused: " + out.Message + r.goOn(true)
+		r.stream.Emit(event.RunPaused{Reason: r.halted.message, GoOn: r.resumption()})
+		return
+	}
+	if out.ExitCode() == 0 {
+		return
+	}
+	goOn := r.goOn(out.Interrupted || r.halted != nil)
+	if out.Message == "" {
+		goOn = strings.TrimPrefix(goOn, "; ")
+	}
+	out.Message += goOn
+}
