@@ -70,8 +70,8 @@ var errNotRegular = errors.New("is no regular file")
 
 // ModeOf is the permission bits of a file of the control node; false: the content is no file.
 func ModeOf(s Source) (uint32, bool) {
-	if f, ok := AsIs(s).(*fileSource); ok {
-		return f.mode, true
+	if f, ok := AsIs(s).(interface{ Mode() (uint32, bool) }); ok {
+		return f.Mode()
 	}
 	return 0, false
 }
@@ -87,6 +87,7 @@ type fileSource struct {
 func (s *fileSource) Name() string                 { return s.path }
 func (s *fileSource) Size() int64                  { return s.size }
 func (s *fileSource) Open() (io.ReadCloser, error) { return os.Open(s.path) }
+func (s *fileSource) Mode() (uint32, bool)         { return s.mode, true }
 
 func (s *fileSource) SHA256() (string, error) {
 	s.mu.Lock()

@@ -1,7 +1,7 @@
 // Package modtest is for testing modules: an in-memory host ([Machine]) and a harness ([Converge])
 // that holds every module to the promises of the contract.
 //
-// It is for tests only and fails them through testing.TB.
+// It fails tests through [TB], which *testing.T is, and pegbook plugin test another one.
 package modtest
 
 import (
@@ -15,13 +15,26 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"testing"
 	"text/template"
 	"time"
 
 	"github.com/pegbook/pegbook/modules"
 	"github.com/pegbook/pegbook/modules/overlay"
 )
+
+// TB is what a test fails through. Fatalf does not return.
+type TB interface {
+	Helper()
+	Context() context.Context
+	Errorf(format string, args ...any)
+	Fatalf(format string, args ...any)
+}
+
+// tester is a TB that has parts.
+type tester[T any] interface {
+	TB
+	Run(name string, part func(T)) bool
+}
 
 // Setup is what a module is given besides its arguments and its host. The zero value is usable.
 type Setup struct {
@@ -181,10 +194,10 @@ func (s Setup) eval(expr modules.Expr) (json.RawMessage, error) {
 // it is; check mode predicts the same differences and runs no command with effects; a cancelled
 // context ends it; after Do a second proposal has nothing to do; round trips are few; secrets show
 // nowhere. Args is a JSON object. The machine is left as the task leaves it.
-func Converge(t testing.TB, m *modules.Module, args string, host *Machine, setup Setup) Result {
+func Converge(t TB, m *modules.Module, args string, host *Machine, setup Setup) Result {
 	t.Helper()
 	Documented(t, m)
-	c := &converge{t: t, module: m, args: json.RawMessage(args), host: host, setup: setup}
+	c := &converge{t: t, module: through(t, m), args: json.RawMessage(args), host: host, setup: setup}
 	c.cancelled()
 	unknown := c.checkMode()
 	result := c.real()
@@ -197,7 +210,7 @@ func Converge(t testing.TB, m *modules.Module, args string, host *Machine, setup
 }
 
 type converge struct {
-	t      testing.TB
+	t      TB
 	module *modules.Module
 	args   json.RawMessage
 	host   *Machine
@@ -364,9 +377,9 @@ func (c *converge) secrets(r Result) {
 }
 
 // Propose asks for a proposal and gives it with its error, unchecked.
-func Propose(t testing.TB, m *modules.Module, args string, host modules.Host, setup Setup) (*modules.Proposal, error) {
+func Propose(t TB, m *modules.Module, args string, host modules.Host, setup Setup) (*modules.Proposal, error) {
 	t.Helper()
-	return m.Propose(t.Context(), setup.call(host, &recorder{}), json.RawMessage(args))
+	return through(t, m).Propose(t.Context(), setup.call(host, &recorder{}), json.RawMessage(args))
 }
 
 // ErrorCase is a task that must fail.
@@ -382,10 +395,10 @@ type ErrorCase struct {
 
 // Errors runs a table of tasks that must fail while proposing or doing, with a message that holds Want
 // and nothing changed by the proposal.
-func Errors(t *testing.T, m *modules.Module, cases []ErrorCase) {
+func Errors[T tester[T]](t T, m *modules.Module, cases []ErrorCase) {
 	t.Helper()
 	for _, c := range cases {
-		t.Run(c.Name, func(t *testing.T) {
+		t.Run(c.Name, func(t T) {
 			t.Helper()
 			host := c.Host
 			if host == nil {
@@ -411,7 +424,7 @@ func Errors(t *testing.T, m *modules.Module, cases []ErrorCase) {
 
 // Documented checks a module's manual page: a title, an explanation, an example that uses the module
 // and only arguments it has, and a line for each argument.
-func Documented(t testing.TB, m *modules.Module) {
+func Documented(t TB, m *modules.Module) {
 	t.Helper()
 	lines := strings.Split(m.Doc, "\n")
 	if len(lines) < 3 || lines[0] == "" || lines[1] != "" || strings.HasSuffix(lines[0], ".") {

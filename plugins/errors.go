@@ -1,0 +1,152 @@
+package plugins
+
+import (
+	"context"
+	"errors"
+	"io"
+	"io/fs"
+	"net"
+	"os"
+	"syscall"
+
+	"github.com/pegbook/pegbook/modules"
+	"github.com/pegbook/pegbook/plugins/wire"
+)
+
+// kinds are the errors that keep their identity on the wire.
+func kinds() []struct {
+	kind wire.Error_Kind
+	err  error
+} {
+	return []struct {
+		kind wire.Error_Kind
+		err  error
+	}{
+		{wire.Error_KIND_NOT_EXIST, fs.ErrNotExist},
+		{wire.Error_KIND_EXIST, fs.ErrExist},
+		{wire.Error_KIND_PERMISSION, fs.ErrPermission},
+		{wire.Error_KIND_NO_SPACE, modules.ErrNoSpace},
+		{wire.Error_KIND_UNPREDICTED, modules.ErrUnpredicted},
+		{wire.Error_KIND_STARTED, modules.ErrStarted},
+		{wire.Error_KIND_CANCELED, context.Canceled},
+		{wire.Error_KIND_DEADLINE, context.DeadlineExceeded},
+		{wire.Error_KIND_DEADLINE, os.ErrDeadlineExceeded},
+		{wire.Error_KIND_CLOSED, net.ErrClosed},
+		{wire.Error_KIND_END, io.EOF},
+		{wire.Error_KIND_UNEXPECTED_END, io.ErrUnexpectedEOF},
+		{wire.Error_KIND_REFUSED, syscall.ECONNREFUSED},
+		{wire.Error_KIND_RESET, syscall.ECONNRESET},
+		{wire.Error_KIND_BROKEN_PIPE, syscall.EPIPE},
+	}
+}
+
+// told is an error of the other side: its text, and the errors that it wraps as far as they have a meaning here.
+type told struct {
+	text   string
+	number uint64
+	wraps  []error
+}
+
+func (e *told) Error() string   { return e.text }
+func (e *told) Unwrap() []error { return e.wraps }
+
+// Timeout makes it a net.Error where it is one of time that ran out.
+func (e *told) Timeout() bool { return errors.Is(e, os.ErrDeadlineExceeded) }
+
+// Temporary completes net.Error.
+func (e *told) Temporary() bool { return e.Timeout() }
+
+// problem puts an error on the wire, with its kinds.
+func (s *session) problem(err error) *wire.Error {
+	if err == nil {
+		return nil
+	}
+	e := &wire.Error{Message: err.Error()}
+	for _, k := range kinds() {
+		if errors.Is(err, k.err) {
+			e.Kinds = append(e.Kinds, k.kind)
+		}
+	}
+	var exit *modules.ExitError
+	if errors.As(err, &exit) {
+		e.Exit = &wire.Error_Exit{Argv: exit.Argv, Output: outputToWire(exit.Output)}
+	}
+	var file *modules.FileError
+	if errors.As(err, &file) {
+		e.File = &wire.Error_FileError{Op: file.Op, Path: file.Path, Text: file.Text}
+	}
+	var gone *modules.UnreachableError
+	if errors.As(err, &gone) {
+		e.Unreachable = &wire.Error_Unreachable{Host: gone.Host, Hint: gone.Hint, Cause: text(gone.Err)}
+	}
+	var arg *modules.ArgumentError
+	if errors.As(err, &arg) {
+		e.Argument = &wire.Error_Argument{Name: arg.Arg, Problem: arg.Problem, Hint: arg.Hint}
+	}
+	var from *told
+	if errors.As(err, &from) {
+		e.Given = from.number
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e.Number = s.number()
+	s.errors[e.Number] = err
+	return e
+}
+
+// failure is an error that the other side has told. One of this side that comes back is itself again.
+func (s *session) failure(e *wire.Error) error {
+	s.mu.Lock()
+	ours := s.errors[e.Given]
+	s.mu.Unlock()
+	if ours != nil && ours.Error() == e.Message {
+		return ours
+	}
+	err := &told{text: e.Message, number: e.Number, wraps: meanings(e)}
+	if ours != nil {
+		err.wraps = append([]error{ours}, err.wraps...)
+	}
+	return err
+}
+
+// meanings are the typed errors and kinds that an error of the wire carries.
+func meanings(e *wire.Error) []error {
+	var all, plain []error
+	for _, k := range e.Kinds {
+		for _, known := range kinds() {
+			if known.kind == k {
+				plain = append(plain, known.err)
+			}
+		}
+	}
+	if x := e.Exit; x != nil {
+		all = append(all, &modules.ExitError{Argv: x.Argv, Output: outputFromWire(x.Output)})
+	}
+	if x := e.Unreachable; x != nil {
+		all = append(all, &modules.UnreachableError{Host: x.Host, Hint: x.Hint, Err: errors.New(x.Cause)})
+	}
+	if x := e.Argument; x != nil {
+		all = append(all, &modules.ArgumentError{Arg: x.Name, Problem: x.Problem, Hint: x.Hint})
+	}
+	if x := e.File; x != nil {
+		all = append(all, &modules.FileError{Op: x.Op, Path: x.Path, Text: x.Text, Kind: fileKind(plain)})
+	}
+	return append(all, plain...)
+}
+
+func fileKind(kinds []error) error {
+	for _, k := range kinds {
+		switch k { //nolint:errorlint // these are the sentinels themselves
+		case fs.ErrNotExist, fs.ErrExist, fs.ErrPermission, modules.ErrNoSpace:
+			return k
+		}
+	}
+	return nil
+}
+
+func text(err error) string {
+	if err == nil {
+		return ""
+	}
+	return err.Error()
+}

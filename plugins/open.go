@@ -1,0 +1,436 @@
+package plugins
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/pegbook/pegbook/modules"
+	"github.com/pegbook/pegbook/plugins/wire"
+)
+
+// File is a program that is trusted to be a plugin.
+type File struct {
+	Path string
+	// SHA256 is the sum that the file must have, in lower-case hexadecimal; empty: any.
+	SHA256 string
+	// Env is the names of environment variables that the plugin is given besides PATH, HOME and LANG.
+	Env []string
+}
+
+// Options say how a plugin is used. The zero value is usable.
+type Options struct {
+	// Pegbook is the version that a plugin is told.
+	Pegbook string
+	// Start is how long a plugin may take to begin to serve; 0 is 10 s.
+	Start time.Duration
+	// Silence is how long a task may neither ask nor note nor answer anything; 0 is 5 minutes.
+	Silence time.Duration
+}
+
+// complete puts in what the zero values mean.
+func (o Options) complete() Options {
+	if o.Start == 0 {
+		o.Start = 10 * time.Second
+	}
+	if o.Silence == 0 {
+		o.Silence = 5 * time.Minute
+	}
+	return o
+}
+
+// maxProgram bounds a plugin's file.
+const maxProgram = 512 << 20
+
+// Plugin is a plugin that was opened. Its modules work until it is closed; should its process die, the next task
+// starts it anew.
+type Plugin struct {
+	name    string
+	file    File
+	sum     string
+	options Options
+	image   *image
+	modules []*modules.Module
+
+	mu     sync.Mutex // guards now and closed
+	now    *process
+	closed bool
+}
+
+// Error is a plugin that does not do its part.
+type Error struct {
+	// Plugin is its name, Path its file.
+	Plugin, Path string
+	// Problem says what is wrong, after "plugin NAME".
+	Problem string
+	// Output is the end of what the plugin wrote to its standard output and standard error, when it has.
+	Output string
+	Err    error
+}
+
+// Error is one line with the plugin's last words.
+func (e *Error) Error() string {
+	text := fmt.Sprintf("plugin %s: %s", e.Plugin, e.Problem)
+	if e.Output != "" {
+		text += "; its last words: " + lastWords(e.Output)
+	}
+	return text
+}
+
+// Unwrap gives the cause.
+func (e *Error) Unwrap() error { return e.Err }
+
+// ChangedError is a plugin's file that is not the one that was trusted.
+type ChangedError struct {
+	Path, Want, Got string
+}
+
+// Error names both sums.
+func (e *ChangedError) Error() string {
+	return fmt.Sprintf("%s is not the file that was trusted: its SHA-256 is %s and should be %s; if you know why, trust it with pegbook plugin add %s",
+		e.Path, e.Got, e.Want, e.Path)
+}
+
+// Open starts a plugin and asks what it has. The file that is run is the one whose sum was checked, whatever
+// happens to it meanwhile.
+func Open(ctx context.Context, file File, o Options) (*Plugin, error) {
+	p := &Plugin{name: NameOf(file.Path), file: file, options: o.complete()}
+	content, sum, err := readProgram(file.Path)
+	if err != nil {
+		return nil, err
+	}
+	if p.sum = sum; file.SHA256 != "" && sum != file.SHA256 {
+		return nil, &ChangedError{Path: file.Path, Want: file.SHA256, Got: sum}
+	}
+	if p.image, err = newImage(p.name, content); err != nil {
+		return nil, err
+	}
+	if err := p.describe(ctx); err != nil {
+		return nil, errors.Join(err, p.Close())
+	}
+	return p, nil
+}
+
+// NameOf is what a plugin's file is called, without folder and suffix.
+func NameOf(path string) string {
+	base := filepath.Base(path)
+	return strings.TrimSuffix(base, filepath.Ext(base))
+}
+
+// readProgram reads a program and takes its sum.
+func readProgram(path string) ([]byte, string, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, "", err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	switch {
+	case err != nil:
+		return nil, "", err
+	case !info.Mode().IsRegular() || info.Mode().Perm()&0o111 == 0:
+		return nil, "", fmt.Errorf("%s is no program: a plugin is an executable file", path)
+	case info.Mode().Perm()&0o002 != 0:
+		return nil, "", fmt.Errorf("%s can be changed by everybody; take that away with chmod o-w", path)
+	case info.Size() > maxProgram:
+		return nil, "", fmt.Errorf("%s has %d bytes, more than a plugin may", path, info.Size())
+	}
+	content := make([]byte, info.Size())
+	if _, err := io.ReadFull(f, content); err != nil {
+		return nil, "", fmt.Errorf("read %s: %w", path, err)
+	}
+	sum := sha256.Sum256(content)
+	return content, hex.EncodeToString(sum[:]), nil
+}
+
+// Name is the file's name without its suffix.
+func (p *Plugin) Name() string { return p.name }
+
+// Path is the plugin's file.
+func (p *Plugin) Path() string { return p.file.Path }
+
+// SHA256 is the sum of what is run.
+func (p *Plugin) SHA256() string { return p.sum }
+
+// Modules are what the plugin provides, by name.
+func (p *Plugin) Modules() []*modules.Module { return p.modules }
+
+// PID is the process that serves now; 0 where there is none.
+func (p *Plugin) PID() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.now == nil || p.now.launch == nil || p.now.dead() {
+		return 0
+	}
+	return p.now.launch.cmd.Process.Pid
+}
+
+// Close ends the plugin's process and waits for that.
+func (p *Plugin) Close() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return nil
+	}
+	p.closed = true
+	if p.now != nil {
+		p.now.stop()
+	}
+	if p.image == nil {
+		return nil
+	}
+	return p.image.close()
+}
+
+// process gives the plugin's process, started where there is none.
+func (p *Plugin) process() (*process, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return nil, &Error{Plugin: p.name, Path: p.file.Path, Problem: "was closed"}
+	}
+	if p.now != nil {
+		if !p.now.dead() {
+			return p.now, nil
+		}
+		p.now.stop()
+		p.now = nil
+	}
+	now, err := startProcess(p.image, p.name, p.environment(), p.options.Start)
+	if err != nil {
+		return nil, p.startProblem(err)
+	}
+	p.now = now
+	return now, nil
+}
+
+func (p *Plugin) startProblem(err error) error {
+	e := &Error{Plugin: p.name, Path: p.file.Path, Problem: err.Error(), Err: err}
+	var failed *startError
+	if errors.As(err, &failed) {
+		e.Output = failed.output
+	}
+	return e
+}
+
+// environment is all that a plugin sees of pegbook's.
+func (p *Plugin) environment() []string {
+	env := []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C.UTF-8"}
+	for _, name := range append([]string{"HOME"}, p.file.Env...) {
+		if value, ok := os.LookupEnv(name); ok {
+			env = append(env, name+"="+value)
+		}
+	}
+	return env
+}
+
+// describe asks the plugin what it has.
+func (p *Plugin) describe(ctx context.Context) error {
+	now, err := p.process()
+	if err != nil {
+		return err
+	}
+	limited, stop := context.WithTimeoutCause(ctx, p.options.Start, fmt.Errorf("plugin %s has not said what it has within %s", p.name, p.options.Start))
+	defer stop()
+	d, err := now.Describe(limited, &wire.DescribeRequest{Pegbook: p.options.Pegbook})
+	if err != nil {
+		return p.blame(limited, now, err)
+	}
+	seen := map[string]bool{}
+	for _, w := range d.Modules {
+		if err := checkModule(w, seen); err != nil {
+			return &Error{Plugin: p.name, Path: p.file.Path, Problem: "describes itself wrongly: " + err.Error()}
+		}
+		p.modules = append(p.modules, p.module(ctx, w))
+	}
+	if len(p.modules) == 0 {
+		return &Error{Plugin: p.name, Path: p.file.Path, Problem: "has nothing to offer"}
+	}
+	return nil
+}
+
+var moduleName = regexp.MustCompile(`^[a-z][a-z0-9_]{0,99}$`)
+
+// checkModule refuses what no playbook could use.
+func checkModule(w *wire.Module, seen map[string]bool) error {
+	switch {
+	case !moduleName.MatchString(w.Name):
+		return fmt.Errorf("%.100q is no name of a module: lower-case letters, digits and _", w.Name)
+	case seen[w.Name]:
+		return fmt.Errorf("two of its modules are called %s", w.Name)
+	case strings.TrimSpace(w.Doc) == "":
+		return fmt.Errorf("module %s has no manual page", w.Name)
+	}
+	seen[w.Name] = true
+	return checkArgs(w)
+}
+
+func checkArgs(w *wire.Module) error {
+	schema := schemaFromWire(w.Args)
+	names := map[string]bool{}
+	for _, a := range schema {
+		for _, name := range append([]string{a.Name}, a.Aliases...) {
+			if names[name] || name == "" && !a.Rest {
+				return fmt.Errorf("argument %q of module %s is there twice or has no name", name, w.Name)
+			}
+			names[name] = true
+		}
+		if !knownType(a.Type) || a.Elem != "" && !knownType(a.Elem) {
+			return fmt.Errorf("argument %s of module %s has the unknown type %q", a.Name, w.Name, string(a.Type)+" "+string(a.Elem))
+		}
+		if a.Default == "" {
+			continue
+		}
+		raw, err := json.Marshal(a.Default)
+		if err == nil {
+			err = a.Check(raw)
+		}
+		if err != nil {
+			return fmt.Errorf("the default of argument %s of module %s does not fit: %w", a.Name, w.Name, err)
+		}
+	}
+	return nil
+}
+
+func knownType(t modules.Type) bool {
+	switch t {
+	case modules.TypeString, modules.TypeBool, modules.TypeInt, modules.TypeFloat, modules.TypeMode, modules.TypeDuration, modules.TypePath,
+		modules.TypeExpr, modules.TypeAny, modules.TypeList, modules.TypeMap:
+		return true
+	}
+	return false
+}
+
+// module is a module of the plugin as the runner uses it.
+func (p *Plugin) module(ctx context.Context, w *wire.Module) *modules.Module {
+	m := &modules.Module{Name: w.Name, Doc: w.Doc, Args: schemaFromWire(w.Args), Runs: w.Runs, Gathers: w.Gathers, Facts: w.Facts,
+		Output: shapeFromWire(w.Output)}
+	m.Propose = func(ctx context.Context, call *modules.Call, args json.RawMessage) (*modules.Proposal, error) {
+		return p.propose(ctx, w.Name, call, args)
+	}
+	if w.Reads {
+		m.Reads = func(args json.RawMessage, text string) (modules.Reading, error) {
+			return p.reads(ctx, w.Name, args, text)
+		}
+	}
+	return m
+}
+
+// propose lets the plugin propose. The task's stream lives until the proposal was carried out, or ctx ends.
+func (p *Plugin) propose(ctx context.Context, name string, call *modules.Call, args json.RawMessage) (*modules.Proposal, error) {
+	now, err := p.process()
+	if err != nil {
+		return nil, err
+	}
+	streamCtx, end := context.WithCancelCause(ctx)
+	stream, err := now.Task(streamCtx)
+	if err != nil {
+		end(nil)
+		return nil, p.blame(ctx, now, err)
+	}
+	a := newAsked(stream, end, call)
+	var proposal *modules.Proposal
+	err = a.watched(p.options.Silence, func() (err error) {
+		proposal, err = a.propose(ctx, name, args)
+		return err
+	})
+	if err != nil || proposal == nil {
+		a.leave()
+		return nil, p.blame(ctx, now, err)
+	}
+	switch carryOut := proposal.Do; {
+	case carryOut == nil || proposal.Changes != nil:
+		if !a.owed() {
+			a.leave()
+		}
+	default:
+		proposal.Do = func(ctx context.Context, host modules.Host) error {
+			defer a.leave()
+			return p.blame(ctx, now, a.watched(p.options.Silence, func() error { return carryOut(ctx, host) }))
+		}
+	}
+	return proposal, nil
+}
+
+// blame makes an error of the wire one that names the plugin; others, those of the module, stay as they are.
+func (p *Plugin) blame(ctx context.Context, now *process, err error) error {
+	var broken *brokenError
+	var silent *silentError
+	st, transport := status.FromError(err)
+	e := &Error{Plugin: p.name, Path: p.file.Path, Err: err}
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &silent):
+		e.Problem = silent.Error()
+	case errors.Is(err, errNonsense):
+		e.Problem = "answers nonsense: " + err.Error()
+	case !errors.As(err, &broken) && !transport:
+		return err
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	default:
+		if broken != nil {
+			st, _ = status.FromError(broken.cause)
+		}
+		e.Problem = p.obituary(now, st)
+	}
+	if now.launch != nil {
+		e.Output = now.launch.words.text()
+	}
+	return e
+}
+
+// obituary says what has happened to a process whose connection has broken. One that lives on is ended: it may be
+// frozen, and the next task gets a new one.
+func (p *Plugin) obituary(now *process, st *status.Status) string {
+	switch st.Code() {
+	case codes.ResourceExhausted, codes.Internal, codes.Unimplemented, codes.InvalidArgument:
+		return "answers nonsense: " + st.Message()
+	}
+	if now.launch == nil {
+		return "has ended"
+	}
+	select {
+	case <-now.launch.exited:
+		return "died (" + now.launch.how + ")"
+	case <-time.After(time.Second):
+	}
+	now.launch.end()
+	return "stopped answering and was ended (" + st.Message() + ")"
+}
+
+// reads asks a module what a text uses.
+func (p *Plugin) reads(ctx context.Context, name string, args json.RawMessage, text string) (modules.Reading, error) {
+	now, err := p.process()
+	if err != nil {
+		return modules.Reading{}, err
+	}
+	ctx, stop := context.WithTimeout(ctx, p.options.Start)
+	defer stop()
+	a, err := now.Reads(ctx, &wire.ReadsRequest{Module: name, Args: args, Text: text})
+	if err != nil {
+		return modules.Reading{}, p.blame(ctx, now, err)
+	}
+	if a.Error != nil {
+		return modules.Reading{}, errors.New(a.Error.Message)
+	}
+	r := modules.Reading{Template: a.Template, Delims: [2]string{a.Left, a.Right}}
+	for _, v := range a.Variables {
+		r.Variables = append(r.Variables, modules.Mention{Variable: v.Variable, Text: v.Text, Offset: int(v.Offset)})
+	}
+	return r, nil
+}

@@ -1,0 +1,357 @@
+package plugins
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"math/big"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	goplugin "github.com/hashicorp/go-plugin"
+	"github.com/hashicorp/go-plugin/runner"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/keepalive"
+
+	"github.com/pegbook/pegbook/plugins/wire"
+)
+
+const (
+	// cookie tells a plugin that it was started by pegbook and not by a person.
+	cookie      = "PEGBOOK_PLUGIN"
+	cookieValue = "this process is a plugin of pegbook"
+	// service is the name of what a plugin serves, in go-plugin's terms.
+	service = "pegbook"
+	// Version is that of the wire. Plugins of another one are refused.
+	Version = 1
+	// heartbeat is how soon a plugin that does not answer at all is noticed, twice.
+	heartbeat = 10 * time.Second
+	// farewell is how long a plugin that is no longer needed has to end by itself.
+	farewell = 300 * time.Millisecond
+	// maxGreeting bounds the first line of a plugin's output.
+	maxGreeting = 16 << 10
+)
+
+// process is a running plugin.
+type process struct {
+	wire.PluginClient
+	plugin *goplugin.Client
+	launch *launch // nil: it is this process
+	close  func()  // where launch is nil
+}
+
+// startProcess starts a plugin and connects to it.
+func startProcess(im *image, name string, env []string, limit time.Duration) (*process, error) {
+	certificate, err := newCertificate()
+	if err != nil {
+		return nil, err
+	}
+	l := &launch{image: im, name: name, env: append(env, "PLUGIN_CLIENT_CERT="+string(certificate.pem)), exited: make(chan struct{})}
+	client := goplugin.NewClient(&goplugin.ClientConfig{
+		HandshakeConfig:  goplugin.HandshakeConfig{ProtocolVersion: Version, MagicCookieKey: cookie, MagicCookieValue: cookieValue},
+		Plugins:          goplugin.PluginSet{service: &gate{}},
+		AllowedProtocols: []goplugin.Protocol{goplugin.ProtocolGRPC},
+		RunnerFunc:       l.prepare,
+		TLSConfig:        certificate.config,
+		SkipHostEnv:      true,
+		StartTimeout:     limit,
+		SyncStdout:       &l.words, SyncStderr: &l.words,
+		Logger: hclog.NewNullLogger(),
+		GRPCDialOptions: []grpc.DialOption{
+			grpc.WithDisableRetry(), grpc.WithIdleTimeout(0), grpc.WithDisableServiceConfig(),
+			grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: heartbeat, Timeout: heartbeat}),
+			grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage), grpc.MaxCallSendMsgSize(maxMessage)),
+		},
+	})
+	p := &process{plugin: client, launch: l}
+	if err := p.connect(limit); err != nil {
+		p.stop()
+		return nil, &startError{err, l.words.text()}
+	}
+	return p, nil
+}
+
+// startError is a plugin that could not be started, and what it wrote meanwhile.
+type startError struct {
+	error
+	output string
+}
+
+func (e *startError) Unwrap() error { return e.error }
+
+func (p *process) connect(limit time.Duration) error {
+	if _, err := p.plugin.Start(); err != nil {
+		return p.launch.greetingProblem(err, limit)
+	}
+	protocol, err := p.plugin.Client()
+	if err != nil {
+		return err
+	}
+	client, err := protocol.Dispense(service)
+	if err != nil {
+		return err
+	}
+	p.PluginClient = client.(wire.PluginClient)
+	return nil
+}
+
+// dead says whether the process has ended.
+func (p *process) dead() bool {
+	if p.launch == nil {
+		return false
+	}
+	select {
+	case <-p.launch.exited:
+		return true
+	default:
+		return false
+	}
+}
+
+// stop ends the process and everything that it has started, and waits for that.
+func (p *process) stop() {
+	if p.launch == nil {
+		p.close()
+		return
+	}
+	p.launch.end()
+	p.plugin.Kill()
+}
+
+// gate makes go-plugin speak the wire.
+type gate struct {
+	goplugin.NetRPCUnsupportedPlugin
+	server wire.PluginServer
+}
+
+// GRPCServer serves the wire in the plugin's process.
+func (g *gate) GRPCServer(_ *goplugin.GRPCBroker, s *grpc.Server) error {
+	wire.RegisterPluginServer(s, g.server)
+	return nil
+}
+
+// GRPCClient speaks the wire in pegbook's.
+func (g *gate) GRPCClient(_ context.Context, _ *goplugin.GRPCBroker, c *grpc.ClientConn) (any, error) {
+	return wire.NewPluginClient(c), nil
+}
+
+// certificate is pegbook's for one plugin process.
+type certificate struct {
+	pem    []byte
+	config *tls.Config
+}
+
+// newCertificate makes what go-plugin's automatic TLS makes, with a key of a kind that every TLS library knows
+// (BoringSSL, so Python's grpcio, refuses go-plugin's P-521).
+func newCertificate() (*certificate, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, err
+	}
+	serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 120))
+	if err != nil {
+		return nil, err
+	}
+	template := &x509.Certificate{
+		Subject: pkix.Name{CommonName: "localhost", Organization: []string{"pegbook"}}, DNSNames: []string{"localhost"},
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth, x509.ExtKeyUsageServerAuth},
+		KeyUsage:    x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign, BasicConstraintsValid: true, IsCA: true,
+		SerialNumber: serial, NotBefore: time.Now().Add(-time.Minute), NotAfter: time.Now().AddDate(1, 0, 0),
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		return nil, err
+	}
+	return &certificate{
+		pem: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}),
+		config: &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}, MinVersion: tls.VersionTLS12, ServerName: "localhost",
+			// Until the plugin has told its certificate nothing is trusted: a plugin without one is refused.
+			RootCAs: x509.NewCertPool()},
+	}, nil
+}
+
+// launch starts a plugin for go-plugin and keeps what it says.
+type launch struct {
+	image *image
+	name  string
+	env   []string
+	words tail
+
+	cmd      *exec.Cmd
+	input    *os.File // the plugin ends when this is closed
+	greeting *io.PipeReader
+	ending   sync.Once
+	exited   chan struct{}
+	how      string // how it ended, once exited is closed
+
+	mu    sync.Mutex // guards hello
+	hello string     // its first line
+}
+
+var _ runner.Runner = (*launch)(nil)
+
+// prepare is go-plugin's way to have a plugin started.
+func (l *launch) prepare(_ hclog.Logger, spec *exec.Cmd, _ string) (runner.Runner, error) {
+	l.cmd = &exec.Cmd{Path: l.image.path(), Args: []string{l.name}, Env: append(spec.Env, l.env...), Dir: "/",
+		ExtraFiles: l.image.inherits(), SysProcAttr: ownGroup()}
+	return l, nil
+}
+
+// Start starts the process.
+func (l *launch) Start(context.Context) error {
+	stdin, input, err := os.Pipe()
+	if err != nil {
+		return err
+	}
+	stdout, outside, err := os.Pipe()
+	if err != nil {
+		return errors.Join(err, stdin.Close(), input.Close())
+	}
+	stderr, complaints, err := os.Pipe()
+	if err != nil {
+		return errors.Join(err, stdin.Close(), input.Close(), stdout.Close(), outside.Close())
+	}
+	l.cmd.Stdin, l.cmd.Stdout, l.cmd.Stderr, l.input = stdin, outside, complaints, input
+	err = l.cmd.Start()
+	stdin.Close()
+	outside.Close()
+	complaints.Close()
+	if err != nil {
+		return errors.Join(fmt.Errorf("cannot be started: %w", err), input.Close(), stdout.Close(), stderr.Close())
+	}
+	greeting, to := io.Pipe()
+	l.greeting = greeting
+	go func() { _, _ = io.Copy(&l.words, stderr) }() // ends with the pipe
+	go l.listen(stdout, to)
+	go l.await(stdout, stderr)
+	return nil
+}
+
+// listen passes the first line of the output on and keeps the end of the rest.
+func (l *launch) listen(stdout io.Reader, to *io.PipeWriter) {
+	r := bufio.NewReaderSize(stdout, maxGreeting)
+	line, err := r.ReadSlice('\n')
+	l.mu.Lock()
+	l.hello = string(bytes.TrimSpace(line))
+	l.mu.Unlock()
+	if err == nil {
+		_, err = to.Write(line)
+	}
+	to.CloseWithError(err)
+	_, _ = io.Copy(&l.words, r) // ends with the pipe
+}
+
+// await waits for the end of the process and takes what it has started with it.
+func (l *launch) await(outputs ...*os.File) {
+	err := l.cmd.Wait()
+	l.how = "it ended by itself"
+	if err != nil {
+		l.how = err.Error()
+	}
+	l.killGroup()
+	time.Sleep(20 * time.Millisecond) // for its last words, where somebody else still holds the pipes
+	for _, f := range outputs {
+		f.Close()
+	}
+	close(l.exited)
+}
+
+func (l *launch) killGroup() { _ = syscall.Kill(-l.cmd.Process.Pid, syscall.SIGKILL) } // no such group: it is gone
+
+// end ends the process: with its input closed it should end by itself.
+func (l *launch) end() {
+	if l.cmd == nil || l.cmd.Process == nil {
+		return
+	}
+	l.ending.Do(func() {
+		l.input.Close()
+		select {
+		case <-l.exited:
+		case <-time.After(farewell):
+			l.killGroup()
+		}
+	})
+	<-l.exited
+}
+
+// Wait implements runner.Runner.
+func (l *launch) Wait(context.Context) error {
+	<-l.exited
+	return nil
+}
+
+// Kill implements runner.Runner.
+func (l *launch) Kill(context.Context) error {
+	l.end()
+	return nil
+}
+
+// Stdout gives go-plugin the first line.
+func (l *launch) Stdout() io.ReadCloser { return l.greeting }
+
+// Stderr gives go-plugin nothing: it is kept here.
+func (l *launch) Stderr() io.ReadCloser { return io.NopCloser(strings.NewReader("")) }
+
+// Name implements runner.Runner.
+func (l *launch) Name() string { return l.name }
+
+// ID is the process id.
+func (l *launch) ID() string { return strconv.Itoa(l.cmd.Process.Pid) }
+
+// Diagnose implements runner.Runner; what there is to say greetingProblem says.
+func (l *launch) Diagnose(context.Context) string { return "" }
+
+// PluginToHost implements runner.Runner: both sides see the same addresses. Only sockets of the file system are
+// taken: nobody but this user can connect to these.
+func (l *launch) PluginToHost(network, address string) (string, string, error) {
+	if network != "unix" {
+		return "", "", fmt.Errorf("listens on %s %s and not on a Unix socket", network, address)
+	}
+	return network, address, nil
+}
+
+// HostToPlugin implements runner.Runner.
+func (l *launch) HostToPlugin(network, address string) (string, string, error) {
+	return network, address, nil
+}
+
+// greetingProblem says why a plugin could not be started.
+func (l *launch) greetingProblem(err error, limit time.Duration) error {
+	if l.cmd == nil || l.cmd.Process == nil {
+		return err
+	}
+	l.mu.Lock()
+	hello := l.hello
+	l.mu.Unlock()
+	fields := strings.Split(hello, "|")
+	switch {
+	case hello == "":
+		select {
+		case <-l.exited:
+			return fmt.Errorf("ended before it had begun to serve (%s)", l.how)
+		case <-time.After(farewell):
+			return fmt.Errorf("has not begun to serve within %s", limit)
+		}
+	case len(fields) < 5:
+		return fmt.Errorf("answers nonsense instead of a plugin's first line: %.80q", hello)
+	case fields[1] != strconv.Itoa(Version):
+		return fmt.Errorf("speaks version %s of the plugin protocol; this pegbook speaks version %d: build it against the pegbook that is used", fields[1], Version)
+	}
+	return err
+}

@@ -1,0 +1,108 @@
+package plugins
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/hashicorp/go-hclog"
+	goplugin "github.com/hashicorp/go-plugin"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/keepalive"
+
+	"github.com/pegbook/pegbook/modules"
+	"github.com/pegbook/pegbook/plugins/wire"
+)
+
+// Serve is a plugin's main: it serves the modules to the pegbook that has started the process, and returns never.
+// Two modules of one name are a bug and panic. Started by a person it says what it is.
+func Serve(all ...*modules.Module) {
+	s := newServer(all)
+	if os.Getenv(cookie) != cookieValue {
+		fmt.Fprint(os.Stderr, s.introduction(filepath.Base(os.Args[0])))
+		os.Exit(1)
+	}
+	go endWithPegbook()
+	goplugin.Serve(&goplugin.ServeConfig{
+		HandshakeConfig: goplugin.HandshakeConfig{ProtocolVersion: Version, MagicCookieKey: cookie, MagicCookieValue: cookieValue},
+		Plugins:         goplugin.PluginSet{service: &gate{server: s}},
+		GRPCServer:      newGRPCServer,
+		Logger:          hclog.NewNullLogger(),
+	})
+	os.Exit(0)
+}
+
+// endWithPegbook ends the process when pegbook does: it holds the other end of the input.
+func endWithPegbook() {
+	_, _ = io.Copy(io.Discard, os.Stdin) // an error ends it as the end of input does
+	os.Exit(0)
+}
+
+func newGRPCServer(options []grpc.ServerOption) *grpc.Server {
+	return grpc.NewServer(append(options, grpc.MaxRecvMsgSize(maxMessage), grpc.MaxSendMsgSize(maxMessage),
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: heartbeat / 2, PermitWithoutStream: true}))...)
+}
+
+// server is the plugin's side of the wire.
+type server struct {
+	wire.UnimplementedPluginServer
+	order   []*modules.Module
+	modules map[string]*modules.Module
+}
+
+func newServer(all []*modules.Module) *server {
+	s := &server{order: all, modules: map[string]*modules.Module{}}
+	for _, m := range all {
+		if s.modules[m.Name] != nil {
+			panic(fmt.Sprintf("plugins: two modules are called %q", m.Name))
+		}
+		s.modules[m.Name] = m
+	}
+	return s
+}
+
+func (s *server) introduction(name string) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s is a plugin of pegbook, which starts it by itself. Put it into the folder plugins beside a playbook and trust it:\n\n"+
+		"    pegbook plugin add plugins/%s\n\nIts modules:\n", name, name)
+	for _, m := range s.order {
+		title, _, _ := strings.Cut(m.Doc, "\n")
+		fmt.Fprintf(&b, "    %-20s %s\n", m.Name, title)
+	}
+	return b.String()
+}
+
+// Describe says what the plugin has.
+func (s *server) Describe(context.Context, *wire.DescribeRequest) (*wire.Description, error) {
+	d := &wire.Description{}
+	for _, m := range s.order {
+		d.Modules = append(d.Modules, moduleToWire(m))
+	}
+	return d, nil
+}
+
+// Task is one use of a module.
+func (s *server) Task(stream grpc.BidiStreamingServer[wire.Frame, wire.Frame]) error {
+	serveTask(stream, s.modules)
+	return nil
+}
+
+// Reads asks a module what a text uses.
+func (s *server) Reads(_ context.Context, q *wire.ReadsRequest) (*wire.ReadsAnswer, error) {
+	m := s.modules[q.Module]
+	if m == nil || m.Reads == nil {
+		return &wire.ReadsAnswer{Error: &wire.Error{Message: fmt.Sprintf("module %q reads no texts", q.Module)}}, nil
+	}
+	r, err := m.Reads(q.Args, q.Text)
+	if err != nil {
+		return &wire.ReadsAnswer{Error: &wire.Error{Message: err.Error()}}, nil
+	}
+	a := &wire.ReadsAnswer{Template: r.Template, Left: r.Delims[0], Right: r.Delims[1]}
+	for _, v := range r.Variables {
+		a.Variables = append(a.Variables, &wire.ReadsAnswer_Mention{Variable: v.Variable, Text: v.Text, Offset: int64(v.Offset)})
+	}
+	return a, nil
+}
