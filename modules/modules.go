@@ -38,7 +38,7 @@ type Module struct {
 	// are sent as they are. Arguments that are not known yet are left out. An error means that nothing can be said.
 	Reads func(args json.RawMessage, text string) (Reading, error)
 	// Propose looks at the host and says what would change. It changes nothing. Arguments are a JSON
-	// object whose names are those of Args.
+	// object whose names are those of Args. The proposal may be carried out as long as ctx is not done.
 	Propose func(ctx context.Context, call *Call, args json.RawMessage) (*Proposal, error)
 	// Gathers says that Propose learns of its host by Look alone, so that the items of a loop can propose side
 	// by side: the runner sends what they ask in one request, and so their Changes. Which item sees what another

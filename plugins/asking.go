@@ -106,7 +106,7 @@ func (a *asked) setOutput(p *modules.Proposal, raw []byte) error {
 		return nil
 	}
 	if raw[0] != '{' || !json.Valid(raw) {
-		return fmt.Errorf("the result is no JSON object: %.60q", raw)
+		return fmt.Errorf("its output is no object: %.60q", raw)
 	}
 	p.Output = &output{raw}
 	return nil

@@ -286,7 +286,14 @@ func (s *session) proposedFromWire(w *wire.Proposed) (*modules.Proposal, error) 
 		p.VarFiles = append(p.VarFiles, modules.VarFile{Source: source, Under: f.Under})
 	}
 	for _, j := range w.Joins {
-		p.Joins = append(p.Joins, modules.Join{Host: j.Host, Groups: j.Groups, Parents: j.Parents, Vars: valuesFromWire(j.Vars)})
+		join := modules.Join{Host: j.Host, Groups: j.Groups, Parents: j.Parents, Vars: valuesFromWire(j.Vars)}
+		if join.Groups == nil {
+			join.Groups = []string{}
+		}
+		if join.Vars == nil {
+			join.Vars = map[string]json.RawMessage{}
+		}
+		p.Joins = append(p.Joins, join)
 	}
 	return p, nil
 }

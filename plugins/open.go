@@ -389,7 +389,7 @@ func (p *Plugin) blame(ctx context.Context, now *process, err error) error {
 		e.Problem = p.obituary(now, st)
 	}
 	if now.launch != nil {
-		e.Output = now.launch.words.text()
+		e.Output = now.launch.said()
 	}
 	return e
 }

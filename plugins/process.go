@@ -3,6 +3,7 @@ package plugins
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -71,7 +72,7 @@ func startProcess(im *image, name string, env []string, limit time.Duration) (*p
 		TLSConfig:        certificate.config,
 		SkipHostEnv:      true,
 		StartTimeout:     limit,
-		SyncStdout:       &l.words, SyncStderr: &l.words,
+		SyncStdout:       &l.print, SyncStderr: &l.words,
 		Logger: hclog.NewNullLogger(),
 		GRPCDialOptions: []grpc.DialOption{
 			grpc.WithDisableRetry(), grpc.WithIdleTimeout(0), grpc.WithDisableServiceConfig(),
@@ -82,7 +83,7 @@ func startProcess(im *image, name string, env []string, limit time.Duration) (*p
 	p := &process{plugin: client, launch: l}
 	if err := p.connect(limit); err != nil {
 		p.stop()
-		return nil, &startError{err, l.words.text()}
+		return nil, &startError{err, l.said()}
 	}
 	return p, nil
 }
@@ -191,9 +192,11 @@ type launch struct {
 	image *image
 	name  string
 	env   []string
-	words tail
+	words tail // of its standard error
+	print tail // of its standard output
 
 	cmd      *exec.Cmd
+	started  time.Time
 	input    *os.File // the plugin ends when this is closed
 	greeting *io.PipeReader
 	ending   sync.Once
@@ -228,6 +231,7 @@ func (l *launch) Start(context.Context) error {
 		return errors.Join(err, stdin.Close(), input.Close(), stdout.Close(), outside.Close())
 	}
 	l.cmd.Stdin, l.cmd.Stdout, l.cmd.Stderr, l.input = stdin, outside, complaints, input
+	l.started = time.Now()
 	err = l.cmd.Start()
 	stdin.Close()
 	outside.Close()
@@ -254,8 +258,11 @@ func (l *launch) listen(stdout io.Reader, to *io.PipeWriter) {
 		_, err = to.Write(line)
 	}
 	to.CloseWithError(err)
-	_, _ = io.Copy(&l.words, r) // ends with the pipe
+	_, _ = io.Copy(&l.print, r) // ends with the pipe
 }
+
+// said is the end of what the plugin has written: what it complained of, else what it printed.
+func (l *launch) said() string { return cmp.Or(l.words.text(), l.print.text()) }
 
 // await waits for the end of the process and takes what it has started with it.
 func (l *launch) await(outputs ...*os.File) {
@@ -341,13 +348,11 @@ func (l *launch) greetingProblem(err error, limit time.Duration) error {
 	l.mu.Unlock()
 	fields := strings.Split(hello, "|")
 	switch {
+	case hello == "" && time.Since(l.started) >= limit:
+		return fmt.Errorf("has not begun to serve within %s", limit)
 	case hello == "":
-		select {
-		case <-l.exited:
-			return fmt.Errorf("ended before it had begun to serve (%s)", l.how)
-		case <-time.After(farewell):
-			return fmt.Errorf("has not begun to serve within %s", limit)
-		}
+		<-l.exited // go-plugin has ended it, or it had ended
+		return fmt.Errorf("ended before it had begun to serve (%s)", l.how)
 	case len(fields) < 5:
 		return fmt.Errorf("answers nonsense instead of a plugin's first line: %.80q", hello)
 	case fields[1] != strconv.Itoa(Version):

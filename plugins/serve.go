@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 
 	"github.com/hashicorp/go-hclog"
 	goplugin "github.com/hashicorp/go-plugin"
@@ -21,6 +22,8 @@ import (
 // Two modules of one name are a bug and panic. Started by a person it says what it is.
 func Serve(all ...*modules.Module) {
 	s := newServer(all)
+	stdout, stderr := os.Stdout, os.Stderr
+	s.ready = func() { os.Stdout, os.Stderr = stdout, stderr }
 	if os.Getenv(cookie) != cookieValue {
 		fmt.Fprint(os.Stderr, s.introduction(filepath.Base(os.Args[0])))
 		os.Exit(1)
@@ -51,10 +54,14 @@ type server struct {
 	wire.UnimplementedPluginServer
 	order   []*modules.Module
 	modules map[string]*modules.Module
+	// ready is called once, before the first answer. Go-plugin sends what is printed through its connection, where
+	// the last words of a process get lost; pegbook reads the real output to its end.
+	ready func()
+	begin sync.Once
 }
 
 func newServer(all []*modules.Module) *server {
-	s := &server{order: all, modules: map[string]*modules.Module{}}
+	s := &server{order: all, modules: map[string]*modules.Module{}, ready: func() {}}
 	for _, m := range all {
 		if s.modules[m.Name] != nil {
 			panic(fmt.Sprintf("plugins: two modules are called %q", m.Name))
@@ -77,6 +84,7 @@ func (s *server) introduction(name string) string {
 
 // Describe says what the plugin has.
 func (s *server) Describe(context.Context, *wire.DescribeRequest) (*wire.Description, error) {
+	s.begin.Do(s.ready)
 	d := &wire.Description{}
 	for _, m := range s.order {
 		d.Modules = append(d.Modules, moduleToWire(m))

@@ -140,6 +140,8 @@ func (st *step) attempt(ctx context.Context, s *vars.Scope, x *prepared, res *re
 	if x.timeout == 0 && st.looking != nil {
 		x.timeout = st.looking.pr.guard.Timeout
 	}
+	ctx, done := context.WithCancel(ctx) // a proposal is worth something as long as the context it was made in
+	defer done()
 	if x.timeout > 0 {
 		var stop context.CancelFunc
 		ctx, stop = context.WithTimeoutCause(ctx, x.timeout, fmt.Errorf("task %q took longer than its timeout of %s", st.name, x.timeout))

@@ -50,6 +50,8 @@ type bunch struct {
 // together does the first items of a loop, as many as can be done together, and says how many these were.
 func (st *step) together(ctx context.Context, items []vars.Data, sum *result) int {
 	done := 0
+	ctx, over := context.WithCancel(ctx) // proposals are worth something until then
+	defer over()
 	for done < len(items) && ctx.Err() == nil && st.gathers() {
 		b := &bunch{step: st, began: time.Now()}
 		last := min(done+maxTogether, len(items))

@@ -104,7 +104,7 @@ func proposeGroupBy(_ context.Context, _ *modules.Call, args groupByArgs) (*modu
 	}
 	hyphens := func(name string) string { return strings.ReplaceAll(name, " ", "-") }
 	out := groupedBy{Group: hyphens(args.Key), Parents: []string{}}
-	join := modules.Join{Groups: []string{out.Group}}
+	join := modules.Join{Groups: []string{out.Group}, Vars: map[string]json.RawMessage{}}
 	for _, parent := range args.Parents {
 		out.Parents = append(out.Parents, hyphens(parent))
 		if parent != "all" {

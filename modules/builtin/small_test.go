@@ -417,8 +417,8 @@ func TestJoins(t *testing.T) {
 		{AddHost(), `{"name": "[fd00::1]:22"}`, `{"host_name":"fd00::1","groups":[],"host_vars":{"ansible_ssh_port":22}}`, ""},
 		{AddHost(), `{"name": "fd00::22"}`, `{"host_name":"fd00::22","groups":[],"host_vars":{}}`, ""},
 		{AddHost(), `{"name": "n1:x"}`, `{"host_name":"n1:x","groups":[],"host_vars":{}}`, ""},
-		{GroupBy(), `{"key": "os_linux"}`, `{"host_name":"","groups":["os_linux"],"host_vars":null}`, `{"add_group":"os_linux","parent_groups":["all"]}`},
-		{GroupBy(), `{"key": "os linux", "parents": ["by system"]}`, `{"host_name":"","groups":["os-linux"],"parent_groups":["by-system"],"host_vars":null}`,
+		{GroupBy(), `{"key": "os_linux"}`, `{"host_name":"","groups":["os_linux"],"host_vars":{}}`, `{"add_group":"os_linux","parent_groups":["all"]}`},
+		{GroupBy(), `{"key": "os linux", "parents": ["by system"]}`, `{"host_name":"","groups":["os-linux"],"parent_groups":["by-system"],"host_vars":{}}`,
 			`{"add_group":"os-linux","parent_groups":["by-system"]}`},
 	}
 	for _, c := range cases {

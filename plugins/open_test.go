@@ -1,0 +1,263 @@
+package plugins
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/pegbook/pegbook/modules"
+	"github.com/pegbook/pegbook/modules/modtest"
+)
+
+// open opens the test's own program as a plugin that behaves as how says.
+func open(t *testing.T, how string, o Options) (*Plugin, error) {
+	t.Helper()
+	self, err := os.Executable()
+	require.NoError(t, err)
+	t.Setenv(behaviour, how)
+	p, err := Open(t.Context(), File{Path: self, Env: []string{behaviour}}, o)
+	if err == nil {
+		t.Cleanup(func() { require.NoError(t, p.Close()) })
+	}
+	return p, err
+}
+
+func mustOpen(t *testing.T, o Options) *Plugin {
+	t.Helper()
+	p, err := open(t, "", o)
+	require.NoError(t, err)
+	return p
+}
+
+// act uses the plugin's module on a host in memory.
+func act(ctx context.Context, p *Plugin, how string) (*modules.Proposal, error) {
+	host := modtest.NewMachine("host1")
+	call := &modules.Call{Host: host, Hostname: "host1", Note: func(string, ...any) {}}
+	args, err := json.Marshal(map[string]string{"how": how})
+	if err != nil {
+		return nil, err
+	}
+	return p.Modules()[0].Propose(ctx, call, args)
+}
+
+func TestPluginThatCannotBeUsedIsNamed(t *testing.T) {
+	for _, c := range []struct{ how, want string }{
+		{"dies at once", "ended before it had begun to serve (exit status 3); its last words: cannot find libfoo.so"},
+		{"never serves", "has not begun to serve within 1s"},
+		{"answers nonsense", `answers nonsense instead of a plugin's first line: "Hello, I am a web server on port 80"`},
+		{"greets without end", "answers nonsense"},
+		{"speaks version 9", "speaks version 9 of the plugin protocol; this pegbook speaks version 1"},
+		{"listens for everybody", "listens on tcp 127.0.0.1:1 and not on a Unix socket"},
+		{"is no gRPC", `unsupported plugin protocol "netrpc"`},
+		{"two of a name", `describes itself wrongly: "Not A Name" is no name of a module`},
+	} {
+		t.Run(c.how, func(t *testing.T) {
+			began := time.Now()
+			_, err := open(t, c.how, Options{Start: time.Second})
+			var e *Error
+			require.ErrorAs(t, err, &e)
+			require.ErrorContains(t, err, "plugin plugins")
+			require.ErrorContains(t, err, c.want)
+			require.Less(t, time.Since(began), 4*time.Second)
+		})
+	}
+}
+
+func TestPluginThatDiesFailsItsTaskAndServesTheNext(t *testing.T) {
+	p := mustOpen(t, Options{})
+	for _, c := range []struct{ how, want string }{
+		{"die", "plugin plugins: died (exit status 7); its last words: fatal: disk on fire"},
+		{"crash", "plugin plugins: died (exit status 2); its last words: panic: nobody catches me"},
+	} {
+		_, err := act(t.Context(), p, c.how)
+		require.EqualError(t, err, c.want)
+		proposal, err := act(t.Context(), p, "well")
+		require.NoError(t, err)
+		require.Equal(t, "well", proposal.Message)
+	}
+	proposal, err := act(t.Context(), p, "do and die")
+	require.NoError(t, err)
+	err = proposal.Do(t.Context(), modtest.NewMachine("host1"))
+	require.ErrorContains(t, err, "plugin plugins: died (exit status 7)")
+}
+
+func TestBugInAModuleFailsItsTaskAlone(t *testing.T) {
+	p := mustOpen(t, Options{})
+	pid := p.PID()
+	_, err := act(t.Context(), p, "panic")
+	require.ErrorContains(t, err, "bug in the plugin: proposing is too hard")
+	_, err = act(t.Context(), p, "fail")
+	require.EqualError(t, err, "cannot do this")
+	require.Equal(t, pid, p.PID())
+}
+
+func TestPluginThatHangsIsGivenUp(t *testing.T) {
+	p := mustOpen(t, Options{Silence: 300 * time.Millisecond})
+	began := time.Now()
+	_, err := act(t.Context(), p, "hang")
+	require.ErrorContains(t, err, "plugin plugins: has said nothing for 300ms")
+	require.Less(t, time.Since(began), 5*time.Second)
+	_, err = act(t.Context(), p, "well")
+	require.NoError(t, err)
+}
+
+func TestCancelledTaskEndsPromptly(t *testing.T) {
+	p := mustOpen(t, Options{})
+	for _, how := range []string{"wait", "hang"} { // one that listens, one that does not
+		ctx, cancel := context.WithCancelCause(t.Context())
+		enough := errors.New("that is enough")
+		time.AfterFunc(50*time.Millisecond, func() { cancel(enough) })
+		began := time.Now()
+		_, err := act(ctx, p, how)
+		require.ErrorIs(t, err, enough, how)
+		require.Less(t, time.Since(began), 3*time.Second, how)
+	}
+}
+
+func TestFloodIsBounded(t *testing.T) {
+	p := mustOpen(t, Options{})
+	_, err := act(t.Context(), p, "flood") // 40 MB
+	require.NoError(t, err)
+	require.LessOrEqual(t, len(p.now.launch.said()), maxWords)
+}
+
+func TestPluginSeesNothingOfPegbooksEnvironment(t *testing.T) {
+	t.Setenv("VAULT_PASSWORD", "s3cret")
+	p := mustOpen(t, Options{})
+	proposal, err := act(t.Context(), p, "environment")
+	require.NoError(t, err)
+	require.NotContains(t, proposal.Message, "s3cret")
+	require.Contains(t, proposal.Message, "PATH=/usr/local/sbin:")
+}
+
+func TestAnswersThatAreNone(t *testing.T) {
+	p := mustOpen(t, Options{})
+	proposal, err := act(t.Context(), p, "nothing")
+	require.NoError(t, err)
+	require.Nil(t, proposal)
+}
+
+func TestAllHostsShareOneProcess(t *testing.T) {
+	p := mustOpen(t, Options{})
+	pid := p.PID()
+	var all sync.WaitGroup
+	errs := make(chan error, 100)
+	for range 100 {
+		all.Go(func() {
+			_, err := act(t.Context(), p, "look")
+			errs <- err
+		})
+	}
+	all.Wait()
+	for range 100 {
+		require.NoError(t, <-errs)
+	}
+	require.Equal(t, pid, p.PID())
+}
+
+func TestChangedFileIsRefusedWithBothSums(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "motd")
+	require.NoError(t, os.WriteFile(path, []byte("#!/bin/sh\n"), 0o755))
+	want := strings.Repeat("ab", 32)
+	_, err := Open(t.Context(), File{Path: path, SHA256: want}, Options{})
+	var changed *ChangedError
+	require.ErrorAs(t, err, &changed)
+	require.Equal(t, &ChangedError{Path: path, Want: want, Got: "a8076d3d28d21e02012b20eaf7dbf75409a6277134439025f282e368e3305abf"}, changed)
+}
+
+func TestWhatIsRunIsWhatWasHashed(t *testing.T) {
+	self, err := os.Executable()
+	require.NoError(t, err)
+	program, err := os.ReadFile(self)
+	require.NoError(t, err)
+	path := filepath.Join(t.TempDir(), "motd.bin")
+	require.NoError(t, os.WriteFile(path, program, 0o755))
+	p, err := Open(t.Context(), File{Path: path}, Options{})
+	require.NoError(t, err)
+	defer p.Close()
+	require.NoError(t, os.WriteFile(path, []byte("#!/bin/sh\nexit 1\n"), 0o755))
+	_, err = act(t.Context(), p, "die")
+	require.Error(t, err)
+	_, err = act(t.Context(), p, "well") // a new process, of the same program
+	require.NoError(t, err)
+}
+
+func TestFilesThatAreNoPlugins(t *testing.T) {
+	dir := t.TempDir()
+	for name, mode := range map[string]os.FileMode{"plain": 0o644, "everybodys": 0o777} {
+		path := filepath.Join(dir, name)
+		require.NoError(t, os.WriteFile(path, []byte("#!/bin/sh\n"), 0o600))
+		require.NoError(t, os.Chmod(path, mode))
+	}
+	for path, want := range map[string]string{dir: "is no program", dir + "/plain": "is no program", dir + "/everybodys": "can be changed by everybody", dir + "/none": "no such file"} {
+		_, err := Open(t.Context(), File{Path: path}, Options{})
+		require.ErrorContains(t, err, want)
+	}
+}
+
+// gone waits for the end of a process.
+func gone(t *testing.T, pid int) {
+	t.Helper()
+	require.Eventually(t, func() bool {
+		state, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+		return err != nil || strings.Contains(string(state), ") Z ")
+	}, 5*time.Second, 10*time.Millisecond, "process %d lives on", pid)
+}
+
+func TestCloseEndsThePluginAndItsChildren(t *testing.T) {
+	p, err := open(t, "has a child", Options{})
+	require.NoError(t, err)
+	pid := p.PID()
+	children, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid))
+	require.NoError(t, err)
+	require.NoError(t, p.Close())
+	gone(t, pid)
+	for _, child := range strings.Fields(string(children)) {
+		n, err := strconv.Atoi(child)
+		require.NoError(t, err)
+		gone(t, n)
+	}
+	_, err = act(t.Context(), p, "well")
+	require.ErrorContains(t, err, "was closed")
+}
+
+func TestFrozenPluginIsEndedWithPegbook(t *testing.T) {
+	p := mustOpen(t, Options{})
+	pid := p.PID()
+	require.NoError(t, syscall.Kill(pid, syscall.SIGSTOP))
+	began := time.Now()
+	require.NoError(t, p.Close())
+	require.Less(t, time.Since(began), 3*time.Second)
+	gone(t, pid)
+}
+
+func TestNoPluginOutlivesAKilledPegbook(t *testing.T) {
+	self, err := os.Executable()
+	require.NoError(t, err)
+	cmd := exec.Command(self)
+	cmd.Env = append(os.Environ(), behaviour+"=pegbook")
+	out, err := cmd.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, cmd.Start())
+	line, err := bufio.NewReader(out).ReadString('\n')
+	require.NoError(t, err)
+	pid, err := strconv.Atoi(strings.TrimSpace(line))
+	require.NoError(t, err, line)
+	require.NoError(t, syscall.Kill(pid, 0))
+	require.NoError(t, cmd.Process.Kill())
+	_ = cmd.Wait()
+	gone(t, pid)
+}
