@@ -58,6 +58,8 @@ var imports = []struct {
 	{regexp.MustCompile(`^runner(/|$)`), nil, regexp.MustCompile(`^` + self + `(modules/builtin|modules/pegasus|modules/zookeeper|plugins|lab|cmd)`), "the runner knows modules by their contract; cmd hands them in"},
 	{regexp.MustCompile(`.`), regexp.MustCompile(`^(runner/connect|lab/sshhost|lab/bench)$`), regexp.MustCompile(`^golang.org/x/crypto/ssh`), "only connect speaks SSH (and the lab: its simulated host, and the raw limit it is measured against)"},
 	{regexp.MustCompile(`.`), regexp.MustCompile(`^runner/(vars|playbook|inventory|internal/document)$`), regexp.MustCompile(`yaml`), "YAML is read in vars, playbook and inventory (and the document reader they share) only"},
+	{regexp.MustCompile(`.`), regexp.MustCompile(`^plugins(/|$)`), regexp.MustCompile(`^(github.com/hashicorp/go-plugin|google.golang.org/(grpc|protobuf))`), "only plugins speak gRPC"},
+	{regexp.MustCompile(`^plugins(/wire)?$`), nil, regexp.MustCompile(`^` + self + `(runner|lab|cmd|modules/builtin)`), "a plugin is built of plugins and modules, without the runner"},
 	{regexp.MustCompile(`.`), regexp.MustCompile(`^cmd/`), regexp.MustCompile(`spf13/cobra`), "verbs are cmd's"},
 	{regexp.MustCompile(`^runner/internal/graph$`), nil, regexp.MustCompile(`^` + self), "the graph knows no domain word"},
 }

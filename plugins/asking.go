@@ -45,9 +45,18 @@ func newAsked(l link, end func(error), call *modules.Call) *asked {
 	a := &asked{session: newSession(l), end: end, call: call}
 	a.patience, a.names = pluginPatience, true
 	a.session.serve = a.serve
-	a.note = func(text string) { call.Note("%s", text) }
+	a.note = a.tell
 	go func() { _ = a.listen() }() // whoever asks is told why the stream ended
 	return a
+}
+
+// tell passes on what a module says on its way.
+func (a *asked) tell(f *wire.Frame) {
+	if p := f.GetProgress(); p != nil {
+		a.call.Progress(progressFromWire(p))
+		return
+	}
+	a.call.Note("%s", f.GetNote())
 }
 
 // leave ends the task: the plugin's side is cancelled, and what the host does for it.

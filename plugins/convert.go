@@ -198,6 +198,22 @@ func (s *session) jobFromWire(w *wire.JobState) modules.JobState {
 	return state
 }
 
+func progressToWire(p modules.Progress) *wire.Progress {
+	w := &wire.Progress{Phase: p.Phase, ExpectsNs: int64(p.Expects), Detail: p.Detail}
+	for _, c := range p.Counts {
+		w.Counts = append(w.Counts, &wire.Progress_Count{Name: c.Name, Left: int64(c.Left), Of: int64(c.Of)})
+	}
+	return w
+}
+
+func progressFromWire(w *wire.Progress) modules.Progress {
+	p := modules.Progress{Phase: w.Phase, Expects: time.Duration(w.ExpectsNs), Detail: w.Detail}
+	for _, c := range w.Counts {
+		p.Counts = append(p.Counts, modules.Count{Name: c.Name, Left: int(c.Left), Of: int(c.Of)})
+	}
+	return p
+}
+
 func diffToWire(diff []modules.Diff) []*wire.Diff {
 	var all []*wire.Diff
 	for _, d := range diff {

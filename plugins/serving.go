@@ -55,7 +55,7 @@ func (t *served) propose(ctx context.Context, q *wire.Propose) *wire.Frame {
 	}
 	host := &remoteHost{session: t.session, name: q.Host}
 	call := &modules.Call{
-		Host: host, Open: t.open, OpenDir: t.openDir, Render: t.render, Eval: t.eval, Note: t.tell, Jobs: host,
+		Host: host, Open: t.open, OpenDir: t.openDir, Render: t.render, Eval: t.eval, Note: t.tell, Report: t.report, Jobs: host,
 		Hostname: q.Hostname, Dir: q.Dir, Batch: q.Batch, Verbosity: int(q.Verbosity),
 	}
 	p, err := m.Propose(ctx, call, json.RawMessage(q.Args))
@@ -141,6 +141,10 @@ func (t *served) eval(expr modules.Expr) (json.RawMessage, error) {
 
 func (t *served) tell(format string, args ...any) {
 	_ = t.send(&wire.Frame{Body: &wire.Frame_Note{Note: fmt.Sprintf(format, args...)}}) // where the stream has ended nobody listens
+}
+
+func (t *served) report(p modules.Progress) {
+	_ = t.send(&wire.Frame{Body: &wire.Frame_Progress{Progress: progressToWire(p)}}) // as tell
 }
 
 // remoteHost is the managed host in the plugin's process.

@@ -35,8 +35,8 @@ type session struct {
 	link link
 	// serve answers what only one of the sides is asked. It runs in a goroutine of its own.
 	serve func(ctx context.Context, f *wire.Frame) *wire.Frame
-	// note takes notes, in order; nil: this side is told none.
-	note func(text string)
+	// note takes notes and progress, in order; nil: this side is told none.
+	note func(f *wire.Frame)
 	// names gives short content a number too, so that it is known again when it comes back.
 	names bool
 	// patience is how long a cancelled question is waited for.
@@ -103,9 +103,9 @@ func (s *session) take(f *wire.Frame) {
 	switch body := f.Body.(type) {
 	case nil: // of a later version of the wire
 		s.reply(f.Id, failed(errors.New("this version of the wire does not know that question")))
-	case *wire.Frame_Note:
+	case *wire.Frame_Note, *wire.Frame_Progress:
 		if s.note != nil {
-			s.note(body.Note)
+			s.note(f)
 		}
 	case *wire.Frame_Cancel:
 		s.mu.Lock()

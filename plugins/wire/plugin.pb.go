@@ -109,7 +109,7 @@ func (x Error_Kind) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Error_Kind.Descriptor instead.
 func (Error_Kind) EnumDescriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{39, 0}
+	return file_plugin_proto_rawDescGZIP(), []int{40, 0}
 }
 
 type DescribeRequest struct {
@@ -713,6 +713,7 @@ type Frame struct {
 	//	*Frame_Eval
 	//	*Frame_Job
 	//	*Frame_Note
+	//	*Frame_Progress
 	//	*Frame_OpenContent
 	//	*Frame_Sum
 	//	*Frame_Read
@@ -895,6 +896,15 @@ func (x *Frame) GetNote() string {
 		}
 	}
 	return ""
+}
+
+func (x *Frame) GetProgress() *Progress {
+	if x != nil {
+		if x, ok := x.Body.(*Frame_Progress); ok {
+			return x.Progress
+		}
+	}
+	return nil
 }
 
 func (x *Frame) GetOpenContent() *OpenContent {
@@ -1114,8 +1124,12 @@ type Frame_Job struct {
 }
 
 type Frame_Note struct {
-	// note is never answered.
+	// note and progress are never answered.
 	Note string `protobuf:"bytes,20,opt,name=note,proto3,oneof"`
+}
+
+type Frame_Progress struct {
+	Progress *Progress `protobuf:"bytes,21,opt,name=progress,proto3,oneof"`
 }
 
 type Frame_OpenContent struct {
@@ -1220,6 +1234,8 @@ func (*Frame_Eval) isFrame_Body() {}
 func (*Frame_Job) isFrame_Body() {}
 
 func (*Frame_Note) isFrame_Body() {}
+
+func (*Frame_Progress) isFrame_Body() {}
 
 func (*Frame_OpenContent) isFrame_Body() {}
 
@@ -1395,7 +1411,7 @@ type Proposed struct {
 	Output []byte `protobuf:"bytes,2,opt,name=output,proto3" json:"output,omitempty"`
 	// does: there is something to carry out.
 	Does bool `protobuf:"varint,3,opt,name=does,proto3" json:"does,omitempty"`
-	// changes are all that carrying out does, where it only changes files: pegbook then makes them itself.
+	// changes count where only_changes is set: pegbook then makes them itself.
 	Changes []*Change `protobuf:"bytes,4,rep,name=changes,proto3" json:"changes,omitempty"`
 	// predicts counts where predicted is set, even if empty.
 	Predicted bool                `protobuf:"varint,5,opt,name=predicted,proto3" json:"predicted,omitempty"`
@@ -2943,6 +2959,75 @@ func (x *Eval) GetExpression() string {
 	return ""
 }
 
+// Progress is how far the module has come, in numbers that count down.
+type Progress struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Phase         string                 `protobuf:"bytes,1,opt,name=phase,proto3" json:"phase,omitempty"`
+	Counts        []*Progress_Count      `protobuf:"bytes,2,rep,name=counts,proto3" json:"counts,omitempty"`
+	ExpectsNs     int64                  `protobuf:"varint,3,opt,name=expects_ns,json=expectsNs,proto3" json:"expects_ns,omitempty"`
+	Detail        string                 `protobuf:"bytes,4,opt,name=detail,proto3" json:"detail,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Progress) Reset() {
+	*x = Progress{}
+	mi := &file_plugin_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Progress) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Progress) ProtoMessage() {}
+
+func (x *Progress) ProtoReflect() protoreflect.Message {
+	mi := &file_plugin_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Progress.ProtoReflect.Descriptor instead.
+func (*Progress) Descriptor() ([]byte, []int) {
+	return file_plugin_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *Progress) GetPhase() string {
+	if x != nil {
+		return x.Phase
+	}
+	return ""
+}
+
+func (x *Progress) GetCounts() []*Progress_Count {
+	if x != nil {
+		return x.Counts
+	}
+	return nil
+}
+
+func (x *Progress) GetExpectsNs() int64 {
+	if x != nil {
+		return x.ExpectsNs
+	}
+	return 0
+}
+
+func (x *Progress) GetDetail() string {
+	if x != nil {
+		return x.Detail
+	}
+	return ""
+}
+
 // Job is about commands that go on by themselves.
 type Job struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -2959,7 +3044,7 @@ type Job struct {
 
 func (x *Job) Reset() {
 	*x = Job{}
-	mi := &file_plugin_proto_msgTypes[31]
+	mi := &file_plugin_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2971,7 +3056,7 @@ func (x *Job) String() string {
 func (*Job) ProtoMessage() {}
 
 func (x *Job) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[31]
+	mi := &file_plugin_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2984,7 +3069,7 @@ func (x *Job) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Job.ProtoReflect.Descriptor instead.
 func (*Job) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{31}
+	return file_plugin_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Job) GetId() string {
@@ -3065,7 +3150,7 @@ type JobState struct {
 
 func (x *JobState) Reset() {
 	*x = JobState{}
-	mi := &file_plugin_proto_msgTypes[32]
+	mi := &file_plugin_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3077,7 +3162,7 @@ func (x *JobState) String() string {
 func (*JobState) ProtoMessage() {}
 
 func (x *JobState) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[32]
+	mi := &file_plugin_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3090,7 +3175,7 @@ func (x *JobState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JobState.ProtoReflect.Descriptor instead.
 func (*JobState) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{32}
+	return file_plugin_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *JobState) GetId() string {
@@ -3162,7 +3247,7 @@ type Content struct {
 
 func (x *Content) Reset() {
 	*x = Content{}
-	mi := &file_plugin_proto_msgTypes[33]
+	mi := &file_plugin_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3174,7 +3259,7 @@ func (x *Content) String() string {
 func (*Content) ProtoMessage() {}
 
 func (x *Content) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[33]
+	mi := &file_plugin_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3187,7 +3272,7 @@ func (x *Content) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Content.ProtoReflect.Descriptor instead.
 func (*Content) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{33}
+	return file_plugin_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Content) GetName() string {
@@ -3249,7 +3334,7 @@ type OpenContent struct {
 
 func (x *OpenContent) Reset() {
 	*x = OpenContent{}
-	mi := &file_plugin_proto_msgTypes[34]
+	mi := &file_plugin_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3261,7 +3346,7 @@ func (x *OpenContent) String() string {
 func (*OpenContent) ProtoMessage() {}
 
 func (x *OpenContent) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[34]
+	mi := &file_plugin_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3274,7 +3359,7 @@ func (x *OpenContent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OpenContent.ProtoReflect.Descriptor instead.
 func (*OpenContent) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{34}
+	return file_plugin_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *OpenContent) GetNumber() uint64 {
@@ -3294,7 +3379,7 @@ type Sum struct {
 
 func (x *Sum) Reset() {
 	*x = Sum{}
-	mi := &file_plugin_proto_msgTypes[35]
+	mi := &file_plugin_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3306,7 +3391,7 @@ func (x *Sum) String() string {
 func (*Sum) ProtoMessage() {}
 
 func (x *Sum) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[35]
+	mi := &file_plugin_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3319,7 +3404,7 @@ func (x *Sum) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Sum.ProtoReflect.Descriptor instead.
 func (*Sum) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{35}
+	return file_plugin_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *Sum) GetNumber() uint64 {
@@ -3340,7 +3425,7 @@ type Read struct {
 
 func (x *Read) Reset() {
 	*x = Read{}
-	mi := &file_plugin_proto_msgTypes[36]
+	mi := &file_plugin_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3352,7 +3437,7 @@ func (x *Read) String() string {
 func (*Read) ProtoMessage() {}
 
 func (x *Read) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[36]
+	mi := &file_plugin_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3365,7 +3450,7 @@ func (x *Read) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Read.ProtoReflect.Descriptor instead.
 func (*Read) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{36}
+	return file_plugin_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *Read) GetStream() uint64 {
@@ -3392,7 +3477,7 @@ type Data struct {
 
 func (x *Data) Reset() {
 	*x = Data{}
-	mi := &file_plugin_proto_msgTypes[37]
+	mi := &file_plugin_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3404,7 +3489,7 @@ func (x *Data) String() string {
 func (*Data) ProtoMessage() {}
 
 func (x *Data) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[37]
+	mi := &file_plugin_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3417,7 +3502,7 @@ func (x *Data) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Data.ProtoReflect.Descriptor instead.
 func (*Data) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{37}
+	return file_plugin_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *Data) GetData() []byte {
@@ -3445,7 +3530,7 @@ type Write struct {
 
 func (x *Write) Reset() {
 	*x = Write{}
-	mi := &file_plugin_proto_msgTypes[38]
+	mi := &file_plugin_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3457,7 +3542,7 @@ func (x *Write) String() string {
 func (*Write) ProtoMessage() {}
 
 func (x *Write) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[38]
+	mi := &file_plugin_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3470,7 +3555,7 @@ func (x *Write) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Write.ProtoReflect.Descriptor instead.
 func (*Write) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{38}
+	return file_plugin_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *Write) GetStream() uint64 {
@@ -3506,7 +3591,7 @@ type Error struct {
 
 func (x *Error) Reset() {
 	*x = Error{}
-	mi := &file_plugin_proto_msgTypes[39]
+	mi := &file_plugin_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3518,7 +3603,7 @@ func (x *Error) String() string {
 func (*Error) ProtoMessage() {}
 
 func (x *Error) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[39]
+	mi := &file_plugin_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3531,7 +3616,7 @@ func (x *Error) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Error.ProtoReflect.Descriptor instead.
 func (*Error) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{39}
+	return file_plugin_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *Error) GetMessage() string {
@@ -3603,7 +3688,7 @@ type HostsRequest struct {
 
 func (x *HostsRequest) Reset() {
 	*x = HostsRequest{}
-	mi := &file_plugin_proto_msgTypes[40]
+	mi := &file_plugin_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3615,7 +3700,7 @@ func (x *HostsRequest) String() string {
 func (*HostsRequest) ProtoMessage() {}
 
 func (x *HostsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[40]
+	mi := &file_plugin_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3628,7 +3713,7 @@ func (x *HostsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HostsRequest.ProtoReflect.Descriptor instead.
 func (*HostsRequest) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{40}
+	return file_plugin_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *HostsRequest) GetSource() string {
@@ -3663,7 +3748,7 @@ type HostsAnswer struct {
 
 func (x *HostsAnswer) Reset() {
 	*x = HostsAnswer{}
-	mi := &file_plugin_proto_msgTypes[41]
+	mi := &file_plugin_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3675,7 +3760,7 @@ func (x *HostsAnswer) String() string {
 func (*HostsAnswer) ProtoMessage() {}
 
 func (x *HostsAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[41]
+	mi := &file_plugin_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3688,7 +3773,7 @@ func (x *HostsAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HostsAnswer.ProtoReflect.Descriptor instead.
 func (*HostsAnswer) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{41}
+	return file_plugin_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *HostsAnswer) GetHosts() []*HostsAnswer_Host {
@@ -3725,7 +3810,7 @@ type Event struct {
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_plugin_proto_msgTypes[42]
+	mi := &file_plugin_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3737,7 +3822,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[42]
+	mi := &file_plugin_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3750,7 +3835,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{42}
+	return file_plugin_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *Event) GetNotifier() string {
@@ -3783,7 +3868,7 @@ type NotifyAnswer struct {
 
 func (x *NotifyAnswer) Reset() {
 	*x = NotifyAnswer{}
-	mi := &file_plugin_proto_msgTypes[43]
+	mi := &file_plugin_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3795,7 +3880,7 @@ func (x *NotifyAnswer) String() string {
 func (*NotifyAnswer) ProtoMessage() {}
 
 func (x *NotifyAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[43]
+	mi := &file_plugin_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3808,7 +3893,7 @@ func (x *NotifyAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NotifyAnswer.ProtoReflect.Descriptor instead.
 func (*NotifyAnswer) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{43}
+	return file_plugin_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *NotifyAnswer) GetError() *Error {
@@ -3830,7 +3915,7 @@ type Description_Source struct {
 
 func (x *Description_Source) Reset() {
 	*x = Description_Source{}
-	mi := &file_plugin_proto_msgTypes[44]
+	mi := &file_plugin_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3842,7 +3927,7 @@ func (x *Description_Source) String() string {
 func (*Description_Source) ProtoMessage() {}
 
 func (x *Description_Source) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[44]
+	mi := &file_plugin_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3890,7 +3975,7 @@ type ReadsAnswer_Mention struct {
 
 func (x *ReadsAnswer_Mention) Reset() {
 	*x = ReadsAnswer_Mention{}
-	mi := &file_plugin_proto_msgTypes[46]
+	mi := &file_plugin_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3902,7 +3987,7 @@ func (x *ReadsAnswer_Mention) String() string {
 func (*ReadsAnswer_Mention) ProtoMessage() {}
 
 func (x *ReadsAnswer_Mention) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[46]
+	mi := &file_plugin_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3949,7 +4034,7 @@ type Proposed_VarFile struct {
 
 func (x *Proposed_VarFile) Reset() {
 	*x = Proposed_VarFile{}
-	mi := &file_plugin_proto_msgTypes[49]
+	mi := &file_plugin_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3961,7 +4046,7 @@ func (x *Proposed_VarFile) String() string {
 func (*Proposed_VarFile) ProtoMessage() {}
 
 func (x *Proposed_VarFile) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[49]
+	mi := &file_plugin_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4003,7 +4088,7 @@ type Proposed_Join struct {
 
 func (x *Proposed_Join) Reset() {
 	*x = Proposed_Join{}
-	mi := &file_plugin_proto_msgTypes[50]
+	mi := &file_plugin_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4015,7 +4100,7 @@ func (x *Proposed_Join) String() string {
 func (*Proposed_Join) ProtoMessage() {}
 
 func (x *Proposed_Join) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[50]
+	mi := &file_plugin_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4073,7 +4158,7 @@ type Look_Query struct {
 
 func (x *Look_Query) Reset() {
 	*x = Look_Query{}
-	mi := &file_plugin_proto_msgTypes[52]
+	mi := &file_plugin_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4085,7 +4170,7 @@ func (x *Look_Query) String() string {
 func (*Look_Query) ProtoMessage() {}
 
 func (x *Look_Query) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[52]
+	mi := &file_plugin_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4156,7 +4241,7 @@ type Folder_Entry struct {
 
 func (x *Folder_Entry) Reset() {
 	*x = Folder_Entry{}
-	mi := &file_plugin_proto_msgTypes[54]
+	mi := &file_plugin_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4168,7 +4253,7 @@ func (x *Folder_Entry) String() string {
 func (*Folder_Entry) ProtoMessage() {}
 
 func (x *Folder_Entry) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[54]
+	mi := &file_plugin_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4219,6 +4304,66 @@ func (x *Folder_Entry) GetContent() *Content {
 	return nil
 }
 
+type Progress_Count struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Left          int64                  `protobuf:"varint,2,opt,name=left,proto3" json:"left,omitempty"`
+	Of            int64                  `protobuf:"varint,3,opt,name=of,proto3" json:"of,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Progress_Count) Reset() {
+	*x = Progress_Count{}
+	mi := &file_plugin_proto_msgTypes[56]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Progress_Count) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Progress_Count) ProtoMessage() {}
+
+func (x *Progress_Count) ProtoReflect() protoreflect.Message {
+	mi := &file_plugin_proto_msgTypes[56]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Progress_Count.ProtoReflect.Descriptor instead.
+func (*Progress_Count) Descriptor() ([]byte, []int) {
+	return file_plugin_proto_rawDescGZIP(), []int{31, 0}
+}
+
+func (x *Progress_Count) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Progress_Count) GetLeft() int64 {
+	if x != nil {
+		return x.Left
+	}
+	return 0
+}
+
+func (x *Progress_Count) GetOf() int64 {
+	if x != nil {
+		return x.Of
+	}
+	return 0
+}
+
 type Job_Start struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	LimitNs       int64                  `protobuf:"varint,1,opt,name=limit_ns,json=limitNs,proto3" json:"limit_ns,omitempty"`
@@ -4229,7 +4374,7 @@ type Job_Start struct {
 
 func (x *Job_Start) Reset() {
 	*x = Job_Start{}
-	mi := &file_plugin_proto_msgTypes[55]
+	mi := &file_plugin_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4241,7 +4386,7 @@ func (x *Job_Start) String() string {
 func (*Job_Start) ProtoMessage() {}
 
 func (x *Job_Start) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[55]
+	mi := &file_plugin_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4254,7 +4399,7 @@ func (x *Job_Start) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Job_Start.ProtoReflect.Descriptor instead.
 func (*Job_Start) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{31, 0}
+	return file_plugin_proto_rawDescGZIP(), []int{32, 0}
 }
 
 func (x *Job_Start) GetLimitNs() int64 {
@@ -4281,7 +4426,7 @@ type Error_Exit struct {
 
 func (x *Error_Exit) Reset() {
 	*x = Error_Exit{}
-	mi := &file_plugin_proto_msgTypes[56]
+	mi := &file_plugin_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4293,7 +4438,7 @@ func (x *Error_Exit) String() string {
 func (*Error_Exit) ProtoMessage() {}
 
 func (x *Error_Exit) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[56]
+	mi := &file_plugin_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4306,7 +4451,7 @@ func (x *Error_Exit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Error_Exit.ProtoReflect.Descriptor instead.
 func (*Error_Exit) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{39, 0}
+	return file_plugin_proto_rawDescGZIP(), []int{40, 0}
 }
 
 func (x *Error_Exit) GetArgv() []string {
@@ -4334,7 +4479,7 @@ type Error_FileError struct {
 
 func (x *Error_FileError) Reset() {
 	*x = Error_FileError{}
-	mi := &file_plugin_proto_msgTypes[57]
+	mi := &file_plugin_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4346,7 +4491,7 @@ func (x *Error_FileError) String() string {
 func (*Error_FileError) ProtoMessage() {}
 
 func (x *Error_FileError) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[57]
+	mi := &file_plugin_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4359,7 +4504,7 @@ func (x *Error_FileError) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Error_FileError.ProtoReflect.Descriptor instead.
 func (*Error_FileError) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{39, 1}
+	return file_plugin_proto_rawDescGZIP(), []int{40, 1}
 }
 
 func (x *Error_FileError) GetOp() string {
@@ -4394,7 +4539,7 @@ type Error_Unreachable struct {
 
 func (x *Error_Unreachable) Reset() {
 	*x = Error_Unreachable{}
-	mi := &file_plugin_proto_msgTypes[58]
+	mi := &file_plugin_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4406,7 +4551,7 @@ func (x *Error_Unreachable) String() string {
 func (*Error_Unreachable) ProtoMessage() {}
 
 func (x *Error_Unreachable) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[58]
+	mi := &file_plugin_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4419,7 +4564,7 @@ func (x *Error_Unreachable) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Error_Unreachable.ProtoReflect.Descriptor instead.
 func (*Error_Unreachable) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{39, 2}
+	return file_plugin_proto_rawDescGZIP(), []int{40, 2}
 }
 
 func (x *Error_Unreachable) GetHost() string {
@@ -4454,7 +4599,7 @@ type Error_Argument struct {
 
 func (x *Error_Argument) Reset() {
 	*x = Error_Argument{}
-	mi := &file_plugin_proto_msgTypes[59]
+	mi := &file_plugin_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4466,7 +4611,7 @@ func (x *Error_Argument) String() string {
 func (*Error_Argument) ProtoMessage() {}
 
 func (x *Error_Argument) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[59]
+	mi := &file_plugin_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4479,7 +4624,7 @@ func (x *Error_Argument) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Error_Argument.ProtoReflect.Descriptor instead.
 func (*Error_Argument) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{39, 3}
+	return file_plugin_proto_rawDescGZIP(), []int{40, 3}
 }
 
 func (x *Error_Argument) GetName() string {
@@ -4515,7 +4660,7 @@ type HostsAnswer_Host struct {
 
 func (x *HostsAnswer_Host) Reset() {
 	*x = HostsAnswer_Host{}
-	mi := &file_plugin_proto_msgTypes[60]
+	mi := &file_plugin_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4527,7 +4672,7 @@ func (x *HostsAnswer_Host) String() string {
 func (*HostsAnswer_Host) ProtoMessage() {}
 
 func (x *HostsAnswer_Host) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[60]
+	mi := &file_plugin_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4540,7 +4685,7 @@ func (x *HostsAnswer_Host) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HostsAnswer_Host.ProtoReflect.Descriptor instead.
 func (*HostsAnswer_Host) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{41, 0}
+	return file_plugin_proto_rawDescGZIP(), []int{42, 0}
 }
 
 func (x *HostsAnswer_Host) GetName() string {
@@ -4575,7 +4720,7 @@ type HostsAnswer_Group struct {
 
 func (x *HostsAnswer_Group) Reset() {
 	*x = HostsAnswer_Group{}
-	mi := &file_plugin_proto_msgTypes[61]
+	mi := &file_plugin_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4587,7 +4732,7 @@ func (x *HostsAnswer_Group) String() string {
 func (*HostsAnswer_Group) ProtoMessage() {}
 
 func (x *HostsAnswer_Group) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[61]
+	mi := &file_plugin_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4600,7 +4745,7 @@ func (x *HostsAnswer_Group) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HostsAnswer_Group.ProtoReflect.Descriptor instead.
 func (*HostsAnswer_Group) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{41, 1}
+	return file_plugin_proto_rawDescGZIP(), []int{42, 1}
 }
 
 func (x *HostsAnswer_Group) GetName() string {
@@ -4686,7 +4831,7 @@ const file_plugin_proto_rawDesc = "" +
 	"\aMention\x12\x1a\n" +
 	"\bvariable\x18\x01 \x01(\tR\bvariable\x12\x12\n" +
 	"\x04text\x18\x02 \x01(\tR\x04text\x12\x16\n" +
-	"\x06offset\x18\x03 \x01(\x03R\x06offset\"\x9c\f\n" +
+	"\x06offset\x18\x03 \x01(\x03R\x06offset\"\xd7\f\n" +
 	"\x05Frame\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x126\n" +
 	"\apropose\x18\x02 \x01(\v2\x1a.pegbook.plugin.v1.ProposeH\x00R\apropose\x12'\n" +
@@ -4703,7 +4848,8 @@ const file_plugin_proto_rawDesc = "" +
 	"\x06render\x18\x11 \x01(\v2\x19.pegbook.plugin.v1.RenderH\x00R\x06render\x12-\n" +
 	"\x04eval\x18\x12 \x01(\v2\x17.pegbook.plugin.v1.EvalH\x00R\x04eval\x12*\n" +
 	"\x03job\x18\x13 \x01(\v2\x16.pegbook.plugin.v1.JobH\x00R\x03job\x12\x14\n" +
-	"\x04note\x18\x14 \x01(\tH\x00R\x04note\x12C\n" +
+	"\x04note\x18\x14 \x01(\tH\x00R\x04note\x129\n" +
+	"\bprogress\x18\x15 \x01(\v2\x1b.pegbook.plugin.v1.ProgressH\x00R\bprogress\x12C\n" +
 	"\fopen_content\x18\x1e \x01(\v2\x1e.pegbook.plugin.v1.OpenContentH\x00R\vopenContent\x12*\n" +
 	"\x03sum\x18\x1f \x01(\v2\x16.pegbook.plugin.v1.SumH\x00R\x03sum\x12-\n" +
 	"\x04read\x18  \x01(\v2\x17.pegbook.plugin.v1.ReadH\x00R\x04read\x120\n" +
@@ -4896,7 +5042,17 @@ const file_plugin_proto_rawDesc = "" +
 	"\x04Eval\x12\x1e\n" +
 	"\n" +
 	"expression\x18\x01 \x01(\tR\n" +
-	"expression\"\x95\x02\n" +
+	"expression\"\xd3\x01\n" +
+	"\bProgress\x12\x14\n" +
+	"\x05phase\x18\x01 \x01(\tR\x05phase\x129\n" +
+	"\x06counts\x18\x02 \x03(\v2!.pegbook.plugin.v1.Progress.CountR\x06counts\x12\x1d\n" +
+	"\n" +
+	"expects_ns\x18\x03 \x01(\x03R\texpectsNs\x12\x16\n" +
+	"\x06detail\x18\x04 \x01(\tR\x06detail\x1a?\n" +
+	"\x05Count\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
+	"\x04left\x18\x02 \x01(\x03R\x04left\x12\x0e\n" +
+	"\x02of\x18\x03 \x01(\x03R\x02of\"\x95\x02\n" +
 	"\x03Job\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x124\n" +
 	"\x05start\x18\x02 \x01(\v2\x1c.pegbook.plugin.v1.Job.StartH\x00R\x05start\x120\n" +
@@ -5027,7 +5183,7 @@ func file_plugin_proto_rawDescGZIP() []byte {
 }
 
 var file_plugin_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_plugin_proto_msgTypes = make([]protoimpl.MessageInfo, 64)
+var file_plugin_proto_msgTypes = make([]protoimpl.MessageInfo, 66)
 var file_plugin_proto_goTypes = []any{
 	(Error_Kind)(0),             // 0: pegbook.plugin.v1.Error.Kind
 	(*DescribeRequest)(nil),     // 1: pegbook.plugin.v1.DescribeRequest
@@ -5061,50 +5217,52 @@ var file_plugin_proto_goTypes = []any{
 	(*Folder)(nil),              // 29: pegbook.plugin.v1.Folder
 	(*Render)(nil),              // 30: pegbook.plugin.v1.Render
 	(*Eval)(nil),                // 31: pegbook.plugin.v1.Eval
-	(*Job)(nil),                 // 32: pegbook.plugin.v1.Job
-	(*JobState)(nil),            // 33: pegbook.plugin.v1.JobState
-	(*Content)(nil),             // 34: pegbook.plugin.v1.Content
-	(*OpenContent)(nil),         // 35: pegbook.plugin.v1.OpenContent
-	(*Sum)(nil),                 // 36: pegbook.plugin.v1.Sum
-	(*Read)(nil),                // 37: pegbook.plugin.v1.Read
-	(*Data)(nil),                // 38: pegbook.plugin.v1.Data
-	(*Write)(nil),               // 39: pegbook.plugin.v1.Write
-	(*Error)(nil),               // 40: pegbook.plugin.v1.Error
-	(*HostsRequest)(nil),        // 41: pegbook.plugin.v1.HostsRequest
-	(*HostsAnswer)(nil),         // 42: pegbook.plugin.v1.HostsAnswer
-	(*Event)(nil),               // 43: pegbook.plugin.v1.Event
-	(*NotifyAnswer)(nil),        // 44: pegbook.plugin.v1.NotifyAnswer
-	(*Description_Source)(nil),  // 45: pegbook.plugin.v1.Description.Source
-	nil,                         // 46: pegbook.plugin.v1.Shape.FieldsEntry
-	(*ReadsAnswer_Mention)(nil), // 47: pegbook.plugin.v1.ReadsAnswer.Mention
-	nil,                         // 48: pegbook.plugin.v1.Proposed.PredictsEntry
-	nil,                         // 49: pegbook.plugin.v1.Proposed.FactsEntry
-	(*Proposed_VarFile)(nil),    // 50: pegbook.plugin.v1.Proposed.VarFile
-	(*Proposed_Join)(nil),       // 51: pegbook.plugin.v1.Proposed.Join
-	nil,                         // 52: pegbook.plugin.v1.Proposed.Join.VarsEntry
-	(*Look_Query)(nil),          // 53: pegbook.plugin.v1.Look.Query
-	nil,                         // 54: pegbook.plugin.v1.Command.EnvEntry
-	(*Folder_Entry)(nil),        // 55: pegbook.plugin.v1.Folder.Entry
-	(*Job_Start)(nil),           // 56: pegbook.plugin.v1.Job.Start
-	(*Error_Exit)(nil),          // 57: pegbook.plugin.v1.Error.Exit
-	(*Error_FileError)(nil),     // 58: pegbook.plugin.v1.Error.FileError
-	(*Error_Unreachable)(nil),   // 59: pegbook.plugin.v1.Error.Unreachable
-	(*Error_Argument)(nil),      // 60: pegbook.plugin.v1.Error.Argument
-	(*HostsAnswer_Host)(nil),    // 61: pegbook.plugin.v1.HostsAnswer.Host
-	(*HostsAnswer_Group)(nil),   // 62: pegbook.plugin.v1.HostsAnswer.Group
-	nil,                         // 63: pegbook.plugin.v1.HostsAnswer.Host.VarsEntry
-	nil,                         // 64: pegbook.plugin.v1.HostsAnswer.Group.VarsEntry
+	(*Progress)(nil),            // 32: pegbook.plugin.v1.Progress
+	(*Job)(nil),                 // 33: pegbook.plugin.v1.Job
+	(*JobState)(nil),            // 34: pegbook.plugin.v1.JobState
+	(*Content)(nil),             // 35: pegbook.plugin.v1.Content
+	(*OpenContent)(nil),         // 36: pegbook.plugin.v1.OpenContent
+	(*Sum)(nil),                 // 37: pegbook.plugin.v1.Sum
+	(*Read)(nil),                // 38: pegbook.plugin.v1.Read
+	(*Data)(nil),                // 39: pegbook.plugin.v1.Data
+	(*Write)(nil),               // 40: pegbook.plugin.v1.Write
+	(*Error)(nil),               // 41: pegbook.plugin.v1.Error
+	(*HostsRequest)(nil),        // 42: pegbook.plugin.v1.HostsRequest
+	(*HostsAnswer)(nil),         // 43: pegbook.plugin.v1.HostsAnswer
+	(*Event)(nil),               // 44: pegbook.plugin.v1.Event
+	(*NotifyAnswer)(nil),        // 45: pegbook.plugin.v1.NotifyAnswer
+	(*Description_Source)(nil),  // 46: pegbook.plugin.v1.Description.Source
+	nil,                         // 47: pegbook.plugin.v1.Shape.FieldsEntry
+	(*ReadsAnswer_Mention)(nil), // 48: pegbook.plugin.v1.ReadsAnswer.Mention
+	nil,                         // 49: pegbook.plugin.v1.Proposed.PredictsEntry
+	nil,                         // 50: pegbook.plugin.v1.Proposed.FactsEntry
+	(*Proposed_VarFile)(nil),    // 51: pegbook.plugin.v1.Proposed.VarFile
+	(*Proposed_Join)(nil),       // 52: pegbook.plugin.v1.Proposed.Join
+	nil,                         // 53: pegbook.plugin.v1.Proposed.Join.VarsEntry
+	(*Look_Query)(nil),          // 54: pegbook.plugin.v1.Look.Query
+	nil,                         // 55: pegbook.plugin.v1.Command.EnvEntry
+	(*Folder_Entry)(nil),        // 56: pegbook.plugin.v1.Folder.Entry
+	(*Progress_Count)(nil),      // 57: pegbook.plugin.v1.Progress.Count
+	(*Job_Start)(nil),           // 58: pegbook.plugin.v1.Job.Start
+	(*Error_Exit)(nil),          // 59: pegbook.plugin.v1.Error.Exit
+	(*Error_FileError)(nil),     // 60: pegbook.plugin.v1.Error.FileError
+	(*Error_Unreachable)(nil),   // 61: pegbook.plugin.v1.Error.Unreachable
+	(*Error_Argument)(nil),      // 62: pegbook.plugin.v1.Error.Argument
+	(*HostsAnswer_Host)(nil),    // 63: pegbook.plugin.v1.HostsAnswer.Host
+	(*HostsAnswer_Group)(nil),   // 64: pegbook.plugin.v1.HostsAnswer.Group
+	nil,                         // 65: pegbook.plugin.v1.HostsAnswer.Host.VarsEntry
+	nil,                         // 66: pegbook.plugin.v1.HostsAnswer.Group.VarsEntry
 }
 var file_plugin_proto_depIdxs = []int32{
 	3,  // 0: pegbook.plugin.v1.Description.modules:type_name -> pegbook.plugin.v1.Module
-	45, // 1: pegbook.plugin.v1.Description.inventories:type_name -> pegbook.plugin.v1.Description.Source
-	45, // 2: pegbook.plugin.v1.Description.notifiers:type_name -> pegbook.plugin.v1.Description.Source
+	46, // 1: pegbook.plugin.v1.Description.inventories:type_name -> pegbook.plugin.v1.Description.Source
+	46, // 2: pegbook.plugin.v1.Description.notifiers:type_name -> pegbook.plugin.v1.Description.Source
 	4,  // 3: pegbook.plugin.v1.Module.args:type_name -> pegbook.plugin.v1.Arg
 	5,  // 4: pegbook.plugin.v1.Module.output:type_name -> pegbook.plugin.v1.Shape
-	46, // 5: pegbook.plugin.v1.Shape.fields:type_name -> pegbook.plugin.v1.Shape.FieldsEntry
+	47, // 5: pegbook.plugin.v1.Shape.fields:type_name -> pegbook.plugin.v1.Shape.FieldsEntry
 	5,  // 6: pegbook.plugin.v1.Shape.elem:type_name -> pegbook.plugin.v1.Shape
-	47, // 7: pegbook.plugin.v1.ReadsAnswer.variables:type_name -> pegbook.plugin.v1.ReadsAnswer.Mention
-	40, // 8: pegbook.plugin.v1.ReadsAnswer.error:type_name -> pegbook.plugin.v1.Error
+	48, // 7: pegbook.plugin.v1.ReadsAnswer.variables:type_name -> pegbook.plugin.v1.ReadsAnswer.Mention
+	41, // 8: pegbook.plugin.v1.ReadsAnswer.error:type_name -> pegbook.plugin.v1.Error
 	10, // 9: pegbook.plugin.v1.Frame.propose:type_name -> pegbook.plugin.v1.Propose
 	13, // 10: pegbook.plugin.v1.Frame.do:type_name -> pegbook.plugin.v1.Do
 	15, // 11: pegbook.plugin.v1.Frame.look:type_name -> pegbook.plugin.v1.Look
@@ -5116,80 +5274,82 @@ var file_plugin_proto_depIdxs = []int32{
 	28, // 17: pegbook.plugin.v1.Frame.open_folder:type_name -> pegbook.plugin.v1.OpenFolder
 	30, // 18: pegbook.plugin.v1.Frame.render:type_name -> pegbook.plugin.v1.Render
 	31, // 19: pegbook.plugin.v1.Frame.eval:type_name -> pegbook.plugin.v1.Eval
-	32, // 20: pegbook.plugin.v1.Frame.job:type_name -> pegbook.plugin.v1.Job
-	35, // 21: pegbook.plugin.v1.Frame.open_content:type_name -> pegbook.plugin.v1.OpenContent
-	36, // 22: pegbook.plugin.v1.Frame.sum:type_name -> pegbook.plugin.v1.Sum
-	37, // 23: pegbook.plugin.v1.Frame.read:type_name -> pegbook.plugin.v1.Read
-	39, // 24: pegbook.plugin.v1.Frame.write:type_name -> pegbook.plugin.v1.Write
-	40, // 25: pegbook.plugin.v1.Frame.error:type_name -> pegbook.plugin.v1.Error
-	11, // 26: pegbook.plugin.v1.Frame.proposed:type_name -> pegbook.plugin.v1.Proposed
-	14, // 27: pegbook.plugin.v1.Frame.done:type_name -> pegbook.plugin.v1.Done
-	16, // 28: pegbook.plugin.v1.Frame.files:type_name -> pegbook.plugin.v1.Files
-	22, // 29: pegbook.plugin.v1.Frame.output:type_name -> pegbook.plugin.v1.Output
-	24, // 30: pegbook.plugin.v1.Frame.stream:type_name -> pegbook.plugin.v1.Stream
-	26, // 31: pegbook.plugin.v1.Frame.value:type_name -> pegbook.plugin.v1.Value
-	34, // 32: pegbook.plugin.v1.Frame.content:type_name -> pegbook.plugin.v1.Content
-	29, // 33: pegbook.plugin.v1.Frame.folder:type_name -> pegbook.plugin.v1.Folder
-	33, // 34: pegbook.plugin.v1.Frame.job_state:type_name -> pegbook.plugin.v1.JobState
-	38, // 35: pegbook.plugin.v1.Frame.data:type_name -> pegbook.plugin.v1.Data
-	9,  // 36: pegbook.plugin.v1.Frame.nothing:type_name -> pegbook.plugin.v1.Nothing
-	12, // 37: pegbook.plugin.v1.Proposed.diff:type_name -> pegbook.plugin.v1.Diff
-	19, // 38: pegbook.plugin.v1.Proposed.changes:type_name -> pegbook.plugin.v1.Change
-	48, // 39: pegbook.plugin.v1.Proposed.predicts:type_name -> pegbook.plugin.v1.Proposed.PredictsEntry
-	19, // 40: pegbook.plugin.v1.Proposed.leaves:type_name -> pegbook.plugin.v1.Change
-	49, // 41: pegbook.plugin.v1.Proposed.facts:type_name -> pegbook.plugin.v1.Proposed.FactsEntry
-	50, // 42: pegbook.plugin.v1.Proposed.var_files:type_name -> pegbook.plugin.v1.Proposed.VarFile
-	51, // 43: pegbook.plugin.v1.Proposed.joins:type_name -> pegbook.plugin.v1.Proposed.Join
-	12, // 44: pegbook.plugin.v1.Done.diff:type_name -> pegbook.plugin.v1.Diff
-	40, // 45: pegbook.plugin.v1.Done.error:type_name -> pegbook.plugin.v1.Error
-	53, // 46: pegbook.plugin.v1.Look.queries:type_name -> pegbook.plugin.v1.Look.Query
-	17, // 47: pegbook.plugin.v1.Files.files:type_name -> pegbook.plugin.v1.File
-	34, // 48: pegbook.plugin.v1.File.content:type_name -> pegbook.plugin.v1.Content
-	17, // 49: pegbook.plugin.v1.File.entries:type_name -> pegbook.plugin.v1.File
-	19, // 50: pegbook.plugin.v1.Apply.changes:type_name -> pegbook.plugin.v1.Change
-	34, // 51: pegbook.plugin.v1.Change.content:type_name -> pegbook.plugin.v1.Content
-	21, // 52: pegbook.plugin.v1.Run.command:type_name -> pegbook.plugin.v1.Command
-	54, // 53: pegbook.plugin.v1.Command.env:type_name -> pegbook.plugin.v1.Command.EnvEntry
-	40, // 54: pegbook.plugin.v1.Output.error:type_name -> pegbook.plugin.v1.Error
-	55, // 55: pegbook.plugin.v1.Folder.entries:type_name -> pegbook.plugin.v1.Folder.Entry
-	56, // 56: pegbook.plugin.v1.Job.start:type_name -> pegbook.plugin.v1.Job.Start
-	9,  // 57: pegbook.plugin.v1.Job.look:type_name -> pegbook.plugin.v1.Nothing
-	9,  // 58: pegbook.plugin.v1.Job.forget:type_name -> pegbook.plugin.v1.Nothing
-	22, // 59: pegbook.plugin.v1.JobState.output:type_name -> pegbook.plugin.v1.Output
-	34, // 60: pegbook.plugin.v1.Content.as_is:type_name -> pegbook.plugin.v1.Content
-	0,  // 61: pegbook.plugin.v1.Error.kinds:type_name -> pegbook.plugin.v1.Error.Kind
-	57, // 62: pegbook.plugin.v1.Error.exit:type_name -> pegbook.plugin.v1.Error.Exit
-	58, // 63: pegbook.plugin.v1.Error.file:type_name -> pegbook.plugin.v1.Error.FileError
-	59, // 64: pegbook.plugin.v1.Error.unreachable:type_name -> pegbook.plugin.v1.Error.Unreachable
-	60, // 65: pegbook.plugin.v1.Error.argument:type_name -> pegbook.plugin.v1.Error.Argument
-	61, // 66: pegbook.plugin.v1.HostsAnswer.hosts:type_name -> pegbook.plugin.v1.HostsAnswer.Host
-	62, // 67: pegbook.plugin.v1.HostsAnswer.groups:type_name -> pegbook.plugin.v1.HostsAnswer.Group
-	40, // 68: pegbook.plugin.v1.HostsAnswer.error:type_name -> pegbook.plugin.v1.Error
-	40, // 69: pegbook.plugin.v1.NotifyAnswer.error:type_name -> pegbook.plugin.v1.Error
-	4,  // 70: pegbook.plugin.v1.Description.Source.args:type_name -> pegbook.plugin.v1.Arg
-	5,  // 71: pegbook.plugin.v1.Shape.FieldsEntry.value:type_name -> pegbook.plugin.v1.Shape
-	34, // 72: pegbook.plugin.v1.Proposed.VarFile.content:type_name -> pegbook.plugin.v1.Content
-	52, // 73: pegbook.plugin.v1.Proposed.Join.vars:type_name -> pegbook.plugin.v1.Proposed.Join.VarsEntry
-	34, // 74: pegbook.plugin.v1.Folder.Entry.content:type_name -> pegbook.plugin.v1.Content
-	21, // 75: pegbook.plugin.v1.Job.Start.command:type_name -> pegbook.plugin.v1.Command
-	22, // 76: pegbook.plugin.v1.Error.Exit.output:type_name -> pegbook.plugin.v1.Output
-	63, // 77: pegbook.plugin.v1.HostsAnswer.Host.vars:type_name -> pegbook.plugin.v1.HostsAnswer.Host.VarsEntry
-	64, // 78: pegbook.plugin.v1.HostsAnswer.Group.vars:type_name -> pegbook.plugin.v1.HostsAnswer.Group.VarsEntry
-	1,  // 79: pegbook.plugin.v1.Plugin.Describe:input_type -> pegbook.plugin.v1.DescribeRequest
-	8,  // 80: pegbook.plugin.v1.Plugin.Task:input_type -> pegbook.plugin.v1.Frame
-	6,  // 81: pegbook.plugin.v1.Plugin.Reads:input_type -> pegbook.plugin.v1.ReadsRequest
-	41, // 82: pegbook.plugin.v1.Plugin.Hosts:input_type -> pegbook.plugin.v1.HostsRequest
-	43, // 83: pegbook.plugin.v1.Plugin.Notify:input_type -> pegbook.plugin.v1.Event
-	2,  // 84: pegbook.plugin.v1.Plugin.Describe:output_type -> pegbook.plugin.v1.Description
-	8,  // 85: pegbook.plugin.v1.Plugin.Task:output_type -> pegbook.plugin.v1.Frame
-	7,  // 86: pegbook.plugin.v1.Plugin.Reads:output_type -> pegbook.plugin.v1.ReadsAnswer
-	42, // 87: pegbook.plugin.v1.Plugin.Hosts:output_type -> pegbook.plugin.v1.HostsAnswer
-	44, // 88: pegbook.plugin.v1.Plugin.Notify:output_type -> pegbook.plugin.v1.NotifyAnswer
-	84, // [84:89] is the sub-list for method output_type
-	79, // [79:84] is the sub-list for method input_type
-	79, // [79:79] is the sub-list for extension type_name
-	79, // [79:79] is the sub-list for extension extendee
-	0,  // [0:79] is the sub-list for field type_name
+	33, // 20: pegbook.plugin.v1.Frame.job:type_name -> pegbook.plugin.v1.Job
+	32, // 21: pegbook.plugin.v1.Frame.progress:type_name -> pegbook.plugin.v1.Progress
+	36, // 22: pegbook.plugin.v1.Frame.open_content:type_name -> pegbook.plugin.v1.OpenContent
+	37, // 23: pegbook.plugin.v1.Frame.sum:type_name -> pegbook.plugin.v1.Sum
+	38, // 24: pegbook.plugin.v1.Frame.read:type_name -> pegbook.plugin.v1.Read
+	40, // 25: pegbook.plugin.v1.Frame.write:type_name -> pegbook.plugin.v1.Write
+	41, // 26: pegbook.plugin.v1.Frame.error:type_name -> pegbook.plugin.v1.Error
+	11, // 27: pegbook.plugin.v1.Frame.proposed:type_name -> pegbook.plugin.v1.Proposed
+	14, // 28: pegbook.plugin.v1.Frame.done:type_name -> pegbook.plugin.v1.Done
+	16, // 29: pegbook.plugin.v1.Frame.files:type_name -> pegbook.plugin.v1.Files
+	22, // 30: pegbook.plugin.v1.Frame.output:type_name -> pegbook.plugin.v1.Output
+	24, // 31: pegbook.plugin.v1.Frame.stream:type_name -> pegbook.plugin.v1.Stream
+	26, // 32: pegbook.plugin.v1.Frame.value:type_name -> pegbook.plugin.v1.Value
+	35, // 33: pegbook.plugin.v1.Frame.content:type_name -> pegbook.plugin.v1.Content
+	29, // 34: pegbook.plugin.v1.Frame.folder:type_name -> pegbook.plugin.v1.Folder
+	34, // 35: pegbook.plugin.v1.Frame.job_state:type_name -> pegbook.plugin.v1.JobState
+	39, // 36: pegbook.plugin.v1.Frame.data:type_name -> pegbook.plugin.v1.Data
+	9,  // 37: pegbook.plugin.v1.Frame.nothing:type_name -> pegbook.plugin.v1.Nothing
+	12, // 38: pegbook.plugin.v1.Proposed.diff:type_name -> pegbook.plugin.v1.Diff
+	19, // 39: pegbook.plugin.v1.Proposed.changes:type_name -> pegbook.plugin.v1.Change
+	49, // 40: pegbook.plugin.v1.Proposed.predicts:type_name -> pegbook.plugin.v1.Proposed.PredictsEntry
+	19, // 41: pegbook.plugin.v1.Proposed.leaves:type_name -> pegbook.plugin.v1.Change
+	50, // 42: pegbook.plugin.v1.Proposed.facts:type_name -> pegbook.plugin.v1.Proposed.FactsEntry
+	51, // 43: pegbook.plugin.v1.Proposed.var_files:type_name -> pegbook.plugin.v1.Proposed.VarFile
+	52, // 44: pegbook.plugin.v1.Proposed.joins:type_name -> pegbook.plugin.v1.Proposed.Join
+	12, // 45: pegbook.plugin.v1.Done.diff:type_name -> pegbook.plugin.v1.Diff
+	41, // 46: pegbook.plugin.v1.Done.error:type_name -> pegbook.plugin.v1.Error
+	54, // 47: pegbook.plugin.v1.Look.queries:type_name -> pegbook.plugin.v1.Look.Query
+	17, // 48: pegbook.plugin.v1.Files.files:type_name -> pegbook.plugin.v1.File
+	35, // 49: pegbook.plugin.v1.File.content:type_name -> pegbook.plugin.v1.Content
+	17, // 50: pegbook.plugin.v1.File.entries:type_name -> pegbook.plugin.v1.File
+	19, // 51: pegbook.plugin.v1.Apply.changes:type_name -> pegbook.plugin.v1.Change
+	35, // 52: pegbook.plugin.v1.Change.content:type_name -> pegbook.plugin.v1.Content
+	21, // 53: pegbook.plugin.v1.Run.command:type_name -> pegbook.plugin.v1.Command
+	55, // 54: pegbook.plugin.v1.Command.env:type_name -> pegbook.plugin.v1.Command.EnvEntry
+	41, // 55: pegbook.plugin.v1.Output.error:type_name -> pegbook.plugin.v1.Error
+	56, // 56: pegbook.plugin.v1.Folder.entries:type_name -> pegbook.plugin.v1.Folder.Entry
+	57, // 57: pegbook.plugin.v1.Progress.counts:type_name -> pegbook.plugin.v1.Progress.Count
+	58, // 58: pegbook.plugin.v1.Job.start:type_name -> pegbook.plugin.v1.Job.Start
+	9,  // 59: pegbook.plugin.v1.Job.look:type_name -> pegbook.plugin.v1.Nothing
+	9,  // 60: pegbook.plugin.v1.Job.forget:type_name -> pegbook.plugin.v1.Nothing
+	22, // 61: pegbook.plugin.v1.JobState.output:type_name -> pegbook.plugin.v1.Output
+	35, // 62: pegbook.plugin.v1.Content.as_is:type_name -> pegbook.plugin.v1.Content
+	0,  // 63: pegbook.plugin.v1.Error.kinds:type_name -> pegbook.plugin.v1.Error.Kind
+	59, // 64: pegbook.plugin.v1.Error.exit:type_name -> pegbook.plugin.v1.Error.Exit
+	60, // 65: pegbook.plugin.v1.Error.file:type_name -> pegbook.plugin.v1.Error.FileError
+	61, // 66: pegbook.plugin.v1.Error.unreachable:type_name -> pegbook.plugin.v1.Error.Unreachable
+	62, // 67: pegbook.plugin.v1.Error.argument:type_name -> pegbook.plugin.v1.Error.Argument
+	63, // 68: pegbook.plugin.v1.HostsAnswer.hosts:type_name -> pegbook.plugin.v1.HostsAnswer.Host
+	64, // 69: pegbook.plugin.v1.HostsAnswer.groups:type_name -> pegbook.plugin.v1.HostsAnswer.Group
+	41, // 70: pegbook.plugin.v1.HostsAnswer.error:type_name -> pegbook.plugin.v1.Error
+	41, // 71: pegbook.plugin.v1.NotifyAnswer.error:type_name -> pegbook.plugin.v1.Error
+	4,  // 72: pegbook.plugin.v1.Description.Source.args:type_name -> pegbook.plugin.v1.Arg
+	5,  // 73: pegbook.plugin.v1.Shape.FieldsEntry.value:type_name -> pegbook.plugin.v1.Shape
+	35, // 74: pegbook.plugin.v1.Proposed.VarFile.content:type_name -> pegbook.plugin.v1.Content
+	53, // 75: pegbook.plugin.v1.Proposed.Join.vars:type_name -> pegbook.plugin.v1.Proposed.Join.VarsEntry
+	35, // 76: pegbook.plugin.v1.Folder.Entry.content:type_name -> pegbook.plugin.v1.Content
+	21, // 77: pegbook.plugin.v1.Job.Start.command:type_name -> pegbook.plugin.v1.Command
+	22, // 78: pegbook.plugin.v1.Error.Exit.output:type_name -> pegbook.plugin.v1.Output
+	65, // 79: pegbook.plugin.v1.HostsAnswer.Host.vars:type_name -> pegbook.plugin.v1.HostsAnswer.Host.VarsEntry
+	66, // 80: pegbook.plugin.v1.HostsAnswer.Group.vars:type_name -> pegbook.plugin.v1.HostsAnswer.Group.VarsEntry
+	1,  // 81: pegbook.plugin.v1.Plugin.Describe:input_type -> pegbook.plugin.v1.DescribeRequest
+	8,  // 82: pegbook.plugin.v1.Plugin.Task:input_type -> pegbook.plugin.v1.Frame
+	6,  // 83: pegbook.plugin.v1.Plugin.Reads:input_type -> pegbook.plugin.v1.ReadsRequest
+	42, // 84: pegbook.plugin.v1.Plugin.Hosts:input_type -> pegbook.plugin.v1.HostsRequest
+	44, // 85: pegbook.plugin.v1.Plugin.Notify:input_type -> pegbook.plugin.v1.Event
+	2,  // 86: pegbook.plugin.v1.Plugin.Describe:output_type -> pegbook.plugin.v1.Description
+	8,  // 87: pegbook.plugin.v1.Plugin.Task:output_type -> pegbook.plugin.v1.Frame
+	7,  // 88: pegbook.plugin.v1.Plugin.Reads:output_type -> pegbook.plugin.v1.ReadsAnswer
+	43, // 89: pegbook.plugin.v1.Plugin.Hosts:output_type -> pegbook.plugin.v1.HostsAnswer
+	45, // 90: pegbook.plugin.v1.Plugin.Notify:output_type -> pegbook.plugin.v1.NotifyAnswer
+	86, // [86:91] is the sub-list for method output_type
+	81, // [81:86] is the sub-list for method input_type
+	81, // [81:81] is the sub-list for extension type_name
+	81, // [81:81] is the sub-list for extension extendee
+	0,  // [0:81] is the sub-list for field type_name
 }
 
 func init() { file_plugin_proto_init() }
@@ -5211,6 +5371,7 @@ func file_plugin_proto_init() {
 		(*Frame_Eval)(nil),
 		(*Frame_Job)(nil),
 		(*Frame_Note)(nil),
+		(*Frame_Progress)(nil),
 		(*Frame_OpenContent)(nil),
 		(*Frame_Sum)(nil),
 		(*Frame_Read)(nil),
@@ -5231,19 +5392,19 @@ func file_plugin_proto_init() {
 		(*Frame_Nothing)(nil),
 	}
 	file_plugin_proto_msgTypes[18].OneofWrappers = []any{}
-	file_plugin_proto_msgTypes[31].OneofWrappers = []any{
+	file_plugin_proto_msgTypes[32].OneofWrappers = []any{
 		(*Job_Start_)(nil),
 		(*Job_Look)(nil),
 		(*Job_Forget)(nil),
 	}
-	file_plugin_proto_msgTypes[33].OneofWrappers = []any{}
+	file_plugin_proto_msgTypes[34].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_plugin_proto_rawDesc), len(file_plugin_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   64,
+			NumMessages:   66,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

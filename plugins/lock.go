@@ -1,0 +1,168 @@
+package plugins
+
+import (
+	"bytes"
+	"context"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/pegbook/pegbook/modules"
+)
+
+// LockName is the file beside a folder of plugins that says which of them are trusted.
+const LockName = "pegbook.lock"
+
+// Pin is a plugin that is trusted.
+type Pin struct {
+	// File is the plugin's path from the lock's folder, with slashes.
+	File string `json:"file"`
+	// SHA256 is the sum of the file, in lower-case hexadecimal.
+	SHA256 string `json:"sha256"`
+	// Modules are the names of what it provided when it was trusted.
+	Modules []string `json:"modules,omitempty"`
+	// Env is the names of environment variables that it is given.
+	Env []string `json:"env,omitempty"`
+}
+
+// Lock is the trusted plugins of a folder. The zero value trusts none.
+type Lock struct {
+	Plugins []Pin `json:"plugins"` // by file
+}
+
+// LockOf is where the lock of a folder of plugins lies: beside the folder.
+func LockOf(folder string) string { return filepath.Join(filepath.Dir(filepath.Clean(folder)), LockName) }
+
+// ReadLock reads a lock. One that is not there trusts nothing.
+func ReadLock(path string) (Lock, error) {
+	var lock Lock
+	raw, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return lock, nil
+	}
+	if err != nil {
+		return lock, err
+	}
+	if info, err := os.Stat(path); err != nil || info.Mode().Perm()&0o002 != 0 {
+		return lock, errors.Join(err, fmt.Errorf("%s can be changed by everybody; take that away with chmod o-w", path))
+	}
+	dec := json.NewDecoder(bytes.NewReader(raw))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(&lock); err != nil {
+		return Lock{}, fmt.Errorf("%s: %w", path, err)
+	}
+	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
+		return Lock{}, fmt.Errorf("%s: there is something behind the lock", path)
+	}
+	for _, pin := range lock.Plugins {
+		if sum, err := hex.DecodeString(pin.SHA256); err != nil || len(sum) != 32 || pin.SHA256 != strings.ToLower(pin.SHA256) {
+			return Lock{}, fmt.Errorf("%s: %q of %s is no SHA-256", path, pin.SHA256, pin.File)
+		}
+		if !filepath.IsLocal(filepath.FromSlash(pin.File)) {
+			return Lock{}, fmt.Errorf("%s: %s leads out of the folder", path, pin.File)
+		}
+	}
+	return lock, nil
+}
+
+// With is the lock with a plugin trusted, in place of what was known of its file.
+func (l Lock) With(pin Pin) Lock {
+	all := slices.DeleteFunc(slices.Clone(l.Plugins), func(p Pin) bool { return p.File == pin.File })
+	all = append(all, pin)
+	slices.SortFunc(all, func(a, b Pin) int { return strings.Compare(a.File, b.File) })
+	return Lock{all}
+}
+
+// Write writes the lock, in one step.
+func (l Lock) Write(path string) error {
+	raw, err := json.MarshalIndent(l, "", "  ")
+	if err != nil {
+		return err
+	}
+	temp, err := os.CreateTemp(filepath.Dir(path), "."+LockName+"-")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(temp.Name())
+	_, err = temp.Write(append(raw, '\n'))
+	if err == nil {
+		err = temp.Chmod(0o644)
+	}
+	if err = errors.Join(err, temp.Close()); err != nil {
+		return err
+	}
+	return os.Rename(temp.Name(), path)
+}
+
+// Found is a plugin in a folder: trusted, there, or both.
+type Found struct {
+	File
+	// Modules are what the lock says that it provides.
+	Modules []string
+	// Trusted says that the lock knows it.
+	Trusted bool
+}
+
+// Find lists the plugins of a folder, those that are trusted and those that are not, by file. A folder that is not
+// there has none. Files that are not executable are none.
+func Find(folder string) ([]Found, error) {
+	lock, err := ReadLock(LockOf(folder))
+	if err != nil {
+		return nil, err
+	}
+	folder = filepath.Clean(folder)
+	var found []Found
+	known := map[string]bool{}
+	for _, pin := range lock.Plugins {
+		path := filepath.Join(filepath.Dir(folder), filepath.FromSlash(pin.File))
+		if filepath.Dir(path) != folder {
+			continue // of another folder beside the same lock
+		}
+		known[path] = true
+		found = append(found, Found{File: File{Path: path, SHA256: pin.SHA256, Env: pin.Env}, Modules: pin.Modules, Trusted: true})
+	}
+	entries, err := os.ReadDir(folder)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	for _, e := range entries {
+		path := filepath.Join(folder, e.Name())
+		info, err := os.Stat(path)
+		if err == nil && info.Mode().IsRegular() && info.Mode().Perm()&0o111 != 0 && !known[path] {
+			found = append(found, Found{File: File{Path: path}})
+		}
+	}
+	slices.SortFunc(found, func(a, b Found) int { return strings.Compare(a.Path, b.Path) })
+	return found, nil
+}
+
+// Sum is the SHA-256 of a plugin's file.
+func Sum(path string) (string, error) {
+	_, sum, err := readProgram(path)
+	return sum, err
+}
+
+// Broken stands for a trusted plugin that cannot be used: its modules, as the lock names them, take whatever they
+// are given and fail with the reason.
+func Broken(names []string, reason error) []*modules.Module {
+	var all []*modules.Module
+	for _, name := range names {
+		m := modules.Define(name, "Module of a plugin that cannot be used\n\n"+reason.Error(),
+			func(context.Context, *modules.Call, anyArgs) (*modules.Proposal, error) { return nil, reason })
+		all = append(all, m)
+	}
+	return all
+}
+
+// anyArgs are the arguments of a module that nobody could ask for them.
+type anyArgs struct {
+	Free json.RawMessage            `arg:"free_form,free" doc:"the task's value where it is no mapping"`
+	Rest map[string]json.RawMessage `arg:",rest" doc:"any argument"`
+}
