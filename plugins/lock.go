@@ -38,7 +38,9 @@ type Lock struct {
 }
 
 // LockOf is where the lock of a folder of plugins lies: beside the folder.
-func LockOf(folder string) string { return filepath.Join(filepath.Dir(filepath.Clean(folder)), LockName) }
+func LockOf(folder string) string {
+	return filepath.Join(filepath.Dir(filepath.Clean(folder)), LockName)
+}
 
 // ReadLock reads a lock. One that is not there trusts nothing.
 func ReadLock(path string) (Lock, error) {
@@ -145,8 +147,11 @@ func Find(folder string) ([]Found, error) {
 
 // Sum is the SHA-256 of a plugin's file.
 func Sum(path string) (string, error) {
-	_, sum, err := readProgram(path)
-	return sum, err
+	content, err := readProgram(path)
+	if err != nil {
+		return "", err
+	}
+	return sumOf(content), nil
 }
 
 // Broken stands for a trusted plugin that cannot be used: its modules, as the lock names them, take whatever they

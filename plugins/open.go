@@ -108,14 +108,7 @@ func (e *ChangedError) Error() string {
 // happens to it meanwhile.
 func Open(ctx context.Context, file File, o Options) (*Plugin, error) {
 	p := &Plugin{name: NameOf(file.Path), file: file, options: o.complete()}
-	content, sum, err := readProgram(file.Path)
-	if err != nil {
-		return nil, err
-	}
-	if p.sum = sum; file.SHA256 != "" && sum != file.SHA256 {
-		return nil, &ChangedError{Path: file.Path, Want: file.SHA256, Got: sum}
-	}
-	if p.image, err = newImage(p.name, content); err != nil {
+	if err := p.load(); err != nil {
 		return nil, err
 	}
 	if err := p.describe(ctx); err != nil {
@@ -124,36 +117,59 @@ func Open(ctx context.Context, file File, o Options) (*Plugin, error) {
 	return p, nil
 }
 
+// load takes the program in. Its sum is taken while it is copied: each takes a good part of the time of a start.
+func (p *Plugin) load() error {
+	content, err := readProgram(p.file.Path)
+	if err != nil {
+		return err
+	}
+	var copying sync.WaitGroup
+	copying.Go(func() { p.image, err = newImage(p.name, content) })
+	p.sum = sumOf(content)
+	copying.Wait()
+	if err != nil {
+		return err
+	}
+	if p.file.SHA256 != "" && p.sum != p.file.SHA256 {
+		return errors.Join(&ChangedError{Path: p.file.Path, Want: p.file.SHA256, Got: p.sum}, p.image.close())
+	}
+	return nil
+}
+
 // NameOf is what a plugin's file is called, without folder and suffix.
 func NameOf(path string) string {
 	base := filepath.Base(path)
 	return strings.TrimSuffix(base, filepath.Ext(base))
 }
 
-// readProgram reads a program and takes its sum.
-func readProgram(path string) ([]byte, string, error) {
+// readProgram reads a program that may be a plugin.
+func readProgram(path string) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return nil, "", err
+		return nil, err
 	}
 	defer f.Close()
 	info, err := f.Stat()
 	switch {
 	case err != nil:
-		return nil, "", err
+		return nil, err
 	case !info.Mode().IsRegular() || info.Mode().Perm()&0o111 == 0:
-		return nil, "", fmt.Errorf("%s is no program: a plugin is an executable file", path)
+		return nil, fmt.Errorf("%s is no program: a plugin is an executable file", path)
 	case info.Mode().Perm()&0o002 != 0:
-		return nil, "", fmt.Errorf("%s can be changed by everybody; take that away with chmod o-w", path)
+		return nil, fmt.Errorf("%s can be changed by everybody; take that away with chmod o-w", path)
 	case info.Size() > maxProgram:
-		return nil, "", fmt.Errorf("%s has %d bytes, more than a plugin may", path, info.Size())
+		return nil, fmt.Errorf("%s has %d bytes, more than a plugin may", path, info.Size())
 	}
 	content := make([]byte, info.Size())
 	if _, err := io.ReadFull(f, content); err != nil {
-		return nil, "", fmt.Errorf("read %s: %w", path, err)
+		return nil, fmt.Errorf("read %s: %w", path, err)
 	}
+	return content, nil
+}
+
+func sumOf(content []byte) string {
 	sum := sha256.Sum256(content)
-	return content, hex.EncodeToString(sum[:]), nil
+	return hex.EncodeToString(sum[:])
 }
 
 // Name is the file's name without its suffix.

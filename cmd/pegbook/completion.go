@@ -71,7 +71,7 @@ func (o *selectOptions) tagNames(ctx context.Context, args []string) []string {
 		}
 		books = append(books, book)
 	}
-	plan, _ := runner.Compile(runner.Inputs{Playbooks: books, Inventory: inv, Modules: moduleSet()})
+	plan, _ := runner.Compile(runner.Inputs{Playbooks: books, Inventory: inv, Modules: pinnedModules(pluginFolders(o.pluginDir, append(slices.Clone(args), o.sources()...)...))})
 	if plan == nil {
 		return nil
 	}

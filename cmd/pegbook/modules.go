@@ -28,6 +28,8 @@ type moduleJSON struct {
 	Name string         `json:"name"`
 	Doc  string         `json:"doc"`
 	Args modules.Schema `json:"args"`
+	// Plugin is the file that the module comes from; pegbook's own have none.
+	Plugin string `json:"plugin,omitempty"`
 }
 
 func orElse(text, fallback string) string {
@@ -50,7 +52,7 @@ func title(doc string) string {
 }
 
 // moduleManual prints the page: the module's own text, then its arguments from the schema.
-func moduleManual(w io.Writer, m *modules.Module) {
+func moduleManual(w io.Writer, m provided) {
 	fmt.Fprintf(w, "%s: %s\n\nArguments:\n", m.Name, strings.TrimSpace(m.Doc))
 	for _, arg := range m.Args {
 		name := arg.Name
@@ -61,6 +63,9 @@ func moduleManual(w io.Writer, m *modules.Module) {
 		if len(arg.Aliases) > 0 {
 			fmt.Fprintf(w, "      also written %s\n", strings.Join(arg.Aliases, ", "))
 		}
+	}
+	if m.from != "" {
+		fmt.Fprintf(w, "\nFrom the plugin %s\n", m.from)
 	}
 }
 

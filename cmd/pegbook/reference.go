@@ -9,7 +9,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/pegbook/pegbook/modules"
 	"github.com/pegbook/pegbook/runner/diag"
 	"github.com/pegbook/pegbook/runner/playbook"
 	"github.com/pegbook/pegbook/runner/vars"
@@ -86,15 +85,19 @@ func (r reference[T]) show(w io.Writer, name string, asJSON bool) error {
 }
 
 func newModulesCmd(a *app) *cobra.Command {
-	return newReferenceCmd(a, reference[*modules.Module]{
+	var dirs []string
+	var cmd *cobra.Command
+	cmd = newReferenceCmd(a, reference[provided]{
 		verb: "modules", kind: "module", short: "List the modules, or show one's manual page",
-		all:   func() []*modules.Module { return moduleSet().All() },
-		name:  func(m *modules.Module) string { return m.Name },
-		usage: func(m *modules.Module) string { return m.Name },
-		title: func(m *modules.Module) string { return title(m.Doc) },
+		all:   func() []provided { return a.knownModules(cmd.Context(), dirs) },
+		name:  func(m provided) string { return m.Name },
+		usage: func(m provided) string { return m.Name },
+		title: func(m provided) string { return title(m.Doc) },
 		page:  moduleManual,
-		json:  func(m *modules.Module) any { return moduleJSON{m.Name, m.Doc, m.Args} },
+		json:  func(m provided) any { return moduleJSON{m.Name, m.Doc, m.Args, m.from} },
 	})
+	addPluginFlag(cmd, &dirs)
+	return cmd
 }
 
 func newFunctionsCmd(a *app) *cobra.Command {

@@ -44,6 +44,8 @@ type app struct {
 	args       []string // as typed
 	// secrets are masked in whatever the program shows.
 	secrets *secret.Set
+	// plugins are those that were started; they end with the program.
+	plugins *pluginHouse
 }
 
 // look is how problems are shown.
@@ -51,7 +53,8 @@ func (a *app) look() render.Options { return render.Options{Color: color(a.err),
 
 // run is the whole program but for the process: tests and scripts call it.
 func run(ctx context.Context, args []string, s streams, interrupts <-chan os.Signal) int {
-	a := &app{streams: s, interrupts: interrupts, args: args, secrets: &secret.Set{}}
+	a := &app{streams: s, interrupts: interrupts, args: args, secrets: &secret.Set{}, plugins: &pluginHouse{}}
+	defer a.plugins.close() //nolint:errcheck // whatever is left of a plugin ends with this process
 	root := newRootCmd(a)
 	root.SetArgs(args)
 	root.SetIn(s.in)
@@ -82,6 +85,7 @@ func newRootCmd(a *app) *cobra.Command {
 		newVarsCmd(a),
 		newVaultCmd(a),
 		newModulesCmd(a),
+		newPluginCmd(a),
 		newFunctionsCmd(a),
 		newKeywordsCmd(a),
 		newSchemaCmd(a),

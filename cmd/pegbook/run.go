@@ -35,6 +35,8 @@ type selectOptions struct {
 	skipTags  []string
 	startAt   string
 	rolesPath []string
+	pluginDir []string
+	plugins   *pluginHouse
 	vault     vaultOptions
 	keys      *vault.Keyring // what vault gives
 	openAll   bool           // try them on every encrypted value
@@ -56,6 +58,7 @@ func (o *selectOptions) flags(cmd *cobra.Command) {
 	f.StringSliceVar(&o.skipTags, "skip-tags", nil, "no tasks with one of these tags")
 	f.StringVar(&o.startAt, "start-at-task", "", "pass over every task before the one of this name")
 	f.StringArrayVar(&o.rolesPath, "roles-path", nil, "more folders to find roles in (default $PEGBOOK_ROLES_PATH)")
+	addPluginFlag(cmd, &o.pluginDir)
 	o.completion(cmd)
 }
 
@@ -155,6 +158,7 @@ func (a *app) compile(ctx context.Context, o selectOptions, paths []string) (*ru
 	if o.keys, err = a.keyring(ctx, o.vault); err != nil {
 		return nil, err
 	}
+	o.plugins = a.plugins
 	plan, problems, err := o.check(ctx, paths)
 	if err != nil {
 		return nil, err
@@ -184,19 +188,21 @@ func (o *selectOptions) check(ctx context.Context, paths []string) (*runner.Plan
 		problems.Append(found)
 		books = append(books, book)
 	}
-	if noInventory {
+	set, found := o.plugins.modules(ctx, pluginFolders(o.pluginDir, append(slices.Clone(paths), o.sources()...)...))
+	problems.Append(found)
+	if noInventory || found.Failed() {
 		problems.Sort()
 		return nil, oneVaultProblem(problems), nil
 	}
-	plan, found := runner.Compile(runner.Inputs{
-		Playbooks: books, Inventory: inv, Sources: o.inventory, Modules: moduleSet(),
+	plan, compiled := runner.Compile(runner.Inputs{
+		Playbooks: books, Inventory: inv, Sources: o.inventory, Modules: set,
 		Limit: o.limit, Tags: o.tags, SkipTags: o.skipTags, StartAt: o.startAt, Extra: extra, Files: files,
 		Defaults: o.defaults, ForceHandlers: o.forceHandlers, Incomplete: problems.Failed(), OpenAll: o.openAll,
 		Reload: func(ctx context.Context) (*inventory.Inventory, diag.List) {
 			return o.load(ctx, paths[0])
 		},
 	})
-	problems.Append(besides(found, problems))
+	problems.Append(besides(compiled, problems))
 	problems.Sort()
 	problems = oneVaultProblem(problems)
 	return plan, problems, nil

@@ -8,12 +8,14 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/pegbook/pegbook/modules"
 	"github.com/pegbook/pegbook/runner/diag"
 	"github.com/pegbook/pegbook/runner/schema"
 )
 
 func newSchemaCmd(a *app) *cobra.Command {
 	var output string
+	var dirs []string
 	cmd := &cobra.Command{
 		Use:   "schema [playbook|tasks|inventory|vars]",
 		Short: "Print the JSON Schema of playbooks, inventories or variables, for editors",
@@ -21,15 +23,19 @@ func newSchemaCmd(a *app) *cobra.Command {
   pegbook schema --output ~/.config/pegbook`,
 		Args:      cobra.MaximumNArgs(1),
 		ValidArgs: schema.Kinds(),
-		RunE: func(_ *cobra.Command, args []string) error {
+		RunE: func(cmd *cobra.Command, args []string) error {
+			var all []*modules.Module
+			for _, m := range a.knownModules(cmd.Context(), dirs) {
+				all = append(all, m.Module)
+			}
 			if output != "" {
-				return a.writeSchemas(output, args)
+				return a.writeSchemas(output, args, all)
 			}
 			kind := "playbook"
 			if len(args) == 1 {
 				kind = args[0]
 			}
-			text, err := schemaText(kind)
+			text, err := schemaText(kind, all)
 			if err != nil {
 				return err
 			}
@@ -37,12 +43,13 @@ func newSchemaCmd(a *app) *cobra.Command {
 			return err
 		},
 	}
+	addPluginFlag(cmd, &dirs)
 	cmd.Flags().StringVarP(&output, "output", "o", "", "write playbook.schema.json, tasks.schema.json … to this folder")
 	return cmd
 }
 
-func schemaText(kind string) ([]byte, error) {
-	node, ok := schema.Of(kind, moduleSet().All())
+func schemaText(kind string, all []*modules.Module) ([]byte, error) {
+	node, ok := schema.Of(kind, all)
 	if !ok {
 		return nil, fmt.Errorf("there is no schema of %q; %s", kind, diag.DidYouMean(kind, schema.Kinds()))
 	}
@@ -52,7 +59,7 @@ func schemaText(kind string) ([]byte, error) {
 }
 
 // writeSchemas writes schemas to files of a folder: those named, or all.
-func (a *app) writeSchemas(dir string, kinds []string) error {
+func (a *app) writeSchemas(dir string, kinds []string, all []*modules.Module) error {
 	if len(kinds) == 0 {
 		kinds = schema.Kinds()
 	}
@@ -60,7 +67,7 @@ func (a *app) writeSchemas(dir string, kinds []string) error {
 		return err
 	}
 	for _, kind := range kinds {
-		text, err := schemaText(kind)
+		text, err := schemaText(kind, all)
 		if err != nil {
 			return err
 		}

@@ -23,7 +23,7 @@ func compiledSchemas(t *testing.T) map[string]*jsonschema.Schema {
 	t.Helper()
 	out := map[string]*jsonschema.Schema{}
 	for _, kind := range schema.Kinds() {
-		text, err := schemaText(kind)
+		text, err := schemaText(kind, moduleSet().All())
 		require.NoError(t, err)
 		doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(text))
 		require.NoError(t, err)
@@ -109,7 +109,7 @@ func yamlFiles(t *testing.T, root string) []string {
 }
 
 func TestSchemasFitTheExampleOfEveryKeyword(t *testing.T) {
-	text, err := schemaText("playbook")
+	text, err := schemaText("playbook", moduleSet().All())
 	require.NoError(t, err)
 	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(text))
 	require.NoError(t, err)

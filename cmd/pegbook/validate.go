@@ -44,6 +44,7 @@ only warn of. Exit code 1 when there is an error, 0 with warnings only.`,
 }
 
 func (a *app) validate(ctx context.Context, o validateOptions, paths []string) error {
+	o.plugins = a.plugins
 	plan, problems, err := o.check(ctx, paths)
 	if err != nil {
 		return a.jsonProblem(o.asJSON, err)

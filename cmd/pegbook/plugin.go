@@ -1,0 +1,228 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"github.com/pegbook/pegbook/plugins"
+	"github.com/pegbook/pegbook/runner/diag"
+)
+
+func newPluginCmd(a *app) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "plugin",
+		Short: "Trust, list, verify, test and begin plugins: programs that add modules",
+		Long: `A plugin is a program in the folder plugins beside a playbook or an inventory. It is used once it is trusted: its
+SHA-256 stands in the file pegbook.lock beside that folder. docs/plugins.md tells how one is written.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.AddCommand(newPluginListCmd(a), newPluginAddCmd(a), newPluginVerifyCmd(a))
+	return cmd
+}
+
+// pluginPlaces says where list and verify look.
+type pluginPlaces struct {
+	dirs      []string
+	inventory []string
+}
+
+func (o *pluginPlaces) flags(cmd *cobra.Command) {
+	addInventoryFlag(cmd, &o.inventory)
+	addPluginFlag(cmd, &o.dirs)
+}
+
+func (o *pluginPlaces) find(playbooks []string) ([]plugins.Found, error) {
+	given := selectOptions{inventory: o.inventory}
+	folders := pluginFolders(o.dirs, append(slices.Clone(playbooks), given.sources()...)...)
+	if len(folders) == 0 {
+		return nil, errors.New("where? Name a playbook or an inventory that has plugins beside it, or write --plugin-dir DIR")
+	}
+	var all []plugins.Found
+	for _, folder := range folders {
+		found, err := plugins.Find(folder)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, found...)
+	}
+	return all, nil
+}
+
+type pluginJSON struct {
+	File    string   `json:"file"`
+	State   string   `json:"state"`
+	SHA256  string   `json:"sha256,omitempty"`
+	Modules []string `json:"modules,omitempty"`
+	Problem string   `json:"problem,omitempty"`
+}
+
+func newPluginListCmd(a *app) *cobra.Command {
+	var o pluginPlaces
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "list [PLAYBOOK]...",
+		Short: "List plugins and whether they are trusted; none is started",
+		RunE: func(_ *cobra.Command, args []string) error {
+			found, err := o.find(args)
+			if err != nil {
+				return err
+			}
+			var all []pluginJSON
+			for _, f := range found {
+				all = append(all, stateOf(f))
+			}
+			if asJSON {
+				return writeJSON(a.out, all)
+			}
+			return a.pluginTable(all)
+		},
+	}
+	o.flags(cmd)
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print as JSON")
+	return cmd
+}
+
+func (a *app) pluginTable(all []pluginJSON) error {
+	t := tabwriter.NewWriter(a.out, 0, 0, 2, ' ', 0)
+	for _, p := range all {
+		fmt.Fprintf(t, "%s\t%s\t%.16s\t%s\n", p.File, p.State, p.SHA256, orElse(p.Problem, strings.Join(p.Modules, " ")))
+	}
+	return t.Flush()
+}
+
+// stateOf compares a plugin's file with the lock.
+func stateOf(f plugins.Found) pluginJSON {
+	p := pluginJSON{File: shown(f.Path), State: "trusted", Modules: f.Modules}
+	sum, err := plugins.Sum(f.Path)
+	p.SHA256 = sum
+	switch {
+	case err != nil:
+		p.State, p.Problem = "unusable", err.Error()
+	case !f.Trusted:
+		p.State = "not trusted"
+	case sum != f.SHA256:
+		p.State, p.Problem = "changed", "should be "+f.SHA256
+	}
+	return p
+}
+
+func newPluginAddCmd(a *app) *cobra.Command {
+	var want string
+	var env []string
+	cmd := &cobra.Command{
+		Use:   "add FILE...",
+		Short: "Trust a plugin: start it, see what it has, and note its SHA-256 in pegbook.lock",
+		Example: `  pegbook plugin add site/plugins/motd
+  pegbook plugin add site/plugins/motd --sha256 9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08`,
+		Args: cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if want != "" && len(args) > 1 {
+				return errors.New("--sha256 is the sum of one file")
+			}
+			for _, file := range args {
+				if err := a.trust(cmd.Context(), plugins.File{Path: file, SHA256: strings.ToLower(want), Env: env}); err != nil {
+					return err
+				}
+			}
+			return nil
+		},
+	}
+	cmd.Flags().StringVar(&want, "sha256", "", "refuse a file with another sum, even before it is started")
+	cmd.Flags().StringArrayVar(&env, "env", nil, "give the plugin this environment variable; it has PATH, HOME and LANG only")
+	return cmd
+}
+
+// trust opens a plugin and notes it in the lock beside its folder.
+func (a *app) trust(ctx context.Context, f plugins.File) error {
+	path, err := filepath.Abs(f.Path)
+	if err != nil {
+		return err
+	}
+	if f.Path, err = filepath.EvalSymlinks(path); err != nil {
+		return err
+	}
+	p, err := plugins.Open(ctx, f, plugins.Options{Pegbook: version})
+	if err != nil {
+		return err
+	}
+	defer p.Close()
+	var problems diag.List
+	addModules(builtinModules(), f.Path, p.Modules(), &problems)
+	if problems.Failed() {
+		return problems
+	}
+	folder := filepath.Dir(f.Path)
+	lock, err := plugins.ReadLock(plugins.LockOf(folder))
+	if err != nil {
+		return err
+	}
+	pin := plugins.Pin{File: filepath.ToSlash(filepath.Join(filepath.Base(folder), filepath.Base(f.Path))), SHA256: p.SHA256(), Env: f.Env}
+	for _, m := range p.Modules() {
+		pin.Modules = append(pin.Modules, m.Name)
+	}
+	if err := lock.With(pin).Write(plugins.LockOf(folder)); err != nil {
+		return err
+	}
+	fmt.Fprintf(a.out, "%s is trusted: %s\n%s\n", shown(f.Path), strings.Join(pin.Modules, " "), pin.SHA256)
+	return nil
+}
+
+func newPluginVerifyCmd(a *app) *cobra.Command {
+	var o pluginPlaces
+	cmd := &cobra.Command{
+		Use:   "verify [PLAYBOOK]...",
+		Short: "Check every trusted plugin: the file is the one that was trusted, starts, and has the modules it had",
+		Long:  "Check every trusted plugin: the file is the one that was trusted, starts, and has the modules it had. Exit code 1 when one does not.",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			found, err := o.find(args)
+			if err != nil {
+				return err
+			}
+			var all []pluginJSON
+			bad := false
+			for _, f := range found {
+				if !f.Trusted {
+					continue
+				}
+				p := a.verified(cmd.Context(), f)
+				bad = bad || p.Problem != ""
+				all = append(all, p)
+			}
+			if err := a.pluginTable(all); err != nil || !bad {
+				return err
+			}
+			return exitError(1)
+		},
+	}
+	o.flags(cmd)
+	return cmd
+}
+
+func (a *app) verified(ctx context.Context, f plugins.Found) pluginJSON {
+	state := stateOf(f)
+	if state.State != "trusted" {
+		return state
+	}
+	p, err := plugins.Open(ctx, f.File, plugins.Options{Pegbook: version})
+	if err != nil {
+		state.State, state.Problem = "unusable", err.Error()
+		return state
+	}
+	defer p.Close()
+	var names []string
+	for _, m := range p.Modules() {
+		names = append(names, m.Name)
+	}
+	if !slices.Equal(names, f.Modules) {
+		state.State, state.Problem = "changed", "has the modules "+strings.Join(names, " ")+", not "+strings.Join(f.Modules, " ")
+	}
+	return state
+}

@@ -1,0 +1,37 @@
+package main
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+	"github.com/stretchr/testify/require"
+)
+
+// buildExamples builds the example plugins into a folder.
+func buildExamples(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	out, err := exec.Command("go", "build", "-ldflags", "-s -w", "-o", dir+"/", "../../plugins/examples/...").CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	return dir
+}
+
+// TestPluginScripts runs what users of plugins see: every script of testdata/plugin, with the example plugins in
+// $EXAMPLES.
+func TestPluginScripts(t *testing.T) {
+	examples := buildExamples(t)
+	testscript.Run(t, testscript.Params{
+		Dir: filepath.Join("testdata", "plugin"),
+		Setup: func(env *testscript.Env) error {
+			env.Setenv("HOME", env.WorkDir)
+			env.Setenv("PEGBOOK_HOME", filepath.Join(env.WorkDir, ".pegbook"))
+			env.Setenv("NO_COLOR", "1")
+			env.Setenv("PATH", os.Getenv("PATH"))
+			env.Setenv("EXAMPLES", examples)
+			return nil
+		},
+	})
+}
