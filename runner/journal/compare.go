@@ -1,7 +1,6 @@
 package journal
 
 import (
-	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -129,8 +128,8 @@ type outcomes struct {
 }
 
 func (o *outcomes) event(object []byte) error {
-	var e brief
-	if err := json.Unmarshal(object, &e); err != nil {
+	e, err := briefly(object)
+	if err != nil {
 		return err
 	}
 	if e.Event != (event.TaskDone{}).Kind() {

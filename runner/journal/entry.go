@@ -1,8 +1,12 @@
 package journal
 
 import (
+	"bytes"
+	"encoding/base64"
 	"encoding/json"
-	"fmt"
+	"errors"
+	"strconv"
+	"strings"
 
 	"github.com/pegbook/pegbook/runner"
 )
@@ -22,33 +26,60 @@ type stepRecord struct {
 	Sealed []byte           `json:"sealed,omitempty"`
 }
 
-// sealedPart is what of an entry is sealed.
-type sealedPart struct {
-	Task    string          `json:"task,omitempty"`
-	State   json.RawMessage `json:"state,omitempty"`
-	Private bool            `json:"private,omitempty"`
-}
-
 // place is what the sealed part is bound to: moved to another step it does not open.
 func (r stepRecord) place() string {
-	return fmt.Sprintf("%s|%s|%s|%d", r.Kind, r.Place, r.Host, r.Item)
+	return string(r.Kind) + "|" + r.Place + "|" + r.Host + "|" + strconv.Itoa(r.Item)
 }
 
+const private = 1 // a flag of what is sealed
+
+// sealEntry gives an entry's object. Sealed are flags, the task, a line's end and the state.
 func (k *key) sealEntry(e runner.Entry) ([]byte, error) {
 	r := stepRecord{Kind: e.Kind, Place: e.Place, Host: e.Host, Item: e.Item}
 	if e.Task != "" || len(e.State) > 0 || e.Private {
-		inner, err := json.Marshal(sealedPart{Task: e.Task, State: e.State, Private: e.Private})
-		if err != nil {
-			return nil, err
+		inner := make([]byte, 1, 2+len(e.Task)+len(e.State))
+		if e.Private {
+			inner[0] = private
 		}
+		inner = append(inner, strings.ReplaceAll(e.Task, "\n", " ")...)
+		inner = append(inner, '\n')
+		inner = append(inner, e.State...)
 		r.Sealed = k.seal(r.place(), inner)
 	}
 	return json.Marshal(r)
 }
 
-func (k *key) unsealEntry(raw []byte) (runner.Entry, error) {
+// readStep reads what sealEntry has written.
+func readStep(raw []byte) (stepRecord, error) {
 	var r stepRecord
-	if err := json.Unmarshal(raw, &r); err != nil {
+	var wrong error
+	err := fields(raw, func(name, value []byte) bool {
+		switch string(name) {
+		case "kind":
+			var s string
+			s, wrong = text(value)
+			r.Kind = runner.EntryKind(s)
+		case "place":
+			r.Place, wrong = text(value)
+		case "host":
+			r.Host, wrong = text(value)
+		case "item":
+			r.Item, wrong = strconv.Atoi(string(value))
+		case "sealed":
+			if len(value) < 2 {
+				wrong = errShape
+				break
+			}
+			r.Sealed, wrong = base64.StdEncoding.AppendDecode(nil, value[1:len(value)-1])
+		}
+		return wrong == nil
+	})
+	return r, errors.Join(err, wrong)
+}
+
+func (k *key) unsealEntry(raw []byte) (runner.Entry, error) {
+	r, err := readStep(raw)
+	if err != nil {
 		return runner.Entry{}, err
 	}
 	e := runner.Entry{Kind: r.Kind, Place: r.Place, Host: r.Host, Item: r.Item}
@@ -59,10 +90,13 @@ func (k *key) unsealEntry(raw []byte) (runner.Entry, error) {
 	if err != nil {
 		return e, err
 	}
-	var p sealedPart
-	if err := json.Unmarshal(inner, &p); err != nil {
-		return e, err
+	task, state, ok := bytes.Cut(inner, []byte{'\n'})
+	if !ok || len(task) == 0 {
+		return e, ErrSealed
 	}
-	e.Task, e.State, e.Private = p.Task, p.State, p.Private
+	e.Private, e.Task = task[0] == private, string(task[1:])
+	if len(state) > 0 {
+		e.State = state
+	}
 	return e, nil
 }

@@ -86,8 +86,8 @@ func (k *key) seal(place string, text []byte) []byte {
 const (
 	asItIs   = 0
 	deflated = 1
-	// leastPacked is from where on packing saves anything.
-	leastPacked = 256
+	// leastPacked is from where on packing saves more than it costs: what most steps have to remember is short.
+	leastPacked = 2 << 10
 	// mostUnpacked bounds what a sealed text may unfold to.
 	mostUnpacked = 256 << 20
 )

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -58,7 +59,7 @@ type InFlight struct {
 
 // Standing reads where the run stands.
 func (r *Run) Standing() (*Standing, error) {
-	s := &standing{hosts: map[string]*HostStanding{}, began: map[string]InFlight{}, acting: map[string]runner.Entry{}, kept: map[string]bool{}}
+	s := &standing{hosts: map[string]*HostStanding{}, began: map[string]flight{}, acting: map[string]runner.Entry{}, kept: map[string]bool{}}
 	found, err := r.read(eventsFile, s.event)
 	if err != nil {
 		return nil, err
@@ -78,10 +79,16 @@ func (r *Run) Standing() (*Standing, error) {
 type standing struct {
 	out    Standing
 	hosts  map[string]*HostStanding
-	began  map[string]InFlight // by host and task
+	began  map[string]flight // by host and task
 	acting map[string]runner.Entry
 	kept   map[string]bool // steps that are remembered
 	recap  map[string]event.Counts
+}
+
+// flight is what is in flight, and since when, as written.
+type flight struct {
+	InFlight
+	since string
 }
 
 func (s *standing) took(found Reading) {
@@ -91,61 +98,88 @@ func (s *standing) took(found Reading) {
 	s.out.Damage = append(s.out.Damage, found.Damage...)
 }
 
-// brief is what of an event decides where hosts stand. The rest of it, results above all, is passed over.
+// brief is what of an event decides where hosts stand.
 type brief struct {
-	Time    time.Time               `json:"time"`
-	Event   string                  `json:"event"`
-	Play    string                  `json:"play"`
-	Batch   int                     `json:"batch"`
-	Batches int                     `json:"batches"`
-	Task    string                  `json:"task"`
-	Host    string                  `json:"host"`
-	Hosts   names                   `json:"hosts"`
-	Status  event.Status            `json:"status"`
-	Module  string                  `json:"module"`
-	Ignored bool                    `json:"ignored"`
-	Rescued bool                    `json:"rescued"`
-	Msg     string                  `json:"msg"`
-	Message string                  `json:"message"`
-	Recap   map[string]event.Counts `json:"recap"`
+	Event, Play, Task, Host, Msg string
+	Status                       event.Status
+	Batch, Batches               int
+	Ignored, Rescued             bool
+	Time, Hosts, Recap, Message  []byte // as written
 }
 
-// names are names of hosts; in some events that an older or newer pegbook has written something else.
-type names []string
-
-// UnmarshalJSON takes a list and passes over what is none.
-func (n *names) UnmarshalJSON(raw []byte) error {
-	var list []string
-	if json.Unmarshal(raw, &list) == nil {
-		*n = list
-	}
-	return nil
+// briefly reads an event. It stops at the result of a task, which is most of it.
+func briefly(object []byte) (brief, error) {
+	var e brief
+	var wrong error
+	err := fields(object, func(name, value []byte) bool {
+		switch string(name) {
+		case "time":
+			e.Time = value
+		case "event":
+			e.Event, wrong = text(value)
+		case "play":
+			e.Play, wrong = text(value)
+		case "task":
+			e.Task, wrong = text(value)
+		case "host":
+			e.Host, wrong = text(value)
+		case "msg":
+			e.Msg, wrong = text(value)
+		case "status":
+			var status string
+			status, wrong = text(value)
+			e.Status = event.Status(status)
+		case "batch":
+			e.Batch, wrong = strconv.Atoi(string(value))
+		case "batches":
+			wrong = json.Unmarshal(value, &e.Batches) // in a play_started of old it may be missing
+		case "ignored":
+			e.Ignored = string(value) == "true"
+		case "rescued":
+			e.Rescued = string(value) == "true"
+		case "hosts":
+			e.Hosts = value
+		case "recap":
+			e.Recap = value
+		case "message":
+			e.Message = value
+		}
+		return wrong == nil && string(name) != "result"
+	})
+	return e, errors.Join(err, wrong)
 }
 
 func (s *standing) event(object []byte) error {
-	var e brief
-	if err := json.Unmarshal(object, &e); err != nil {
+	e, err := briefly(object)
+	if err != nil {
 		return err
 	}
 	switch e.Event {
 	case event.RunStarted{}.Kind():
-		s.began, s.recap, s.out.Message = map[string]InFlight{}, nil, ""
+		s.began, s.recap, s.out.Message = map[string]flight{}, nil, ""
 	case event.BatchStarted{}.Kind():
 		s.out.Play, s.out.Batch, s.out.Batches = e.Play, e.Batch, e.Batches
 	case event.TaskStarted{}.Kind():
 		s.host(e.Host)
-		s.began[e.Host+"\x00"+e.Task] = InFlight{Host: e.Host, Play: e.Play, Task: e.Task, Since: e.Time}
+		s.began[e.Host+"\x00"+e.Task] = flight{InFlight{Host: e.Host, Play: e.Play, Task: e.Task}, string(e.Time)}
 	case event.TaskDone{}.Kind():
 		delete(s.began, e.Host+"\x00"+e.Task)
 		s.done(e)
 	case event.Included{}.Kind():
-		for _, name := range e.Hosts {
+		var names []string
+		err = json.Unmarshal(e.Hosts, &names)
+		for _, name := range names {
 			s.host(name).OK++
 		}
 	case event.RunDone{}.Kind():
-		s.recap, s.out.Message = e.Recap, e.Message
+		if len(e.Recap) > 0 {
+			err = json.Unmarshal(e.Recap, &s.recap)
+		}
+		if len(e.Message) > 0 && err == nil {
+			s.out.Message, err = text(e.Message)
+		}
 	}
-	return nil
+	return err
 }
 
 func (s *standing) host(name string) *HostStanding {
@@ -214,13 +248,14 @@ func (s *standing) conclude() *Standing {
 		key := e.Host + "\x00" + e.Task
 		in, ok := s.began[key]
 		if !ok {
-			in = InFlight{Host: e.Host, Task: e.Task}
+			in = flight{InFlight: InFlight{Host: e.Host, Task: e.Task}}
 		}
 		in.Acting = true
 		s.began[key] = in
 	}
 	for _, in := range s.began {
-		s.out.InFlight = append(s.out.InFlight, in)
+		in.Since, _ = time.Parse(`"`+time.RFC3339Nano+`"`, in.since) //nolint:errcheck // what began without an event has none
+		s.out.InFlight = append(s.out.InFlight, in.InFlight)
 	}
 	slices.SortFunc(s.out.InFlight, func(a, b InFlight) int {
 		return cmp.Or(strings.Compare(a.Host, b.Host), a.Since.Compare(b.Since), strings.Compare(a.Task, b.Task))
