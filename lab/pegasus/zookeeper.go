@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/go-zookeeper/zk"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/pegbook/pegbook/lab/pegasus/internal/meta"
 	"github.com/pegbook/pegbook/lab/pegasus/internal/peer"
@@ -283,13 +284,26 @@ func (z *zooKeeper) loadTable(node string) (t meta.Table, parts []peer.Config, e
 		return t, nil, err
 	}
 	parts = make([]peer.Config, t.Partitions)
-	for i := range parts {
-		parts[i].PID = peer.GPID{App: t.ID, Pidx: int32(i)}
-		if err := readNode(z, z.partNode(parts[i].PID), &parts[i]); err != nil {
-			return t, nil, err
-		}
+	err = inFlight(len(parts), func(i int) error {
+		pid := peer.GPID{App: t.ID, Pidx: int32(i)}
+		parts[i].PID = pid
+		return readNode(z, z.partNode(pid), &parts[i])
+	})
+	return t, parts, err
+}
+
+// requestsInFlight is how many requests about partitions ZooKeeper gets at a
+// time: a table of a thousand must not take a thousand round trips.
+const requestsInFlight = 64
+
+// inFlight calls f for 0 to n-1, and returns the first error.
+func inFlight(n int, f func(i int) error) error {
+	var all errgroup.Group
+	all.SetLimit(requestsInFlight)
+	for i := range n {
+		all.Go(func() error { return f(i) })
 	}
-	return t, parts, nil
+	return all.Wait()
 }
 
 func readNode[T any](z *zooKeeper, node string, into *T) error {
@@ -314,14 +328,15 @@ func (z *zooKeeper) Create(_ context.Context, t meta.Table, parts []peer.Config)
 	if err := z.make(z.tableNode(t.ID), raw); err != nil {
 		return err
 	}
-	for _, c := range parts {
-		raw, err := json.Marshal(c)
+	err = inFlight(len(parts), func(i int) error {
+		raw, err := json.Marshal(parts[i])
 		if err != nil {
 			return err
 		}
-		if err := z.make(z.partNode(c.PID), raw); err != nil {
-			return err
-		}
+		return z.make(z.partNode(parts[i].PID), raw)
+	})
+	if err != nil {
+		return err
 	}
 	_, err = z.conn.Set(z.apps(), []byte("unlock"), -1)
 	return err

@@ -86,8 +86,8 @@ func (s *State) ClusterInfo() []Pair {
 		{"zookeeper_root", s.Config.ClusterRoot},
 		{"meta_function_level", levelName(s.effectiveLevel())},
 		{"balance_operation_count", s.operations("detail")},
-		{"primary_replica_count_stddev", fmt.Sprintf("%.2f", s.deviation(s.primaries("")))},
-		{"total_replica_count_stddev", fmt.Sprintf("%.2f", s.deviation(s.replicas()))},
+		{"primary_replica_count_stddev", fmt.Sprintf("%.2f", s.deviation(s.load.primaries))},
+		{"total_replica_count_stddev", fmt.Sprintf("%.2f", s.deviation(s.load.members))},
 		{"cluster_name", s.Config.ClusterName},
 	}
 }
@@ -161,7 +161,7 @@ func (s *State) Control(level int32) (old int32) {
 	if level <= Steady {
 		for _, t := range s.tables {
 			for _, p := range t.parts {
-				p.queue = nil
+				s.enqueue(p, nil)
 			}
 		}
 	}
@@ -198,7 +198,7 @@ func (s *State) Propose(g peer.GPID, actions []Action, force bool) string {
 		s.force(t, p, queue)
 		return OK
 	}
-	p.queue = queue
+	s.enqueue(p, queue)
 	return OK
 }
 

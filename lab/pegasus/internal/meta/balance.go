@@ -46,12 +46,12 @@ func (s *State) each(f func(t *table)) {
 // carryOut queues an operation at lively.
 func (s *State) carryOut(p *partition, actions ...action) {
 	if s.effectiveLevel() >= Lively {
-		p.queue = actions
+		s.enqueue(p, actions)
 	}
 }
 
 func (s *State) movePrimaries(t *table) {
-	counts := s.primaries(t.Name)
+	counts := t.primaries()
 	for _, p := range t.parts {
 		to := s.fewest(counts, p.Secondaries)
 		if !to.IsValid() || counts[p.Primary]-counts[to] < 2 || len(p.queue) > 0 {
@@ -67,7 +67,7 @@ func (s *State) movePrimaries(t *table) {
 // copyPrimaries gives nodes primaries of which they have no secondary: the
 // replica is copied first. The member that is one too many is removed later.
 func (s *State) copyPrimaries(t *table) {
-	counts, copies := s.primaries(t.Name), map[peer.Addr]int{}
+	counts, copies := t.primaries(), map[peer.Addr]int{}
 	live := s.liveNodes()
 	for _, p := range t.parts {
 		to := s.fewest(counts, s.candidates(p))
@@ -86,7 +86,7 @@ func (s *State) copyPrimaries(t *table) {
 
 // copySecondaries evens out how many replicas the nodes have.
 func (s *State) copySecondaries() {
-	counts, copies := s.replicas(), map[peer.Addr]int{}
+	counts, copies := s.members(), map[peer.Addr]int{}
 	s.each(func(t *table) {
 		for _, p := range t.parts {
 			to := s.fewest(counts, s.candidates(p))

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/pegbook/pegbook/lab/pegasus/internal/peer"
 )
 
@@ -23,7 +25,7 @@ func (s *State) Beacon(b peer.Beacon) (allowed bool) {
 	}
 	n.heard, n.host = time.Now(), b.Host
 	if !n.alive {
-		n.alive = true
+		s.setAlive(n, true)
 		s.Log('I', "failure_detector.cpp:198:report()", "worker connected: %s", b.From)
 	}
 	return true
@@ -52,6 +54,10 @@ func (s *State) stable(b peer.Beacon) bool {
 	return st.restarts < s.Config.MaxUnstableRestart
 }
 
+// storeWrites bounds the writes to the store that one loss of a node causes at
+// the same time.
+const storeWrites = 32
+
 // detect declares nodes dead that were silent for the grace period, and has
 // their partitions go on without them.
 func (s *State) detect(ctx context.Context) {
@@ -60,7 +66,7 @@ func (s *State) detect(ctx context.Context) {
 	var dead []*partition
 	for _, n := range s.nodes {
 		if n.alive && time.Since(n.heard) > grace {
-			n.alive = false
+			s.setAlive(n, false)
 			s.Log('W', "failure_detector.cpp:284:check_all_records()", "worker %s disconnected", n.addr)
 			s.abandonSecondaries(n.addr)
 		}
@@ -73,9 +79,12 @@ func (s *State) detect(ctx context.Context) {
 		}
 	}
 	s.mu.Unlock()
+	var all errgroup.Group // the store takes several writes at a time, as the real one
+	all.SetLimit(storeWrites)
 	for _, p := range dead {
-		s.dethrone(ctx, p)
+		all.Go(func() error { s.dethrone(ctx, p); return nil })
 	}
+	_ = all.Wait()
 }
 
 // abandonSecondaries asks primaries to go on without a dead secondary. It is
@@ -120,6 +129,7 @@ func (s *State) record(ctx context.Context, p *partition, next peer.Config, left
 	}
 	was := p.Config
 	p.Config = next
+	s.weigh(p)
 	if left.IsValid() && !next.IsMember(left) {
 		p.forget(left)
 		p.dropped = append(p.dropped, drop{left, time.Now(), was.Ballot})

@@ -99,7 +99,7 @@ func (s *State) diagnose(t *table, p *partition) (a action, ill bool) {
 		return action{}, false
 	}
 	if a.kind != peer.Invalid {
-		p.queue = []action{a}
+		s.enqueue(p, []action{a})
 	}
 	return a, true
 }
@@ -114,7 +114,7 @@ func (s *State) pending(p *partition) (action, bool) {
 	if why := s.invalid(p, a); why != "" {
 		s.Log('I', "partition_guardian.cpp:200:from_proposals()",
 			"proposal action(%s) for gpid(%s) is invalid, clear all proposal actions: %s", a.kind, p.PID, why)
-		p.queue = nil
+		s.enqueue(p, nil)
 		return action{}, false
 	}
 	return a, true
@@ -154,10 +154,10 @@ func (s *State) missingPrimary(p *partition) action {
 	var best peer.Addr
 	switch {
 	case len(p.Secondaries) > 0:
-		best = s.fewest(s.primaries(""), p.Secondaries)
+		best = s.fewest(s.load.primaries, p.Secondaries)
 		return choose(best, peer.UpgradeToPrimary)
 	case len(p.LastDrops) == 0: // a new partition may go anywhere
-		best = s.fewest(s.primaries(""), s.liveNodes())
+		best = s.fewest(s.load.primaries, s.liveNodes())
 	default:
 		best = s.revive(p)
 	}
@@ -219,7 +219,7 @@ func (s *State) missingSecondary(p *partition) action {
 			}
 		}
 		if !node.IsValid() {
-			node = s.fewest(s.replicas(), s.candidates(p))
+			node = s.fewest(s.load.members, s.candidates(p))
 		}
 	} else if d := p.dropped[len(p.dropped)-1].node; s.alive(d) {
 		node = d
@@ -243,7 +243,7 @@ func (s *State) emergency(p *partition) bool {
 }
 
 func (s *State) redundantSecondary(p *partition) action {
-	counts := s.replicas()
+	counts := s.load.members
 	var worst peer.Addr
 	for _, a := range p.Secondaries {
 		if !worst.IsValid() || counts[a] > counts[worst] {
@@ -251,16 +251,6 @@ func (s *State) redundantSecondary(p *partition) action {
 		}
 	}
 	return action{target: p.Primary, node: worst, kind: peer.Remove}
-}
-
-func (s *State) liveNodes() []peer.Addr {
-	var out []peer.Addr
-	for _, n := range s.sortedNodes() {
-		if n.alive {
-			out = append(out, n.addr)
-		}
-	}
-	return out
 }
 
 func (s *State) candidates(p *partition) []peer.Addr {
@@ -282,45 +272,4 @@ func (s *State) fewest(counts map[peer.Addr]int, choices []peer.Addr) peer.Addr 
 		}
 	}
 	return best
-}
-
-// primaries counts primaries for each node, those promised included, so that a
-// cycle which places many partitions spreads them. table "" counts all tables.
-func (s *State) primaries(table string) map[peer.Addr]int {
-	out := map[peer.Addr]int{}
-	for _, t := range s.tables {
-		for _, p := range t.parts {
-			if t.Status != Available || table != "" && t.Name != table {
-				continue
-			}
-			if p.Primary.IsValid() {
-				out[p.Primary]++
-			} else if len(p.queue) > 0 {
-				out[p.queue[0].node]++
-			}
-		}
-	}
-	return out
-}
-
-// replicas counts members for each node, those promised included.
-func (s *State) replicas() map[peer.Addr]int {
-	out := map[peer.Addr]int{}
-	for _, t := range s.tables {
-		for _, p := range t.parts {
-			if t.Status != Available {
-				continue
-			}
-			if p.Primary.IsValid() {
-				out[p.Primary]++
-			}
-			for _, a := range p.Secondaries {
-				out[a]++
-			}
-			if len(p.queue) > 0 && !p.IsMember(p.queue[0].node) {
-				out[p.queue[0].node]++
-			}
-		}
-	}
-	return out
 }

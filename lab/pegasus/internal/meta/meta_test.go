@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
@@ -17,6 +18,7 @@ import (
 
 // shelf is a Store in memory.
 type shelf struct {
+	mu     sync.Mutex // guards parts
 	tables map[int32]Table
 	parts  map[peer.GPID]peer.Config
 }
@@ -43,7 +45,12 @@ func (s *shelf) Create(_ context.Context, t Table, parts []peer.Config) error {
 
 func (s *shelf) SetTable(_ context.Context, t Table) error { s.tables[t.ID] = t; return nil }
 
-func (s *shelf) SetPartition(_ context.Context, c peer.Config) error { s.parts[c.PID] = c; return nil }
+func (s *shelf) SetPartition(_ context.Context, c peer.Config) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.parts[c.PID] = c
+	return nil
+}
 
 func (s *shelf) Policies(context.Context) ([]Policy, error) { return nil, nil }
 
@@ -165,7 +172,7 @@ func TestTooFewMembersIgnoreFlowControl(t *testing.T) {
 	require.Equal(t, OK, b.update(peer.DowngradeToInactive, n(3)))
 	require.Equal(t, OK, b.update(peer.DowngradeToInactive, n(2)))
 	b.State.mu.Lock()
-	b.State.tables[1].parts[0].queue = nil
+	b.enqueue(b.State.tables[1].parts[0], nil)
 	b.State.mu.Unlock()
 	require.Equal(t, []sent{{n(1), peer.AddSecondary, n(2)}}, b.run())
 }
@@ -173,7 +180,7 @@ func TestTooFewMembersIgnoreFlowControl(t *testing.T) {
 func TestAssignDelayAndBlackList(t *testing.T) {
 	b := newBench(t, 5, "")
 	require.Equal(t, OK, b.update(peer.DowngradeToInactive, n(3)))
-	b.nodes[n(3)].alive = false
+	b.setAlive(b.nodes[n(3)], false)
 	b.Control(Steady)
 	require.Empty(t, b.run(), "its node is expected back")
 	reply, _ := b.Command("meta.lb.assign_secondary_black_list", []string{n(3).String()})
@@ -188,7 +195,7 @@ func TestAssignDelayAndBlackList(t *testing.T) {
 
 func TestFreezeStopsEverythingButQuestions(t *testing.T) {
 	b := newBench(t, 3, "")
-	b.nodes[n(3)].alive = false
+	b.setAlive(b.nodes[n(3)], false)
 	require.Equal(t, "ERR_STATE_FREEZED", b.update(peer.DowngradeToInactive, n(3)))
 	_, code := b.Create(t.Context(), CreateOptions{Name: "x", Partitions: 1, Replicas: 1})
 	require.Equal(t, "ERR_STATE_FREEZED", code)

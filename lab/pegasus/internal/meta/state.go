@@ -96,6 +96,8 @@ type State struct {
 	level     int32
 	flags     flags
 	moves     operationCount
+	load      tally
+	live      []peer.Addr // see liveNodes; nil when it is to be made anew
 
 	recovering bool // there are no tables yet, and they are to come from replica servers
 	policies   map[string]*Policy
@@ -113,6 +115,7 @@ type partition struct {
 	queue   []action // pending proposals, own or the guardian's
 	dropped []drop   // oldest first
 	syncing bool     // a change is being written to the store
+	weight  share    // what it adds to the tally
 }
 
 // action is one step of a proposal.
@@ -156,6 +159,7 @@ func Open(ctx context.Context, o Options) (*State, error) {
 		stability: map[peer.Addr]*stability{},
 		level:     levelOf(o.Config.LevelOnStart),
 		flags:     defaultFlags(o.Config),
+		load:      newTally(),
 	}
 	tables, parts, err := o.Store.Load(ctx)
 	if err != nil {
@@ -213,6 +217,9 @@ func (s *State) adopt(t Table, parts []peer.Config) {
 		}
 	}
 	s.tables[t.ID] = tb
+	for _, p := range tb.parts {
+		s.weigh(p)
+	}
 	s.lastID = max(s.lastID, t.ID)
 }
 
@@ -221,7 +228,8 @@ func (s *State) adopt(t Table, parts []peer.Config) {
 func (s *State) adoptNodes(c peer.Config) {
 	for _, a := range append(append([]peer.Addr{c.Primary}, c.Secondaries...), c.LastDrops...) {
 		if a.IsValid() && s.nodes[a] == nil {
-			s.nodes[a] = &node{addr: a, alive: true, heard: time.Now()}
+			s.nodes[a] = &node{addr: a, heard: time.Now()}
+			s.setAlive(s.nodes[a], true)
 		}
 	}
 }

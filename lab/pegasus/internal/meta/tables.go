@@ -6,6 +6,8 @@ import (
 	"maps"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/pegbook/pegbook/lab/pegasus/internal/peer"
 )
 
@@ -82,7 +84,7 @@ func (s *State) stage(ctx context.Context, t *table, to int32) string {
 		return "ERR_ZOOKEEPER_OPERATION"
 	}
 	was := t.Status
-	t.Table = next
+	s.turn(t, next)
 	s.Log('I', "server_state.cpp:322:transition_staging_state()", "app(%s(%d)) transfer from app_status::%s to app_status::%s",
 		t.Name, t.ID, statusText(was), statusText(to))
 	return OK
@@ -151,10 +153,11 @@ func (s *State) Drop(ctx context.Context, name string, ifPresent bool, reserve t
 }
 
 func (s *State) retire(ctx context.Context, t *table, gone Table) string {
-	t.Table = gone // nothing may happen to it from here on
+	s.turn(t, gone) // nothing may happen to it from here on
 	if err := s.setTable(ctx, gone); err != nil {
 		return "ERR_ZOOKEEPER_OPERATION"
 	}
+	all := make([]peer.Config, 0, len(t.parts))
 	for _, p := range t.parts {
 		next := p.Config.Clone()
 		next.Ballot++
@@ -166,15 +169,26 @@ func (s *State) retire(ctx context.Context, t *table, gone Table) string {
 			}
 		}
 		next.Primary, next.Secondaries, p.queue = peer.Addr{}, []peer.Addr{}, nil
-		p.Config = next
-		s.mu.Unlock()
-		err := s.Store.SetPartition(ctx, next)
-		s.mu.Lock()
-		if err != nil {
-			return "ERR_ZOOKEEPER_OPERATION"
-		}
+		p.Config = next // its table is not available, so it weighs nothing
+		all = append(all, next)
+	}
+	if err := s.setPartitions(ctx, all); err != nil {
+		return "ERR_ZOOKEEPER_OPERATION"
 	}
 	return s.stage(ctx, t, Dropped)
+}
+
+// setPartitions writes partitions without mu; it is called and returns with mu
+// held.
+func (s *State) setPartitions(ctx context.Context, all []peer.Config) error {
+	s.mu.Unlock()
+	defer s.mu.Lock()
+	var writes errgroup.Group
+	writes.SetLimit(storeWrites)
+	for _, c := range all {
+		writes.Go(func() error { return s.Store.SetPartition(ctx, c) })
+	}
+	return writes.Wait()
 }
 
 // Recall brings a dropped table back, under a new name unless that is "".
@@ -202,7 +216,7 @@ func (s *State) Recall(ctx context.Context, id int32, name string) (Table, strin
 		return Table{}, "ERR_INVALID_PARAMETERS"
 	}
 	back.Status = Recalling // times stay, as in the real server
-	t.Table = back
+	s.turn(t, back)
 	for _, p := range t.parts {
 		p.Ballot++
 	}
@@ -229,6 +243,6 @@ func (s *State) Rename(ctx context.Context, from, to string) (code, hint string)
 	if err := s.setTable(ctx, next); err != nil {
 		return "ERR_ZOOKEEPER_OPERATION", ""
 	}
-	t.Table = next
+	s.turn(t, next)
 	return OK, ""
 }

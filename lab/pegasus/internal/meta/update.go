@@ -33,7 +33,7 @@ func (s *State) Update(ctx context.Context, u peer.Update) peer.UpdateReply {
 	if err := s.record(ctx, p, changed(p.Config, u.Type, u.Node), left); err != nil {
 		return peer.UpdateReply{Err: "ERR_ZOOKEEPER_OPERATION", Config: p.Config.Clone()}
 	}
-	p.confirm(u)
+	s.confirm(p, u)
 	s.react(p)
 	return peer.UpdateReply{Err: OK, Config: p.Config.Clone()}
 }
@@ -56,7 +56,7 @@ func sensible(p *partition, u peer.Update) bool {
 }
 
 // confirm takes the pending action that a change has fulfilled off the queue.
-func (p *partition) confirm(u peer.Update) {
+func (s *State) confirm(p *partition, u peer.Update) {
 	if len(p.queue) == 0 || p.queue[0].node != u.Node {
 		return
 	}
@@ -65,7 +65,7 @@ func (p *partition) confirm(u peer.Update) {
 	removing := kind == peer.DowngradeToInactive || kind == peer.Remove
 	if kind == u.Type || adding && u.Type == peer.UpgradeToSecondary ||
 		removing && (u.Type == peer.Remove || u.Type == peer.DowngradeToInactive) {
-		p.queue = p.queue[1:]
+		s.enqueue(p, p.queue[1:])
 	}
 }
 
