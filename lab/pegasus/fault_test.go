@@ -40,7 +40,7 @@ func TestHungServerAnswersOnlyTheSimulator(t *testing.T) {
 	m.tell("hung")
 	c.until("it answers nothing", func() bool {
 		var r wire.ClusterInfoResponse
-		return ask(m.addr, &wire.ClusterInfoRequest{}, &r) != nil
+		return askBriefly(m.addr, &wire.ClusterInfoRequest{}, &r) != nil
 	})
 	require.Equal(t, "hung=true", c.command(m, "sim.fault"))
 	m.tell("")
@@ -99,7 +99,7 @@ func TestFullDiskMovesPrimariesAway(t *testing.T) {
 }
 
 func TestServerThatDoesNotComeUp(t *testing.T) {
-	c := booted(t, shape{net: 20, block: 5, metas: 1, replicas: 3, scale: fast})
+	c := booted(t, shape{net: 20, block: 5, metas: 1, replicas: 3, scale: fast, mortal: true})
 	s := c.replicas[0]
 	s.stop()
 	s.tell("crash_at_start")

@@ -129,7 +129,7 @@ func (x *exchange) server() *process {
 	role, _, _ := strings.Cut(x.Role, " ")
 	_, err = c.ParseDataDirs(role)
 	require.NoError(x.t, err)
-	p := &process{config: c, role: role, start: x.started(), life: life, die: die,
+	p := &process{config: c, role: role, of: release.R25, start: x.started(), life: life, die: die,
 		log: openLog(filepath.Join(dir, "log"), role, release.R25, x.t.Output()), open: map[io.Closer]bool{}}
 	x.t.Cleanup(p.log.Close)
 	p.Version = Version{Number: "2.5.0", Commit: "0ca31b70eac7321bb17fb034105695597245d47b"}

@@ -10,7 +10,7 @@ import (
 	"github.com/pegbook/pegbook/lab/pegasus/internal/release"
 )
 
-func (p *process) release() release.Release { return release.Parse(p.Version.Number) }
+func (p *process) release() release.Release { return p.of }
 
 // hostName tells the name by which this server is known since 2.6, nil before.
 func (p *process) hostName() func() string {

@@ -60,7 +60,7 @@ func (m *metaRole) run(ctx context.Context) {
 	for ctx.Err() == nil {
 		for m.p.config.Sim().Resign && ctx.Err() == nil { // it has no lock node and so stands for nothing
 			m.keep.look(m.follow)
-			pause(ctx, controlEvery)
+			pause(ctx, 100*time.Millisecond)
 		}
 		lost, err := m.keep.elect(ctx, m.follow)
 		if err == nil {
@@ -125,16 +125,18 @@ func (m *metaRole) lead(ctx context.Context, lost <-chan struct{}) error {
 func (m *metaRole) told(ctx context.Context) <-chan struct{} {
 	out := make(chan struct{})
 	m.p.tasks.Go(func() {
-		tick := time.NewTicker(controlEvery)
-		defer tick.Stop()
-		for !m.p.config.Sim().Resign {
+		for {
+			changed := m.p.config.Changed() // before the look at what it is
+			if m.p.config.Sim().Resign {
+				break
+			}
 			select {
 			case <-ctx.Done():
 				return
 			case <-m.resign:
 				close(out)
 				return
-			case <-tick.C:
+			case <-changed:
 			}
 		}
 		close(out)
@@ -157,7 +159,7 @@ func (m *metaRole) view() (s *meta.State, activating bool, leader peer.Addr) {
 // propose sends an order to a replica server and does not wait.
 func (m *metaRole) propose(to peer.Addr, o peer.Proposal) {
 	m.p.tasks.Go(func() {
-		ctx, stop := context.WithTimeout(m.p.life, m.p.config.Scaled(5*time.Second)+100*time.Millisecond)
+		ctx, stop := context.WithTimeout(m.p.life, m.p.config.Scaled(5*time.Second)+time.Second)
 		defer stop()
 		if _, err := peer.Call[peer.Proposal, peer.Reply](ctx, m.client, to, "proposal", o); err != nil {
 			m.p.log.Line('W', "server_state.cpp:1400:send_proposal()", "%s to %s: %v", o.Config.PID, to, err)

@@ -20,9 +20,6 @@ import (
 	"github.com/pegbook/pegbook/modules/pegasus/wire"
 )
 
-// controlEvery is how often a process looks at its control file.
-const controlEvery = 100 * time.Millisecond
-
 // Phases of a starting server as its clients see them.
 const (
 	deaf      int32 = iota // requests are read and forgotten
@@ -35,6 +32,7 @@ type process struct {
 	Options
 	config *config.Config
 	role   string
+	of     release.Release
 	self   peer.Addr
 	start  time.Time
 	log    *logFile
@@ -206,18 +204,7 @@ func simulators(in *wire.Incoming) bool {
 }
 
 // watchControl takes up what tests write to the control file.
-func (p *process) watchControl() {
-	tick := time.NewTicker(controlEvery)
-	defer tick.Stop()
-	for {
-		select {
-		case <-p.life.Done():
-			return
-		case <-tick.C:
-			p.takeControl(p.control.Look())
-		}
-	}
-}
+func (p *process) watchControl() { p.control.Watch(p.life, p.takeControl) }
 
 func (p *process) takeControl(changed bool, err error) {
 	switch {

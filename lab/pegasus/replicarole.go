@@ -5,7 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
-	"runtime"
+	"runtime/metrics"
 	"slices"
 	"strconv"
 	"sync"
@@ -290,11 +290,12 @@ func (r *replicaRole) disks() []counter {
 }
 
 func memory() []counter {
-	var m runtime.MemStats
-	runtime.ReadMemStats(&m)
+	all := []metrics.Sample{{Name: "/memory/classes/total:bytes"}} // unlike MemStats it does not stop the process
+	metrics.Read(all)
+	used := float64(all[0].Value.Uint64() >> 20)
 	return []counter{
-		{"replica*server*memused.res(MB)", "physical memory usages in MB", float64(m.Sys >> 20)},
-		{"replica*server*memused.virt(MB)", "virtual memory usages in MB", float64(m.Sys >> 20)},
+		{"replica*server*memused.res(MB)", "physical memory usages in MB", used},
+		{"replica*server*memused.virt(MB)", "virtual memory usages in MB", used},
 	}
 }
 

@@ -104,7 +104,7 @@ func TestLifeOfAStartingMeta(t *testing.T) {
 	c.until("it leads", func() bool {
 		var r wire.ClusterInfoResponse
 		state := "refused"
-		if err := ask(m, &wire.ClusterInfoRequest{}, &r); err == nil {
+		if err := askBriefly(m, &wire.ClusterInfoRequest{}, &r); err == nil {
 			state = string(r.Err)
 		} else if !strings.Contains(err.Error(), "refused") {
 			state = err.Error()

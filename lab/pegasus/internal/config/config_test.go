@@ -97,3 +97,59 @@ func TestFaultsThatThereAreNotAreErrors(t *testing.T) {
 		require.Error(t, err, text)
 	}
 }
+
+func TestControlFileIsTakenUpWhereverItAppears(t *testing.T) {
+	c := load(t, "[core]\ntool = nativerun\n", "")
+	path := filepath.Join(t.TempDir(), "later", "faults")
+	k, err := c.Lay("", path)
+	require.NoError(t, err)
+	taken := make(chan string, 16)
+	go k.Watch(t.Context(), func(changed bool, err error) {
+		if changed || err != nil {
+			taken <- c.Faults()
+		}
+	})
+	expect := func(want string) {
+		t.Helper()
+		for end := time.After(20 * time.Second); ; {
+			select {
+			case got := <-taken:
+				if got == want {
+					return
+				}
+			case <-end:
+				t.Fatalf("never became %q", want)
+			}
+		}
+	}
+	changed := c.Changed()
+	require.NoError(t, os.Mkdir(filepath.Dir(path), 0o755))
+	require.NoError(t, os.WriteFile(path, []byte("hung"), 0o644))
+	expect("hung=true")
+	<-changed
+	require.NoError(t, os.Remove(path))
+	expect("")
+	require.NoError(t, os.WriteFile(path+".new", []byte("learn_ms=5"), 0o644))
+	require.NoError(t, os.Rename(path+".new", path))
+	expect("learn_ms=5")
+	require.NoError(t, os.RemoveAll(filepath.Dir(path)))
+	expect("")
+}
+
+func TestControlFileIsWatchedInAFolderThatIsThere(t *testing.T) {
+	c := load(t, "[core]\ntool = nativerun\n", "")
+	path := filepath.Join(t.TempDir(), "faults")
+	k, err := c.Lay("", path)
+	require.NoError(t, err)
+	looks := make(chan bool, 64)
+	go k.Watch(t.Context(), func(changed bool, _ error) { looks <- changed })
+	require.False(t, <-looks, "the first look")
+	require.NoError(t, os.WriteFile(path, []byte("hung"), 0o644))
+	for !<-looks { // the file is there before its text is
+	}
+	require.Equal(t, "hung=true", c.Faults())
+	require.NoError(t, os.Remove(path))
+	for !<-looks {
+	}
+	require.Empty(t, c.Faults())
+}

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"os"
@@ -69,9 +70,10 @@ const (
 
 // faults are the settings of the simulator, which change while it runs.
 type faults struct {
-	mu     sync.Mutex // guards layers
-	layers [layers]map[string]string
-	now    atomic.Pointer[Sim]
+	mu      sync.Mutex // guards layers, changed
+	layers  [layers]map[string]string
+	changed chan struct{} // closed when now is replaced
+	now     atomic.Pointer[Sim]
 }
 
 // Sim is how the process behaves at present.
@@ -211,6 +213,41 @@ func (k *Control) Look() (changed bool, err error) {
 	return true, nil
 }
 
+// lookEvery is how often the control file is looked at where nothing tells of
+// changes; that wakes an idle server more than all else it does.
+const lookEvery = 100 * time.Millisecond
+
+// watchAgain is how long until another try to be told of changes: the folder may
+// not have been there.
+const watchAgain = 10 * time.Second
+
+// Watch has the control file taken up when it changes, until ctx is done. taken
+// hears what Look says.
+func (k *Control) Watch(ctx context.Context, taken func(changed bool, err error)) {
+	look := func() { taken(k.Look()) }
+	for ctx.Err() == nil {
+		if watch(ctx, k.path, look) == nil {
+			return
+		}
+		for since := time.Now(); ctx.Err() == nil && time.Since(since) < watchAgain; {
+			t := time.NewTimer(lookEvery)
+			select {
+			case <-ctx.Done():
+			case <-t.C:
+				look()
+			}
+			t.Stop()
+		}
+	}
+}
+
+// Changed is closed at the next change of the settings.
+func (c *Config) Changed() <-chan struct{} {
+	c.faults.mu.Lock()
+	defer c.faults.mu.Unlock()
+	return c.faults.changed
+}
+
 // lay replaces one layer and makes the settings anew.
 func (c *Config) lay(layer int, m map[string]string) {
 	f := &c.faults
@@ -222,6 +259,10 @@ func (c *Config) lay(layer int, m map[string]string) {
 		maps.Copy(merged["simulator"], l)
 	}
 	f.now.Store(merged.sim())
+	if f.changed != nil {
+		close(f.changed)
+	}
+	f.changed = make(chan struct{})
 }
 
 func (f ini) sim() *Sim {

@@ -214,6 +214,17 @@ func TestUpdatesWithAnOldBallotAreRefused(t *testing.T) {
 	require.Equal(t, int64(4), r.Config.Ballot, "the answer tells the present one")
 }
 
+func TestRepeatedUpdateIsAnsweredAsTheFirst(t *testing.T) {
+	b := newBench(t, 5, "")
+	ask := peer.Update{Config: b.config(), Type: peer.DowngradeToInactive, Node: n(3), From: n(1)}
+	require.Equal(t, OK, b.Update(t.Context(), ask).Err)
+	r := b.Update(t.Context(), ask)
+	require.Equal(t, OK, r.Err, "the first answer may be lost")
+	require.Equal(t, int64(4), r.Config.Ballot)
+	require.Equal(t, OK, b.update(peer.DowngradeToInactive, n(2)))
+	require.Equal(t, "ERR_INVALID_VERSION", b.Update(t.Context(), ask).Err, "the group has moved on")
+}
+
 func TestUnstableNodeIsRefusedUntilItHasRunLong(t *testing.T) {
 	b := newBench(t, 3, "stable_rs_min_running_seconds = 600\nmax_succssive_unstable_restart = 5")
 	start := time.Now().Add(-time.Hour).UnixMilli()

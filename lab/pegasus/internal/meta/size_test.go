@@ -86,15 +86,16 @@ func (l *large) die(a peer.Addr) {
 }
 
 func TestThousandPartitionsAreCured(t *testing.T) {
-	l := newLarge(t, 20, 1000, "replica_assign_delay_ms_for_dropouts = 1")
+	l := newLarge(t, 20, 1000, "")
 	require.Zero(t, l.sick())
 	lost := l.load.members[n(4)]
 	l.die(n(4))
 	l.obey()
 	require.Equal(t, lost, l.sick(), "each lost one of its three")
+	l.Command("meta.lb.assign_delay_ms", []string{"1"})
+	time.Sleep(2 * time.Millisecond) // the assign delay
 	for cycles := 0; l.sick() > 0; cycles++ {
 		require.Less(t, cycles, 10)
-		time.Sleep(2 * time.Millisecond) // the assign delay
 		l.cycle(l.ctx)
 		l.obey()
 	}

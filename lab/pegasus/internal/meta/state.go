@@ -116,6 +116,7 @@ type partition struct {
 	dropped []drop   // oldest first
 	syncing bool     // a change is being written to the store
 	weight  share    // what it adds to the tally
+	last    change   // by a replica server
 }
 
 // action is one step of a proposal.

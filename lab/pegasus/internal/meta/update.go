@@ -18,6 +18,8 @@ func (s *State) Update(ctx context.Context, u peer.Update) peer.UpdateReply {
 		return peer.UpdateReply{Err: "ERR_OBJECT_NOT_FOUND"}
 	case s.effectiveLevel() <= Freezed:
 		return peer.UpdateReply{Err: "ERR_STATE_FREEZED", Config: p.Config.Clone()}
+	case p.repeats(u):
+		return peer.UpdateReply{Err: OK, Config: p.Config.Clone()}
 	case p.syncing:
 		return peer.UpdateReply{Err: "ERR_IO_PENDING", Config: p.Config.Clone()}
 	case u.Config.Ballot != p.Ballot || !sensible(p, u):
@@ -33,9 +35,23 @@ func (s *State) Update(ctx context.Context, u peer.Update) peer.UpdateReply {
 	if err := s.record(ctx, p, changed(p.Config, u.Type, u.Node), left); err != nil {
 		return peer.UpdateReply{Err: "ERR_ZOOKEEPER_OPERATION", Config: p.Config.Clone()}
 	}
+	p.last = change{u.Config.Ballot, u.Type, u.Node, u.From}
 	s.confirm(p, u)
 	s.react(p)
 	return peer.UpdateReply{Err: OK, Config: p.Config.Clone()}
+}
+
+// change is what a replica server asked for last, and got.
+type change struct {
+	ballot     int64
+	kind       peer.Change
+	node, from peer.Addr
+}
+
+// repeats tells whether u is the change that p has just been through: its answer
+// was lost, or came too late.
+func (p *partition) repeats(u peer.Update) bool {
+	return !p.syncing && p.Ballot == u.Config.Ballot+1 && p.last == change{u.Config.Ballot, u.Type, u.Node, u.From}
 }
 
 // sensible tells whether a change fits the present members.

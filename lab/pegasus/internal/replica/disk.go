@@ -67,6 +67,11 @@ type initInfo struct {
 	Version string `json:"version,omitempty"`
 }
 
+// initInfoWidth is what .init-info is filled up to, so that a new one fits over
+// the old: a thousand partitions that start take two thousand ballots, and a new
+// file for each was most of what their servers did.
+const initInfoWidth = 63
+
 func (d *disk) create(t peer.Table) error {
 	if err := os.MkdirAll(filepath.Join(d.dir, "data"), 0o755); err != nil {
 		return err
@@ -75,10 +80,10 @@ func (d *disk) create(t peer.Table) error {
 	if err != nil {
 		return err
 	}
-	if err := writeWhole(filepath.Join(d.dir, ".app-info"), raw); err != nil {
+	if err := os.WriteFile(filepath.Join(d.dir, ".app-info"), raw, 0o644); err != nil {
 		return err
 	}
-	return d.setBallot(0)
+	return d.setBallot(0) // last: without it a replica is half made and does not open
 }
 
 func (d *disk) setBallot(b int64) error {
@@ -90,7 +95,13 @@ func (d *disk) setBallot(b int64) error {
 	if err != nil {
 		return err
 	}
-	if err := writeWhole(filepath.Join(d.dir, ".init-info"), raw); err != nil {
+	path, text := filepath.Join(d.dir, ".init-info"), fmt.Appendf(nil, "%-*s\n", initInfoWidth, raw)
+	if d.written == (initInfo{}) {
+		err = writeWhole(path, text)
+	} else {
+		err = overwrite(path, text)
+	}
+	if err != nil {
 		return err
 	}
 	d.written = info
@@ -206,6 +217,17 @@ func readJSON[T any](path string, into *T) error {
 		return fmt.Errorf("%s: %w", path, err)
 	}
 	return nil
+}
+
+// overwrite replaces the contents of a file that is as long as raw, in one write.
+func overwrite(path string, raw []byte) error {
+	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	_, err = f.WriteAt(raw, 0)
+	return err
 }
 
 func writeWhole(path string, raw []byte) error {

@@ -29,6 +29,7 @@ type replica struct {
 	disk     *disk
 	status   int32
 	fresh    bool // inactive, but only until the meta has been asked
+	taught   bool // potential, and as good as a member: the meta may have recorded it as one
 	since    time.Time
 	config   peer.Config
 	data     map[string]record
@@ -55,7 +56,7 @@ func (r *replica) adopt(c peer.Config, self peer.Addr) error {
 		return nil
 	}
 	r.config = c.Clone()
-	r.fresh = false
+	r.fresh, r.taught = false, false
 	switch {
 	case c.Primary == self:
 		r.become(Primary)

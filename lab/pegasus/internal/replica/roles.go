@@ -65,7 +65,7 @@ func (s *Stub) promote(ctx context.Context, r *replica, p peer.Proposal) {
 	}
 	defer r.unlock()
 	r.mu.Lock()
-	already := r.status == Primary || r.status == Failed || r.status == Potential
+	already := r.status == Primary || r.status == Failed || r.status == Potential && !r.taught
 	r.table = p.Table
 	r.mu.Unlock()
 	if already {
@@ -195,7 +195,7 @@ func (s *Stub) change(ctx context.Context, r *replica, kind peer.Change, node pe
 // again; any other error is final.
 func (s *Stub) update(ctx context.Context, u peer.Update) peer.UpdateReply {
 	for ctx.Err() == nil {
-		short, stop := context.WithTimeout(ctx, s.Config.Scaled(10*time.Second)+100*time.Millisecond)
+		short, stop := context.WithTimeout(ctx, s.Config.Scaled(10*time.Second)+time.Second)
 		reply, err := peer.Call[peer.Update, peer.UpdateReply](short, s.Client, s.leaderAddr(), "update_config", u)
 		stop()
 		pause := s.Config.Scaled(time.Second)
@@ -282,6 +282,7 @@ func (s *Stub) AddLearner(ctx context.Context, a peer.Assignment) peer.Reply {
 	wrong := r.status == Primary || r.status == Secondary || r.status == Failed
 	if !wrong {
 		r.become(Potential)
+		r.taught = false
 	}
 	r.mu.Unlock()
 	if wrong {
@@ -324,6 +325,6 @@ func (s *Stub) Learn(_ context.Context, l peer.Lesson) peer.Reply {
 	for _, op := range l.Ops {
 		apply(r.data, op)
 	}
-	r.decree = l.Decree
+	r.decree, r.taught = l.Decree, true
 	return peer.Reply{Err: meta.OK}
 }

@@ -124,8 +124,8 @@ func (s *Stub) Run(ctx context.Context) {
 	c := s.Config
 	beacon := time.NewTicker(max(c.Scaled(c.Beacon), 5*time.Millisecond))
 	defer beacon.Stop()
-	check := time.NewTicker(max(c.Scaled(c.CheckInterval)/2, 5*time.Millisecond))
-	defer check.Stop()
+	lease := time.NewTimer(c.Scaled(c.Lease))
+	defer lease.Stop()
 	sync := time.NewTicker(max(c.Scaled(c.ConfigSync), 5*time.Millisecond))
 	defer sync.Stop()
 	group := time.NewTicker(max(c.Scaled(c.GroupCheck), 5*time.Millisecond))
@@ -138,9 +138,9 @@ func (s *Stub) Run(ctx context.Context) {
 			return
 		case <-beacon.C:
 			s.beacon()
-		case <-check.C:
-			s.checkLease()
 			s.closeInactive(ctx)
+		case <-lease.C:
+			lease.Reset(s.checkLease())
 		case <-s.syncNow:
 			go s.sync(ctx)
 		case <-sync.C:
@@ -239,12 +239,17 @@ func (s *Stub) askSync() {
 }
 
 // checkLease stops serving when no meta has answered for the lease: another
-// node may be primary by now.
-func (s *Stub) checkLease() {
+// node may be primary by now. It tells when to look again.
+func (s *Stub) checkLease() time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.online || time.Since(s.acked) <= s.Config.Scaled(s.Config.Lease) {
-		return
+	lease := s.Config.Scaled(s.Config.Lease)
+	if left := lease - time.Since(s.acked); left > 0 {
+		return left
+	}
+	again := max(s.Config.Scaled(s.Config.CheckInterval)/2, 5*time.Millisecond)
+	if !s.online {
+		return again
 	}
 	s.online = false
 	s.Log('W', "replica_stub.cpp:1640:on_meta_server_disconnected()", "meta server disconnected")
@@ -256,6 +261,7 @@ func (s *Stub) checkLease() {
 		}
 		r.mu.Unlock()
 	}
+	return again
 }
 
 // leased tells whether this node may serve.

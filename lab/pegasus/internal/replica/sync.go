@@ -15,7 +15,7 @@ func (s *Stub) sync(ctx context.Context) {
 		return
 	}
 	q, before := s.report()
-	short, stop := context.WithTimeout(ctx, s.Config.Scaled(10*time.Second)+100*time.Millisecond)
+	short, stop := context.WithTimeout(ctx, s.Config.Scaled(10*time.Second)+time.Second)
 	defer stop()
 	reply, err := peer.Call[peer.ConfigSync, peer.ConfigSyncReply](short, s.Client, s.leaderAddr(), "config_sync", q)
 	if err != nil || reply.Err != meta.OK {
@@ -75,7 +75,7 @@ func (s *Stub) serve(ctx context.Context, a peer.Assignment) {
 	r.table = a.Table
 	newer := a.Config.Ballot > r.config.Ballot
 	switch {
-	case r.status == Primary || r.status == Failed || r.status == Potential:
+	case r.status == Primary || r.status == Failed || r.status == Potential && !r.taught:
 	case r.status == Inactive && r.fresh && leads:
 		go s.promote(ctx, r, peer.Proposal{Table: a.Table, Config: a.Config, Type: peer.ForceUpdateBallot, Node: s.Self})
 	case newer || r.fresh:
