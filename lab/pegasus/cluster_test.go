@@ -77,8 +77,8 @@ type shape struct {
 	edit            func(config string) string
 	// mortal servers are given up after the template's times. Others never are: a
 	// machine so busy that a beacon comes late must not kill what the test needs.
-	mortal bool
-	version         string // "" is 2.5.0
+	mortal  bool
+	version string // "" is 2.5.0
 }
 
 func boot(t *testing.T, s shape) *cluster {
