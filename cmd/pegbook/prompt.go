@@ -2,11 +2,8 @@ package main
 
 import (
 	"bufio"
-	"context"
-	"errors"
 	"fmt"
 	"strings"
-	"sync"
 
 	"golang.org/x/term"
 
@@ -105,32 +102,4 @@ func (a *app) withoutTerminal(questions []runner.Question) error {
 		fmt.Fprintf(a.err, "pegbook: there is no terminal to ask on: %s is %s\n", q.Name, shown)
 	}
 	return nil
-}
-
-// stepper asks before each task under --step.
-func (a *app) stepper(o runOptions, aside func(f func())) (func(ctx context.Context, task string) (runner.Leave, error), error) {
-	if !o.step {
-		return nil, nil
-	}
-	if _, ok := terminal(a.in); !ok {
-		return nil, errors.New("--step: there is no terminal to ask on")
-	}
-	var one sync.Mutex // a question at a time
-	in := bufio.NewReader(a.in)
-	return func(ctx context.Context, task string) (leave runner.Leave, err error) {
-		one.Lock()
-		defer one.Unlock()
-		var line string
-		aside(func() {
-			fmt.Fprintf(a.err, "Perform task: %s (N)o/(y)es/(c)ontinue: ", task)
-			line, err = in.ReadString('\n')
-		})
-		switch strings.ToLower(strings.TrimSpace(line)) {
-		case "y", "yes":
-			leave = runner.LeaveOne
-		case "c", "continue":
-			leave = runner.LeaveAll
-		}
-		return leave, err
-	}, nil
 }

@@ -83,7 +83,9 @@ type runOptions struct {
 	forks       int
 	asJSON      bool
 	verbosity   int
-	confirm     string
+	confirm     []string
+	yes         bool
+	wait        time.Duration // how long gates wait for pegbook runs approve
 	step        bool
 	list        string
 	explain     bool
@@ -113,7 +115,10 @@ func newRunCmd(a *app) *cobra.Command {
 	f.IntVarP(&o.forks, "forks", "f", 50, "how many hosts are worked on at a time")
 	f.BoolVar(&o.asJSON, "json", false, "one JSON object a line on stdout instead of text")
 	f.CountVarP(&o.verbosity, "verbose", "v", "show more; may be repeated")
-	f.StringVar(&o.confirm, "confirm", "", "the value that a play which destroys something asks for")
+	f.StringArrayVar(&o.confirm, "confirm", nil, "the value that a play which destroys something asks for")
+	f.BoolVarP(&o.yes, "yes", "y", false, "approve at every gate; what is to be confirmed still has to be")
+	f.DurationVar(&o.wait, "wait-for-approval", 0, "let gates wait for pegbook runs approve, for this long at most, and ask nobody here")
+	f.Lookup("wait-for-approval").NoOptDefVal = "24h"
 	f.BoolVar(&o.defaults.AcceptNewHostKeys, "accept-new-host-keys", false, "remember the key of a host that is in no known_hosts file; a changed key is refused always")
 	f.BoolVar(&o.step, "step", false, "ask before each task")
 	f.BoolVar(&o.explain, "explain", false, "run nothing and contact nobody; say which tasks would run on which hosts, in which batches, and why")
@@ -296,16 +301,26 @@ func (a *app) carryOut(ctx context.Context, o runOptions, plan *runner.Plan, kep
 	view := a.view(o)
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
-	drain := a.watchInterrupts(view, stop)
-	step, err := a.stepper(o, view.aside)
+	steered, err := newControl(ctx, kept.Dir(), func(format string, args ...any) { view.aside(func() { fmt.Fprintf(a.err, format, args...) }) })
 	if err != nil {
-		return errors.Join(err, kept.Close())
+		return errors.Join(err, view.close(), kept.Close())
+	}
+	drain := either(ctx, a.watchInterrupts(view, steered.aborts, stop), kept.Failed())
+	ask := a.newAsker(view, drain)
+	step, err := ask.step(o)
+	if err == nil {
+		err = ask.needAnswers(plan, o)
+	}
+	if err != nil {
+		steered.close()
+		return errors.Join(a.jsonProblem(o.asJSON, err), view.close(), kept.Close())
 	}
 	pool := connect.NewPool(connect.Options{Ask: a.ask(view.aside)})
 	outcome, err := plan.Run(ctx, runner.Options{
 		Connect: pool, Events: event.Tee{kept, view.sink}, Record: kept, Check: o.check, Diff: o.diff, Forks: o.forks, Verbosity: o.verbosity,
-		Drain: either(ctx, drain, kept.Failed()), Confirm: a.confirm(o, view.aside), RunID: kept.Run(), Step: step, Again: again(a.args),
+		Drain: drain, Confirm: ask.confirm(o), Gates: ask.gates(o), Commands: steered.commands, RunID: kept.Run(), Step: step, Again: again(a.args),
 	})
+	steered.close()
 	err = errors.Join(err, pool.Close(), view.close(), kept.Close())
 	if err != nil {
 		return err
@@ -382,9 +397,10 @@ func (a *app) problemEvents(problems diag.List) {
 // view is how a run is shown: where its events go, how somebody else may use the terminal meanwhile, and
 // how it ends.
 type view struct {
-	sink  event.Sink
-	aside func(f func())
-	close func() error
+	sink     event.Sink
+	aside    func(f func())
+	close    func() error
+	terminal bool // people see it
 }
 
 // view is JSON lines, the live view on a terminal, or plain lines elsewhere.
@@ -392,6 +408,7 @@ func (a *app) view(o runOptions) view {
 	v := view{aside: func(f func()) { f() }, close: func() error { return nil }}
 	look := render.Options{Verbosity: o.verbosity, Diff: o.diff, Color: color(a.out), Secrets: a.secrets}
 	file, onTerminal := terminal(a.out)
+	v.terminal = onTerminal && !o.asJSON && !o.forecast
 	switch {
 	case o.asJSON:
 		w := bufio.NewWriterSize(a.out, 64<<10)
@@ -424,21 +441,39 @@ func (f flushing) Write(b []byte) (int, error) {
 	return n, f.w.Flush()
 }
 
-// watchInterrupts makes the first interrupt end the run in good order (start nothing new) and the
-// second cancel the steps in flight.
-func (a *app) watchInterrupts(v view, cancel context.CancelCauseFunc) <-chan struct{} {
+// watchInterrupts makes the first interrupt, or abort from another terminal, end the run in good order (start
+// nothing new) and the second cancel the steps in flight.
+func (a *app) watchInterrupts(v view, aborts <-chan abort, cancel context.CancelCauseFunc) <-chan struct{} {
 	drain := make(chan struct{})
+	interrupts := a.interrupts
+	next := func() abort {
+		for {
+			select {
+			case _, ok := <-interrupts:
+				if ok {
+					return abort{}
+				}
+				interrupts = nil
+			case b := <-aborts:
+				return b
+			}
+		}
+	}
 	go func() {
-		if _, ok := <-a.interrupts; !ok {
-			return
-		}
+		first := next()
 		close(drain)
-		v.aside(func() {
-			fmt.Fprintln(a.err, "\npegbook: interrupted; nothing new is started, and the steps in flight go on to their end. Interrupt again to cancel them.")
-		})
-		if _, ok := <-a.interrupts; !ok {
+		if first.now {
+			cancel(errors.New("aborted by " + first.by))
 			return
 		}
+		who := "interrupted"
+		if first.by != "" {
+			who = "aborted by " + first.by
+		}
+		v.aside(func() {
+			fmt.Fprintf(a.err, "\npegbook: %s; nothing new is started, and the steps in flight go on to their end. Interrupt again to cancel them.\n", who)
+		})
+		next()
 		cancel(errors.New("interrupted twice"))
 	}()
 	return drain
@@ -486,28 +521,4 @@ func (a *app) askPasswords(ctx context.Context, o *selectOptions) error {
 		*p.to = secret
 	}
 	return nil
-}
-
-// confirm asks for the value that a destroying play names.
-func (a *app) confirm(o runOptions, aside func(f func())) func(ctx context.Context, message, value string) error {
-	return func(_ context.Context, message, value string) (err error) {
-		given := o.confirm
-		if given == "" {
-			if _, ok := terminal(a.in); !ok {
-				return fmt.Errorf("%s\nThis must be confirmed: run it again with --confirm %s", message, value)
-			}
-			aside(func() {
-				fmt.Fprintf(a.err, "%s\nType %q to go on: ", message, value)
-				given, err = bufio.NewReader(a.in).ReadString('\n')
-			})
-			if err != nil {
-				return err
-			}
-			given = strings.TrimSpace(given)
-		}
-		if given != value {
-			return fmt.Errorf("%q is not %q; nothing was done", given, value)
-		}
-		return nil
-	}
 }
