@@ -39,8 +39,10 @@ type PlayExplanation struct {
 	Outside []string   `json:"outside,omitempty" secrets:"shown"`
 	Batches [][]string `json:"batches" secrets:"shown"`
 	// Undecided says why hosts or batches cannot be told before the run.
-	Undecided string            `json:"undecided,omitempty"`
-	Tasks     []TaskExplanation `json:"tasks"`
+	Undecided string `json:"undecided,omitempty"`
+	// Guard is what is looked at before each batch and while it runs; nil for nothing.
+	Guard *GuardNode        `json:"guard,omitempty"`
+	Tasks []TaskExplanation `json:"tasks"`
 	// Left are tasks that the run does not come to.
 	Left     []LeftTask           `json:"left,omitempty"`
 	Handlers []HandlerExplanation `json:"handlers,omitempty"`
@@ -137,7 +139,7 @@ type explainer struct {
 func (e *explainer) play(b *book, pl *play) PlayExplanation {
 	s := e.plan.playScope(pl.Play)
 	x := PlayExplanation{Playbook: b.path, Play: pl.name, At: pl.At, Strategy: firstOf(pl.Strategy, "linear"), After: append([]int{}, pl.needs...),
-		Pattern: patternsOf(pl.Play, s), Order: pl.Order, Hosts: namesOf(pl.hosts), Outside: e.outside(pl, s), Batches: [][]string{}, Tasks: []TaskExplanation{}}
+		Pattern: patternsOf(pl.Play, s), Order: pl.Order, Hosts: namesOf(pl.hosts), Outside: e.outside(pl, s), Guard: e.plan.guardNode(pl), Batches: [][]string{}, Tasks: []TaskExplanation{}}
 	cut, err := batches(pl.hosts, pl.Serial, s)
 	if _, hostsErr := texts(pl.Hosts, s); err == nil {
 		err = hostsErr

@@ -21,6 +21,8 @@ type PlayGraph struct {
 	// After are the plays, counted from 0 within the playbook, that end before this one starts.
 	After []int     `json:"after"`
 	Rows  []RowNode `json:"rows"`
+	// Guard is what is looked at before each batch and while it runs; nil for nothing.
+	Guard *GuardNode `json:"guard,omitempty"`
 	// Handlers are what a flush may run.
 	Handlers []string `json:"handlers,omitempty"`
 }
@@ -39,6 +41,35 @@ type RowNode struct {
 	Sides   [][]RowNode `json:"sides,omitempty"`
 }
 
+// GuardNode is a play's guard.
+type GuardNode struct {
+	Rows []RowNode `json:"rows"`
+	// Hosts are those that are looked at, where they are not those of the batch.
+	Hosts []string `json:"hosts,omitempty" secrets:"shown"`
+	// EveryS is how many seconds lie between two looks while a batch runs.
+	EveryS float64 `json:"every_s"`
+	// OnBreach is pause or fail.
+	OnBreach string `json:"on_breach"`
+}
+
+func (p *Plan) guardNode(pl *play) *GuardNode {
+	if pl.guard == nil {
+		return nil
+	}
+	g := &GuardNode{Rows: []RowNode{}, EveryS: pl.guard.Interval.Seconds(), OnBreach: "pause"}
+	if pl.guard.Fails {
+		g.OnBreach = "fail"
+	}
+	for _, r := range pl.guard.rows {
+		g.Rows = append(g.Rows, p.rowNode(r))
+	}
+	if !pl.guard.Hosts.IsZero() {
+		hosts, _ := p.guardHosts(pl.Play, p.in.Inventory) // told when the plan was made
+		g.Hosts = namesOf(hosts)
+	}
+	return g
+}
+
 // Graph gives the plan, play by play.
 func (p *Plan) Graph() []PlayGraph {
 	var all []PlayGraph
@@ -53,7 +84,7 @@ func (p *Plan) Graph() []PlayGraph {
 func (p *Plan) graphOf(b *book, pl *play) PlayGraph {
 	s := p.playScope(pl.Play)
 	g := PlayGraph{Playbook: b.path, Play: pl.name, At: pl.At, Strategy: firstOf(pl.Strategy, "linear"), Hosts: namesOf(pl.hosts),
-		After: append([]int{}, pl.needs...), Rows: p.rowNodes(pl.rows), Batches: [][]string{}, Patterns: patternsOf(pl.Play, s)}
+		After: append([]int{}, pl.needs...), Rows: p.rowNodes(pl.rows), Batches: [][]string{}, Patterns: patternsOf(pl.Play, s), Guard: p.guardNode(pl)}
 	if tags, err := tagsOf(pl.keys, s); err == nil {
 		g.Tags = tags
 	}

@@ -31,7 +31,9 @@ type asker struct {
 
 func (a *app) newAsker(v view, drain <-chan struct{}) *asker {
 	q := &asker{app: a, aside: v.aside, apart: !v.terminal, drain: drain, one: make(chan struct{}, 1)}
-	q.file, _ = terminal(a.in)
+	if file, ok := terminal(a.in); ok {
+		q.file = file
+	}
 	q.one <- struct{}{}
 	return q
 }
@@ -161,7 +163,7 @@ func (q *asker) confirm(o runOptions) func(ctx context.Context, message, value s
 		case slices.Contains(o.confirm, value):
 			return nil
 		case len(o.confirm) > 0:
-			return fmt.Errorf("%s\n--confirm %s is not what must be confirmed here, which is %q; the play was not begun", message, strings.Join(o.confirm, ", "), value)
+			return fmt.Errorf("%s\n--confirm: %q is not %q; the play was not begun", message, strings.Join(o.confirm, ", "), value)
 		case q.file == nil && o.yes:
 			return fmt.Errorf("%s\n--yes does not answer this: run it again with --confirm %s", message, quoted(value))
 		case q.file == nil:
@@ -189,12 +191,9 @@ func (q *asker) confirm(o runOptions) func(ctx context.Context, message, value s
 }
 
 // step asks before each task under --step; nil without.
-func (q *asker) step(o runOptions) (func(ctx context.Context, task string) (runner.Leave, error), error) {
+func (q *asker) step(o runOptions) func(ctx context.Context, task string) (runner.Leave, error) {
 	if !o.step {
-		return nil, nil
-	}
-	if q.file == nil {
-		return nil, errors.New("--step: there is no terminal to ask on")
+		return nil
 	}
 	return func(ctx context.Context, task string) (leave runner.Leave, err error) {
 		end, err := q.turn(ctx)
@@ -214,12 +213,18 @@ func (q *asker) step(o runOptions) (func(ctx context.Context, task string) (runn
 			leave = runner.LeaveAll
 		}
 		return leave, err
-	}, nil
+	}
 }
 
-// needAnswers refuses a run that would come to a gate which nobody can open.
-func (q *asker) needAnswers(plan *runner.Plan, o runOptions) error {
-	if g := q.gates(o); o.check || g.Yes || g.Ask != nil || g.Wait > 0 {
+// canAnswer refuses a run that would ask somebody where there is nobody.
+func (a *app) canAnswer(plan *runner.Plan, o runOptions) error {
+	if _, ok := terminal(a.in); ok {
+		return nil
+	}
+	if o.step {
+		return errors.New("--step: there is no terminal to ask on")
+	}
+	if o.check || o.yes || o.wait > 0 {
 		return nil
 	}
 	var problems diag.List

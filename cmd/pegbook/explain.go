@@ -42,6 +42,12 @@ func (e *explainer) print(number int, all []runner.PlayExplanation) {
 	first := slices.IndexFunc(all, func(other runner.PlayExplanation) bool { return other.Playbook == p.Playbook })
 	e.line(0, "%d. play %s  %s  (%s%s)", number+1, p.Play, where(p.At.File, p.At.Line), p.Strategy, startsAfter(first, number, p.After))
 	e.hosts()
+	if p.Guard != nil {
+		e.line(1, "%s", guardText(*p.Guard))
+		for _, r := range p.Guard.Rows {
+			e.line(2, "- %s%s  %s", r.Name, inBrackets(r.Module, r.Name), where(r.At.File, r.At.Line))
+		}
+	}
 	e.tasks(p.Tasks, 2)
 	for _, h := range p.Handlers {
 		by := "nothing notifies it"

@@ -4,10 +4,12 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/pegbook/pegbook/runner"
+	"github.com/pegbook/pegbook/runner/render"
 )
 
 func newGraphCmd(a *app) *cobra.Command {
@@ -45,11 +47,24 @@ func (a *app) writeGraph(plays []runner.PlayGraph) {
 		if len(p.Batches) == 1 {
 			fmt.Fprintf(a.out, "   hosts: %s\n", strings.Join(p.Batches[0], " "))
 		}
+		if p.Guard != nil {
+			fmt.Fprintf(a.out, "   %s\n", guardText(*p.Guard))
+			a.writeRows(p.Guard.Rows, 2, false)
+		}
 		a.writeRows(p.Rows, 1, len(p.Handlers) > 0)
 		if len(p.Handlers) > 0 {
 			fmt.Fprintf(a.out, "   handlers: %s\n", strings.Join(p.Handlers, ", "))
 		}
 	}
+}
+
+// guardText says how a guard is looked at.
+func guardText(g runner.GuardNode) string {
+	text := "guard, before each batch and every " + render.Duration(time.Duration(g.EveryS*float64(time.Second)))
+	if len(g.Hosts) > 0 {
+		text += ", on " + render.Names(g.Hosts)
+	}
+	return text + ", a breach " + map[string]string{"pause": "pauses", "fail": "fails"}[g.OnBreach] + " the run:"
 }
 
 // waitsFor says which plays a play comes after, where these are not simply those before it.

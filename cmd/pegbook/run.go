@@ -288,6 +288,9 @@ func (a *app) runPlaybooks(cmd *cobra.Command, o runOptions, paths []string) err
 	if plan, err = a.answer(plan); err != nil {
 		return a.jsonProblem(o.asJSON, err)
 	}
+	if err := a.canAnswer(plan, o); err != nil {
+		return a.jsonProblem(o.asJSON, err)
+	}
 	kept, err := a.keep(cmd, home, o, plan)
 	if err != nil {
 		return err
@@ -307,18 +310,10 @@ func (a *app) carryOut(ctx context.Context, o runOptions, plan *runner.Plan, kep
 	}
 	drain := either(ctx, a.watchInterrupts(view, steered.aborts, stop), kept.Failed())
 	ask := a.newAsker(view, drain)
-	step, err := ask.step(o)
-	if err == nil {
-		err = ask.needAnswers(plan, o)
-	}
-	if err != nil {
-		steered.close()
-		return errors.Join(a.jsonProblem(o.asJSON, err), view.close(), kept.Close())
-	}
 	pool := connect.NewPool(connect.Options{Ask: a.ask(view.aside)})
 	outcome, err := plan.Run(ctx, runner.Options{
 		Connect: pool, Events: event.Tee{kept, view.sink}, Record: kept, Check: o.check, Diff: o.diff, Forks: o.forks, Verbosity: o.verbosity,
-		Drain: drain, Confirm: ask.confirm(o), Gates: ask.gates(o), Commands: steered.commands, RunID: kept.Run(), Step: step, Again: again(a.args),
+		Drain: drain, Confirm: ask.confirm(o), Gates: ask.gates(o), Commands: steered.commands, RunID: kept.Run(), Step: ask.step(o), Again: again(a.args),
 	})
 	steered.close()
 	err = errors.Join(err, pool.Close(), view.close(), kept.Close())

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -47,69 +48,83 @@ func newRunsControlCmds(a *app) []*cobra.Command {
 
 // askRunning asks a run that a person has named, or the only one under way, and prints the answer.
 func (a *app) askRunning(ctx context.Context, name string, request controlRequest) error {
-	home, err := openHome()
+	run, err := namedOrRunning(ctx, name)
 	if err != nil {
 		return err
 	}
-	run := name
-	if name == "" {
-		run, err = theRunning(ctx, home)
-	} else {
-		run, err = home.Find(name)
-	}
-	if err != nil {
-		return err
-	}
-	text, err := askRun(ctx, home.Dir(run), request)
+	text, err := askRun(ctx, run.Dir(), request)
 	if errors.Is(err, errNotUnderWay) {
-		return fmt.Errorf("run %s is not under way: its process has ended; pegbook runs show %s says how, and pegbook runs resume %s goes on with it", run, run, run)
+		return notUnderWay(run)
 	}
 	if err != nil {
-		return fmt.Errorf("run %s: %w", run, err)
+		return fmt.Errorf("run %s: %w", run.Run, err)
 	}
-	fmt.Fprintf(a.out, "run %s: %s\n", run, text)
+	fmt.Fprintf(a.out, "run %s: %s\n", run.Run, text)
 	return nil
 }
 
-// theRunning is the run that is under way, where there is only one.
-func theRunning(ctx context.Context, home *journal.Home) (string, error) {
-	running, err := allRunning(ctx, home)
+// notUnderWay says how a run has ended that nobody can steer any more.
+func notUnderWay(run *journal.Run) error {
+	what := "is " + string(run.State)
+	switch run.State {
+	case journal.Running:
+		what = "is about to begin or to end; try again"
+	case journal.Crashed:
+		what = "is not under way: its process has gone"
+	}
+	if run.Resumable() {
+		what += "; pegbook runs resume " + run.Run + " goes on with it"
+	}
+	return fmt.Errorf("run %s %s", run.Run, what)
+}
+
+// namedOrRunning is the run that a person has named, or without a name the only one under way.
+func namedOrRunning(ctx context.Context, name string) (*journal.Run, error) {
+	if name != "" {
+		_, run, err := openRun(name)
+		return run, err
+	}
+	running, err := allRunning(ctx)
 	switch {
 	case err != nil:
-		return "", err
+		return nil, err
 	case len(running) == 0:
-		return "", errors.New("no run is under way; pegbook runs list shows those there were")
+		return nil, errors.New("no run is under way; pegbook runs list shows those there were")
 	case len(running) > 1:
-		return "", fmt.Errorf("several runs are under way, so name one: %s", strings.Join(running, ", "))
+		return nil, fmt.Errorf("several runs are under way, so name one: %s", strings.Join(namesOfRuns(running), ", "))
 	}
 	return running[0], nil
 }
 
-// allRunning are the runs under way. Only the newest are looked at: who goes by names alone means one of them.
-func allRunning(ctx context.Context, home *journal.Home) ([]string, error) {
-	names, err := home.Names()
+func namesOfRuns(runs []*journal.Run) []string {
+	var names []string
+	for _, r := range runs {
+		names = append(names, r.Run)
+	}
+	return names
+}
+
+// allRunning are the runs that can be steered.
+func allRunning(ctx context.Context) ([]*journal.Run, error) {
+	home, err := openHome()
 	if err != nil {
 		return nil, err
 	}
-	const looked = 200
-	var running []string
-	for _, name := range names[max(0, len(names)-looked):] {
-		if listens(ctx, home.Dir(name)) {
-			running = append(running, name)
-		}
+	runs, err := home.List()
+	if err != nil {
+		return nil, err
 	}
-	return running, nil
+	return slices.DeleteFunc(runs, func(r *journal.Run) bool { return !listens(ctx, r.Dir()) }), nil
 }
 
 // completeRunning offers the runs that are under way.
 func completeRunning(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
-	home, err := openHome()
-	if err != nil || len(args) > 0 {
+	if len(args) > 0 {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
-	running, err := allRunning(cmd.Context(), home)
+	running, err := allRunning(cmd.Context())
 	if err != nil {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
-	return running, cobra.ShellCompDirectiveNoFileComp
+	return namesOfRuns(running), cobra.ShellCompDirectiveNoFileComp
 }
