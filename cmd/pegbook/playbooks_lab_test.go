@@ -18,6 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/pegbook/pegbook/lab"
+	"github.com/pegbook/pegbook/modules"
 	"github.com/pegbook/pegbook/modules/pegasus/client"
 	"github.com/pegbook/pegbook/runner/event"
 )
@@ -84,6 +85,8 @@ type bookEvent struct {
 	ExitCode                                      int `json:"exit_code"`
 	Problem                                       string
 	Items                                         []struct{ Msg string }
+	Phase                                         string
+	Counts                                        []modules.Count
 }
 
 // Write takes what the run prints: records, a line each.

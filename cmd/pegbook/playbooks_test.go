@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -91,7 +92,64 @@ func (s *labSite) testUpdate() {
 		assert.NotEqual(t, before[name].PID, p.PID, name)
 	}
 	s.requireOrder(real, leader)
+	requirePrepared(t, real)
+	requireCountdown(t, real, "replica1", "replica2", "replica3", "replica4")
 	s.run(0, "rolling-update", append(labVersion("2.5.0"), "--tags", "checks")...)
+}
+
+// requirePrepared: packages and configurations are on all hosts, sent to them side by side, before the first server
+// is touched.
+func requirePrepared(t *testing.T, real *bookRun) {
+	t.Helper()
+	const play = "put release and configuration in place everywhere"
+	began, ended, most := 0, 0, 0
+	last, first := -1, -1
+	for i, e := range real.all() {
+		sends := strings.HasPrefix(e.Task, "pegasus : release ") && e.Play == play
+		switch {
+		case e.Event == "task_started" && sends:
+			began++
+			most = max(most, began-ended)
+		case e.Event == "task_done" && sends:
+			ended++
+		}
+		if e.Play == play && e.Event == "task_done" {
+			last = i
+		}
+		if touches := e.Module == "daemon" || e.Module == "pegasus_settings" || e.Module == "migrate_primaries"; touches && e.Status == event.Changed && first < 0 {
+			first = i
+		}
+	}
+	assert.Equal(t, 8, ended, "hosts that a package was sent to")
+	assert.Equal(t, 8, most, "hosts that a package was sent to side by side")
+	require.Positive(t, first)
+	assert.Less(t, last, first, "all hosts are prepared before anything is changed at a server or at the cluster")
+}
+
+// requireCountdown: each replica server's turn tells what is left, down to nothing. What heals before the first look
+// is not told of, so each count must be seen at some server.
+func requireCountdown(t *testing.T, real *bookRun, hosts ...string) {
+	t.Helper()
+	names := []string{"primaries", "secondaries", "open replicas", "unhealthy partitions"}
+	most := map[string]int{}
+	for _, host := range hosts {
+		left := map[string]int{}
+		for _, e := range real.all() {
+			if e.Event != "noted" || e.Host != host || e.Phase == "" {
+				continue
+			}
+			for _, c := range e.Counts {
+				most[c.Name], left[c.Name] = max(most[c.Name], c.Of), c.Left
+			}
+		}
+		for _, name := range names {
+			assert.Contains(t, left, name, host)
+			assert.Zero(t, left[name], "%s of %s", name, host)
+		}
+	}
+	for _, name := range names {
+		assert.Positive(t, most[name], name)
+	}
 }
 
 // requireOrder looks at the order in which servers were restarted.

@@ -177,7 +177,7 @@ func (h *onMachines) text() string {
     meta_restart_interval: %g
   children:
 `, h.KeyFile, h.KnownHosts, h.packed[0].File, h.packed[0].SHA256, strings.Join(zk, ","), appDir,
-		h.o.scale, scaled(10*time.Second, h.o.scale), scaled(10*time.Minute, h.o.scale), scaled(3*time.Second, h.o.scale), 30*h.o.scale)
+		h.o.scale, scaled(10*time.Second, h.o.scale), scaled(quickRestart, h.o.scale), scaled(3*time.Second, h.o.scale), 30*h.o.scale)
 	group := func(name string, list []machines.Machine, member bool) {
 		fmt.Fprintf(&b, "    %s:\n      hosts:\n", name)
 		for i, m := range list {

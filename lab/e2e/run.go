@@ -67,11 +67,11 @@ func (s *stage) begin(ctx context.Context, playbook string, args ...string) (*ru
 	if err := r.cmd.Start(); err != nil {
 		return nil, err
 	}
-	go r.read(out)
+	go r.read(out, s.heard)
 	return r, nil
 }
 
-func (r *run) read(out io.Reader) {
+func (r *run) read(out io.Reader, hear func(record)) {
 	lines := bufio.NewScanner(out)
 	lines.Buffer(nil, 64<<20)
 	for lines.Scan() {
@@ -79,6 +79,7 @@ func (r *run) read(out io.Reader) {
 		if json.Unmarshal(lines.Bytes(), &rec) != nil {
 			continue // the last line of a run that was killed
 		}
+		hear(rec)
 		r.mu.Lock()
 		r.records = append(r.records, rec)
 		close(r.more)

@@ -24,6 +24,8 @@ type scenario struct {
 	before, during, then func(ctx context.Context, p *performance) error
 	// mend brings back what the fault has ended, once everything has been looked at.
 	mend func(ctx context.Context, p *performance) error
+	// restarts is how often it restarts one replica server at most; 0 stands for once.
+	restarts int
 	// forecast says that the duration is compared with the one that --forecast told before.
 	forecast bool
 	// want is what must become of it; of several, the one with the exit code that it had counts.
@@ -62,7 +64,7 @@ func fixed(args ...string) func(*performance) []string {
 // firstReplicas limits an update to the first replica servers and all meta servers.
 func firstReplicas(count int, more ...string) func(*performance) []string {
 	return func(p *performance) []string {
-		return append([]string{"--limit", strings.Join(p.replicas()[:count], ":") + ":meta_server"}, more...)
+		return append([]string{"--limit", strings.Join(p.worked[:count], ":") + ":meta_server"}, more...)
 	}
 }
 
@@ -107,7 +109,7 @@ func serverScenarios() []scenario {
 		{
 			name: "meta-killed", fault: "leading meta server killed (-9) while replica 2 drains", args: onlyReplicas(2),
 			during: func(ctx context.Context, p *performance) (err error) {
-				if err := draining(ctx, p, p.replicas()[1]); err != nil {
+				if err := draining(ctx, p, p.worked[1]); err != nil {
 					return err
 				}
 				if p.victim, err = p.leader(ctx); err != nil {
@@ -121,13 +123,13 @@ func serverScenarios() []scenario {
 			want: append(flawless(), stopped("live replicas would be left of")...),
 		},
 		{
-			name: "broken-package", fault: "the new package's server does not come up",
+			name: "broken-package", fault: "the new package's server does not come up", restarts: 2,
 			args: func(p *performance) []string {
 				file := p.dir + "/pegasus-server-2.6.0-broken.tar.gz"
 				return append(onlyReplicas(2)(p), "-e", "package="+file, "-e", "package_sha256=")
 			},
 			before: func(_ context.Context, p *performance) error {
-				p.victim = p.replicas()[0]
+				p.victim = p.worked[0]
 				return p.brokenPackage()
 			},
 			mend: deployVictim,
@@ -136,7 +138,7 @@ func serverScenarios() []scenario {
 		{
 			name: "slow-start", fault: "replica 2 takes two minutes to load its replicas", args: onlyReplicas(2),
 			before: func(ctx context.Context, p *performance) error {
-				p.victim = p.replicas()[1]
+				p.victim = p.worked[1]
 				p.heal = func() error { return p.hosts.fault(context.WithoutCancel(ctx), p.victim, replica) }
 				return p.hosts.fault(ctx, p.victim, replica, "load_ms=120000")
 			},
@@ -175,7 +177,7 @@ func hostScenarios() []scenario {
 		{
 			name: "link-cut-drained", fault: "link of replica 2 down, drained, before it is restarted", machines: true, args: onlyReplicas(2),
 			during: func(ctx context.Context, p *performance) error {
-				p.victim = p.replicas()[1]
+				p.victim = p.worked[1]
 				if err := ended(ctx, p, p.victim, "since when it has been running"); err != nil {
 					return err
 				}
@@ -186,7 +188,7 @@ func hostScenarios() []scenario {
 		{
 			name: "link-cut-serving", fault: "link of replica 2 down as its turn begins, serving", machines: true, args: onlyReplicas(2),
 			during: func(ctx context.Context, p *performance) error {
-				p.victim = p.replicas()[1]
+				p.victim = p.worked[1]
 				if err := p.run.until(ctx, "the turn of "+p.victim, func(r record) bool {
 					return r.Event == "batch_started" && r.Play == "replica servers" && r.Batch == 2
 				}); err != nil {
@@ -202,7 +204,7 @@ func hostScenarios() []scenario {
 		{
 			name: "link-cut-restarting", fault: "link of replica 1 down while it is restarted", machines: true, args: onlyReplicas(2),
 			during: func(ctx context.Context, p *performance) error {
-				p.victim = p.replicas()[0]
+				p.victim = p.worked[0]
 				if err := p.run.until(ctx, "the restart of "+p.victim, func(r record) bool {
 					return r.Event == "task_started" && r.Host == p.victim && strings.HasSuffix(r.Task, "replica server: restarted")
 				}); err != nil {
@@ -215,7 +217,7 @@ func hostScenarios() []scenario {
 		{
 			name: "zookeeper-killed", fault: "leading ZooKeeper server killed (-9) while replica 1 drains", machines: true, args: onlyReplicas(2),
 			during: func(ctx context.Context, p *performance) (err error) {
-				if err := draining(ctx, p, p.replicas()[0]); err != nil {
+				if err := draining(ctx, p, p.worked[0]); err != nil {
 					return err
 				}
 				p.heal, err = p.hosts.loseZooKeeper(ctx)
@@ -229,9 +231,9 @@ func hostScenarios() []scenario {
 // pegbookKilled is about pegbook's own end.
 func pegbookKilled() scenario {
 	return scenario{
-		name: "pegbook-killed", fault: "pegbook killed (-9) while replica 2 drains; then --tags restore and the update again", args: onlyReplicas(2),
+		name: "pegbook-killed", fault: "pegbook killed (-9) while replica 2 drains; then --tags restore and the update again", args: onlyReplicas(2), restarts: 2,
 		during: func(ctx context.Context, p *performance) error {
-			host := p.replicas()[1]
+			host := p.worked[1]
 			if err := p.run.until(ctx, "the wait for secondaries of "+host, func(r record) bool {
 				return r.Event == "noted" && r.Host == host && strings.HasSuffix(r.Task, "secondaries are taken out of service")
 			}); err != nil {

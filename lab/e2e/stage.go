@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/pegbook/pegbook/lab"
@@ -24,6 +25,9 @@ type stage struct {
 	hosts hosts
 	// turn counts scenarios: each updates to the package that the one before did not.
 	turn int
+
+	mu      sync.Mutex // guards started
+	started map[string]starts
 }
 
 // lively is the level of a cluster that balances itself, which is what most are at.
@@ -42,7 +46,7 @@ func newStage(ctx context.Context, o options) (*stage, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &stage{o: o, dir: dir, hosts: h}
+	s := &stage{o: o, dir: dir, hosts: h, started: map[string]starts{}}
 	if err := s.deploy(ctx); err != nil {
 		_ = s.close() // what went wrong first is what matters
 		return nil, err
@@ -190,6 +194,10 @@ func (s *stage) play(ctx context.Context, sc scenario) (row, error) {
 	if err != nil {
 		return out, err
 	}
+	p := &performance{stage: s, scenario: sc}
+	if p.worked, err = s.workedOn(ctx, max(1, sc.restarts)); err != nil {
+		return out, err
+	}
 	load, err := traffic.Start(ctx, traffic.Options{Metas: s.metas()})
 	if err != nil {
 		return out, err
@@ -199,7 +207,6 @@ func (s *stage) play(ctx context.Context, sc scenario) (row, error) {
 		return out, err
 	}
 	time.Sleep(time.Second)
-	p := &performance{stage: s, scenario: sc}
 	if sc.forecast {
 		out.forecast, err = s.forecast(ctx, p.updateArgs())
 	}
@@ -244,9 +251,11 @@ func (s *stage) play(ctx context.Context, sc scenario) (row, error) {
 type performance struct {
 	*stage
 	scenario scenario
-	run      *run
-	code     int
-	took     time.Duration
+	// worked are the two replica servers that are updated where not all are, in their order.
+	worked []string
+	run    *run
+	code   int
+	took   time.Duration
 	// heal takes the fault away, victim is the host it was put in at.
 	heal   func() error
 	victim string

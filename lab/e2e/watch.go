@@ -2,9 +2,12 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"net"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/pegbook/pegbook/modules/pegasus/client"
@@ -14,15 +17,26 @@ import (
 // watcher counts the live copies of every partition all the time. It believes no meta server, which learns late
 // of a server that is gone: it asks the replica servers themselves what they serve.
 type watcher struct {
-	clients    map[string]*client.Client // by address
+	servers    []*server
 	partitions []wire.GPID
 	stop       context.CancelFunc
 	done       sync.WaitGroup
 
-	mu     sync.Mutex // guards what follows
 	last   map[wire.GPID]int
 	looked time.Time
 	seen   seen
+}
+
+// server is a replica server that is asked all the time, by itself: one that hangs must not keep the others from
+// being counted.
+type server struct {
+	client *client.Client
+	addr   string
+	node   wire.Address
+
+	mu     sync.Mutex // guards what follows
+	serves map[wire.GPID]bool
+	said   time.Time
 }
 
 // seen is what the watcher saw.
@@ -35,92 +49,98 @@ type seen struct {
 	gap time.Duration
 }
 
-// lookEvery is how often the copies are counted. Servers are not asked in the same moment, so one count that is
-// too low may be a replica that changed its role in between; two of them are not.
-const lookEvery = 200 * time.Millisecond
-
-// enough is more copies than any partition has.
-const enough = 99
+const (
+	// lookEvery is how often the copies are counted. Servers are not asked in the same moment, so one count that is
+	// too low may be a replica that changed its role in between; two of them are not.
+	lookEvery = 200 * time.Millisecond
+	// silence is how long a server that does not answer is taken for busy. One that refuses is gone at once.
+	silence = 3 * time.Second
+	// enough is more copies than any partition has.
+	enough = 99
+)
 
 func watch(ctx context.Context, metas []string, servers map[string]string) (*watcher, error) {
 	var dialer net.Dialer
-	w := &watcher{clients: map[string]*client.Client{}, seen: seen{least: enough}, last: map[wire.GPID]int{}}
+	w := &watcher{seen: seen{least: enough}, last: map[wire.GPID]int{}}
 	for _, addr := range servers {
-		c, err := client.New(dialer.DialContext, metas, client.Options{AnswerTimeout: time.Second})
+		node, err := wire.ParseAddress(addr)
 		if err != nil {
 			return nil, err
 		}
-		w.clients[addr] = c
-		if len(w.partitions) > 0 {
-			continue
-		}
-		v, err := c.View(ctx)
+		c, err := client.New(dialer.DialContext, metas, client.Options{AnswerTimeout: silence})
 		if err != nil {
 			return nil, err
 		}
-		for i := range v.Tables {
-			for _, p := range v.Tables[i].Partitions {
-				w.partitions = append(w.partitions, p.PID)
-			}
-		}
+		w.servers = append(w.servers, &server{client: c, addr: addr, node: node})
 	}
-	for _, pid := range w.partitions {
-		w.last[pid] = enough
+	v, err := w.servers[0].client.View(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for i := range v.Tables {
+		for _, p := range v.Tables[i].Partitions {
+			w.partitions = append(w.partitions, p.PID)
+			w.last[p.PID] = enough
+		}
 	}
 	ctx, w.stop = context.WithCancel(ctx)
-	w.done.Go(func() { w.run(ctx) })
+	for _, s := range w.servers {
+		s.ask(ctx)
+		w.done.Go(func() { every(ctx, func() { s.ask(ctx) }) })
+	}
+	w.done.Go(func() { every(ctx, func() { w.take(w.count(time.Now()), time.Now()) }) })
 	return w, nil
 }
 
-func (w *watcher) run(ctx context.Context) {
+// every does something five times a second.
+func every(ctx context.Context, do func()) {
 	ticker := time.NewTicker(lookEvery)
 	defer ticker.Stop()
 	for {
-		copies := w.count(ctx)
-		if ctx.Err() != nil {
-			return
-		}
-		w.take(copies, time.Now())
 		select {
 		case <-ctx.Done():
 			return
 		case <-ticker.C:
+			do()
 		}
 	}
 }
 
-// count asks every server what it serves.
-func (w *watcher) count(ctx context.Context) map[wire.GPID]int {
-	var mu sync.Mutex // guards copies
-	copies := map[wire.GPID]int{}
-	var group sync.WaitGroup
-	for addr, c := range w.clients {
-		group.Go(func() {
-			address, err := wire.ParseAddress(addr)
-			if err != nil {
-				return
+// ask asks the server what it serves.
+func (s *server) ask(ctx context.Context) {
+	reply, err := client.Ask(ctx, s.client, s.addr, 1, &wire.QueryReplicaRequest{Node: wire.Node{Address: s.node}})
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case err == nil:
+		s.serves, s.said = map[wire.GPID]bool{}, time.Now()
+		for _, r := range reply.Replicas {
+			if r.Status == wire.ReplicaPrimary || r.Status == wire.ReplicaSecondary {
+				s.serves[r.PID] = true
 			}
-			reply, err := client.Ask(ctx, c, addr, 1, &wire.QueryReplicaRequest{Node: wire.Node{Address: address}})
-			if err != nil {
-				return // who does not answer serves nobody
-			}
-			mu.Lock()
-			defer mu.Unlock()
-			for _, r := range reply.Replicas {
-				if r.Status == wire.ReplicaPrimary || r.Status == wire.ReplicaSecondary {
-					copies[r.PID]++
-				}
-			}
-		})
+		}
+	case errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, io.EOF):
+		s.serves = nil
 	}
-	group.Wait()
+}
+
+// count adds up what the servers serve; one that has not answered for too long serves nothing.
+func (w *watcher) count(now time.Time) map[wire.GPID]int {
+	copies := map[wire.GPID]int{}
+	for _, s := range w.servers {
+		s.mu.Lock()
+		if now.Sub(s.said) < silence {
+			for pid := range s.serves {
+				copies[pid]++
+			}
+		}
+		s.mu.Unlock()
+	}
 	return copies
 }
 
 // take takes a count: a partition has as many copies as the better of its last two counts says.
 func (w *watcher) take(copies map[wire.GPID]int, at time.Time) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
 	w.seen.looks++
 	if !w.looked.IsZero() {
 		w.seen.gap = max(w.seen.gap, at.Sub(w.looked))
@@ -138,8 +158,8 @@ func (w *watcher) take(copies map[wire.GPID]int, at time.Time) {
 func (w *watcher) end() seen {
 	w.stop()
 	w.done.Wait()
-	for _, c := range w.clients {
-		c.Close()
+	for _, s := range w.servers {
+		s.client.Close()
 	}
 	return w.seen
 }

@@ -1,0 +1,75 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// starts is how often a replica server has been started soon after the start before.
+type starts struct {
+	last  time.Time
+	quick int
+}
+
+const (
+	// quickLimit is how many quick restarts in a row pegbook allows (max_quick_restarts): a meta server ignores a
+	// replica server that has more.
+	quickLimit = 4
+	// quickRestart is what makes one quick, in production.
+	quickRestart = 10 * time.Minute
+)
+
+// heard takes what a run says about starts of replica servers.
+func (s *stage) heard(rec record) {
+	if rec.Event != "task_done" || rec.Module != "daemon" || !strings.Contains(rec.Task, "replica server:") || rec.Status != "changed" && rec.Status != "failed" {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := time.Now()
+	was := s.started[rec.Host]
+	if now.Sub(was.last) > s.quick() {
+		was.quick = 0
+	}
+	s.started[rec.Host] = starts{last: now, quick: was.quick + 1}
+}
+
+func (s *stage) quick() time.Duration { return scaled(quickRestart, s.o.scale) }
+
+// workedOn chooses the replica servers that a scenario is about, in the order of updates: the two that have been
+// restarted least lately. Where these would be restarted too often it waits.
+func (s *stage) workedOn(ctx context.Context, restarts int) ([]string, error) {
+	hosts := s.replicas()
+	quick := func(host string) (n int, until time.Time) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		was := s.started[host]
+		if until = was.last.Add(s.quick() + time.Second); time.Now().After(until) {
+			return 0, until
+		}
+		return was.quick, until
+	}
+	slices.SortStableFunc(hosts, func(a, b string) int {
+		n, _ := quick(a)
+		m, _ := quick(b)
+		return n - m
+	})
+	pair := hosts[:2]
+	slices.SortFunc(pair, func(a, b string) int { return slices.Index(s.replicas(), a) - slices.Index(s.replicas(), b) })
+	for _, host := range pair {
+		n, until := quick(host)
+		if n+restarts <= quickLimit {
+			continue
+		}
+		fmt.Printf("waiting %s, as %s has been restarted %d times in a row\n", time.Until(until).Round(time.Second), host, n)
+		select {
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		case <-time.After(time.Until(until)):
+		}
+	}
+	return pair, nil
+}
