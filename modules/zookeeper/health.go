@@ -9,12 +9,14 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/pegbook/pegbook/modules/zksession"
 )
 
 // Missing says what an ensemble of these servers lacks; nothing when it is healthy: every server serves,
 // exactly one leads (or the only one stands alone), and the leader counts every follower as synced.
-func Missing(ctx context.Context, dial Dial, servers []string) []string {
-	servers = splitServers(servers)
+func Missing(ctx context.Context, dial zksession.Dial, servers []string) []string {
+	servers = zksession.SplitServers(servers)
 	states := make([]serverState, len(servers))
 	var wg sync.WaitGroup
 	for i, server := range servers {
@@ -66,7 +68,7 @@ func judge(servers []string, states []serverState) []string {
 	return missing
 }
 
-func ask(ctx context.Context, dial Dial, server string) serverState {
+func ask(ctx context.Context, dial zksession.Dial, server string) serverState {
 	answer, err := word(ctx, dial, server, "srvr")
 	if err != nil {
 		return serverState{problem: "does not answer: " + err.Error()}
@@ -82,7 +84,7 @@ func ask(ctx context.Context, dial Dial, server string) serverState {
 		return serverState{problem: "serves no requests; it has no quorum or is starting"}
 	}
 	// The words are not allowed there (4lw.commands.whitelist): a session proves that it serves.
-	_, closed, err := connect(ctx, dial, []string{server}, 5*time.Second)
+	_, closed, err := zksession.Connect(ctx, zksession.Options{Dial: dial, Servers: []string{server}, Wait: 5 * time.Second})
 	if err != nil {
 		return serverState{problem: "gives no session: " + err.Error()}
 	}
@@ -90,7 +92,7 @@ func ask(ctx context.Context, dial Dial, server string) serverState {
 	return serverState{mode: "unknown", synced: -1}
 }
 
-func syncedFollowers(ctx context.Context, dial Dial, server string) int {
+func syncedFollowers(ctx context.Context, dial zksession.Dial, server string) int {
 	answer, err := word(ctx, dial, server, "mntr")
 	if err != nil {
 		return -1
@@ -113,7 +115,7 @@ func line(text, name string) string {
 }
 
 // word sends a four-letter word and gives the answer.
-func word(ctx context.Context, dial Dial, server, what string) (string, error) {
+func word(ctx context.Context, dial zksession.Dial, server, what string) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	conn, err := dial(ctx, "tcp", server)

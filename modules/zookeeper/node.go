@@ -1,3 +1,6 @@
+// Package zookeeper has the module for ZooKeeper's nodes and says whether an ensemble is healthy.
+//
+// It connects through the managed host, so that the control node need not reach the ensemble.
 package zookeeper
 
 import (
@@ -13,6 +16,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/pegbook/pegbook/modules"
+	"github.com/pegbook/pegbook/modules/zksession"
 )
 
 // All lists the modules of this package.
@@ -63,7 +67,7 @@ type nodeOutput struct {
 }
 
 func (a *nodeArgs) check() error {
-	a.Servers = splitServers(a.Servers)
+	a.Servers = zksession.SplitServers(a.Servers)
 	if len(a.Servers) == 0 {
 		return &modules.ArgumentError{Arg: "servers", Problem: "the list of ZooKeeper servers is empty"}
 	}
@@ -107,7 +111,7 @@ func propose(ctx context.Context, call *modules.Call, args nodeArgs) (*modules.P
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, args.Timeout, fmt.Errorf("ZooKeeper did not answer within %s", args.Timeout))
 	defer cancel()
-	conn, closed, err := connect(ctx, call.Host.Dial, args.Servers, min(args.Timeout*3/4, 15*time.Second))
+	conn, closed, err := args.connect(ctx, call.Host)
 	if err != nil {
 		return nil, err
 	}
@@ -170,11 +174,16 @@ func explainNil(ctx context.Context, node string, err error, done func()) error 
 	return nil
 }
 
+// connect opens a session through a host.
+func (a *nodeArgs) connect(ctx context.Context, host modules.Host) (*zk.Conn, func(), error) {
+	return zksession.Connect(ctx, zksession.Options{Dial: host.Dial, Servers: a.Servers, Wait: min(a.Timeout*3/4, 15*time.Second)})
+}
+
 // withSession runs work with a session of its own, within the task's time.
 func withSession(ctx context.Context, host modules.Host, args nodeArgs, work func(ctx context.Context, conn *zk.Conn) error) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, args.Timeout, fmt.Errorf("ZooKeeper was not done within %s", args.Timeout))
 	defer cancel()
-	conn, closed, err := connect(ctx, host.Dial, args.Servers, min(args.Timeout*3/4, 15*time.Second))
+	conn, closed, err := args.connect(ctx, host)
 	if err != nil {
 		return err
 	}

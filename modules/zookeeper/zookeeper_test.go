@@ -15,6 +15,7 @@ import (
 	"github.com/pegbook/pegbook/modules"
 	"github.com/pegbook/pegbook/modules/modtest"
 	"github.com/pegbook/pegbook/modules/overlay"
+	"github.com/pegbook/pegbook/modules/zksession"
 )
 
 // server starts a ZooKeeper of the lab.
@@ -45,7 +46,7 @@ func machine() *modtest.Machine {
 
 func session(t *testing.T, addr string) *zk.Conn {
 	t.Helper()
-	conn, closed, err := connect(t.Context(), dial, []string{addr}, 10*time.Second)
+	conn, closed, err := zksession.Connect(t.Context(), zksession.Options{Dial: dial, Servers: []string{addr}, Wait: 10 * time.Second})
 	require.NoError(t, err)
 	t.Cleanup(closed)
 	return conn

@@ -1,7 +1,6 @@
-// Package zookeeper has the module for ZooKeeper's nodes and says whether an ensemble is healthy.
-//
-// It connects through the managed host, so that the control node need not reach the ensemble.
-package zookeeper
+// Package zksession opens sessions with a ZooKeeper ensemble through any way of dialling, such as a managed
+// host's, so that the control node need not reach the ensemble.
+package zksession
 
 import (
 	"context"
@@ -19,20 +18,38 @@ import (
 // Dial opens a connection to a server.
 type Dial func(ctx context.Context, network, addr string) (net.Conn, error)
 
-// sessionTimeout is long enough for a slow link and short enough that a lost client is soon forgotten.
-const sessionTimeout = 10 * time.Second
+// Options are how a session is opened.
+type Options struct {
+	Dial Dial
+	// Servers are host:port each.
+	Servers []string
+	// Timeout is what is asked for as the session's timeout; 0 is 10 s: long enough for a slow link and short
+	// enough that a lost client is soon forgotten.
+	Timeout time.Duration
+	// Wait is how long a session may take to come.
+	Wait time.Duration
+	// Watch is told of every event of the session, if it is not nil. It must not block.
+	Watch func(zk.Event)
+}
 
-// connect opens a session with one of the servers. It ends with ctx or close.
-func connect(ctx context.Context, dial Dial, servers []string, wait time.Duration) (conn *zk.Conn, closed func(), err error) {
+// Connect opens a session with one of the servers. It ends with ctx or closed.
+func Connect(ctx context.Context, o Options) (conn *zk.Conn, closed func(), err error) {
+	if o.Timeout == 0 {
+		o.Timeout = 10 * time.Second
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	why := &lastError{}
-	conn, events, err := zk.Connect(servers, sessionTimeout,
-		zk.WithHostProvider(&asGiven{}), zk.WithLogger(silent{}), zk.WithLogInfo(false),
+	conn, events, err := zk.Connect(o.Servers, o.Timeout,
+		zk.WithHostProvider(&asGiven{}), zk.WithLogger(silent{}), zk.WithLogInfo(false), zk.WithEventCallback(func(e zk.Event) {
+			if o.Watch != nil {
+				o.Watch(e)
+			}
+		}),
 		zk.WithDialer(func(network, address string, timeout time.Duration) (net.Conn, error) {
 			// The library's own second is too short for a connection through a tunnel.
 			ctx, cancel := context.WithTimeout(ctx, max(timeout, 5*time.Second))
 			defer cancel()
-			raw, err := dial(ctx, network, address)
+			raw, err := o.Dial(ctx, network, address)
 			if err != nil {
 				why.set(fmt.Errorf("%s: %w", address, err))
 				return nil, err
@@ -51,7 +68,7 @@ func connect(ctx context.Context, dial Dial, servers []string, wait time.Duratio
 		})
 	}
 	context.AfterFunc(ctx, closed)
-	if err := awaitSession(ctx, events, wait, why); err != nil {
+	if err := awaitSession(ctx, events, o.Wait, why); err != nil {
 		closed()
 		return nil, nil, err
 	}
@@ -145,8 +162,8 @@ func withDeadlines(raw net.Conn) net.Conn {
 	return near
 }
 
-// splitServers is a list of servers, however it was written.
-func splitServers(entries []string) []string {
+// SplitServers is a list of servers, however it was written.
+func SplitServers(entries []string) []string {
 	var servers []string
 	for _, entry := range entries {
 		for server := range strings.SplitSeq(entry, ",") {
