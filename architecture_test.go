@@ -61,6 +61,8 @@ var imports = []struct {
 	{regexp.MustCompile(`.`), regexp.MustCompile(`^plugins(/|$)`), regexp.MustCompile(`^(github.com/hashicorp/go-plugin|google.golang.org/(grpc|protobuf))`), "only plugins speak gRPC"},
 	{regexp.MustCompile(`^plugins(/wire)?$`), nil, regexp.MustCompile(`^` + self + `(runner|lab|cmd|modules/builtin)`), "a plugin is built of plugins and modules, without the runner"},
 	{regexp.MustCompile(`.`), regexp.MustCompile(`^cmd/`), regexp.MustCompile(`spf13/cobra`), "verbs are cmd's"},
+	{regexp.MustCompile(`.`), regexp.MustCompile(`^(modules/zksession|modules/zookeeper|runner/lock|lab/.*|lab)$`), regexp.MustCompile(`go-zookeeper`), "ZooKeeper's client is for its module and for locks, through zksession's sessions"},
+	{regexp.MustCompile(`^runner/lock$`), nil, regexp.MustCompile(`^` + self + `runner/(vars|playbook|inventory|event|render)`), "a lock knows nothing of plays"},
 	{regexp.MustCompile(`^runner/internal/graph$`), nil, regexp.MustCompile(`^` + self), "the graph knows no domain word"},
 }
 

@@ -192,6 +192,7 @@ func (st *step) propose(ctx context.Context, s *vars.Scope, x *prepared, host mo
 	x.refuted.Store(nil)
 	proposal, err := st.row.module.Propose(ctx, st.call(x, host), x.json)
 	if err != nil {
+		st.r.refusedByHost(err)
 		res.fail(err)
 		if e := x.refuted.Load(); e != nil {
 			st.r.because(res, st.row.module.Name, s, *e)
@@ -228,6 +229,7 @@ func (st *step) changedBefore(x *prepared, res *result) {
 
 // conclude takes in how carrying a proposal out ended.
 func (st *step) conclude(x *prepared, proposal *modules.Proposal, err error, res *result) {
+	st.r.refusedByHost(err)
 	if len(proposal.Diff) > len(res.diff) { // what showed itself on the way
 		res.diff, res.changed, res.status = proposal.Diff, true, event.Changed
 	}
@@ -260,6 +262,9 @@ func (st *step) do(ctx context.Context, x *prepared, over *layeredHost, p *modul
 	case !x.check && p.Do == nil:
 		return nil
 	case !x.check:
+		if err := st.mayAct(ctx, x); err != nil {
+			return err
+		}
 		if err := st.acts(x, p, res); err != nil {
 			return err
 		}

@@ -101,8 +101,9 @@ type play struct {
 	trace    []visit           // the rows in the order in which hosts come to them
 	later    []visit           // those of handlers
 	left     []leftOut
-	guard    *guard  // nil for none
-	looks    []visit // the rows of the guard
+	guard    *guard    // nil for none
+	looks    []visit   // the rows of the guard
+	lock     *lockSpec // where it is known before the run
 }
 
 // leftOut is a task that the run does not come to, and why.
@@ -149,6 +150,9 @@ func Compile(in Inputs) (*Plan, diag.List) {
 	c.checkVault()
 	if c.unread == nil || !c.unread.All {
 		c.checkFlow()
+	}
+	if !c.problems.Failed() && !in.Incomplete {
+		c.findLocks()
 	}
 	c.problems.Sort()
 	c.plan.tasks = c.tasks()

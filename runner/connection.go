@@ -248,8 +248,13 @@ type lazyHost struct {
 	// bare runs a command without a helper; nil where the connector has no such way.
 	bare func(ctx context.Context, cmd modules.Command) (modules.Output, error)
 
-	mu   sync.Mutex // guards host, while it is being opened as well
-	host modules.Host
+	// fences are the locks that the host is changed under.
+	fences []connect.Fence
+
+	mu     sync.Mutex // guards host, while it is being opened as well, and the rest
+	host   modules.Host
+	dialed bool // something else than the host's files and commands is being talked to
+	acting bool // something is being changed, not looked at
 }
 
 var (
@@ -270,8 +275,44 @@ func (l *lazyHost) get(ctx context.Context) (modules.Host, error) {
 	if err != nil {
 		return nil, err
 	}
+	if f, ok := h.(connect.Fenced); ok && len(l.fences) > 0 {
+		h = f.Under(l.fences...)
+	}
 	l.host = h
 	return h, nil
+}
+
+// mayAct says that from now on something is changed. Where that may go past the host's helper, which refuses what
+// is done under a lock that has another holder by now, the host is asked first.
+func (l *lazyHost) mayAct(ctx context.Context) error {
+	l.mu.Lock()
+	l.acting = true
+	ask := l.dialed && len(l.fences) > 0
+	l.mu.Unlock()
+	if !ask {
+		return nil
+	}
+	h, err := l.get(ctx)
+	if err != nil {
+		return err
+	}
+	return allowed(ctx, h)
+}
+
+// allowed asks a host whether it knows of newer holders of the locks that it is changed under.
+func allowed(ctx context.Context, h modules.Host) error {
+	if f, ok := h.(connect.Fenced); ok {
+		return f.Allowed(ctx)
+	}
+	return nil
+}
+
+// dials notes that something behind the host is talked to, and says whether the host is to be asked first.
+func (l *lazyHost) dials() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.dialed = true
+	return l.acting && len(l.fences) > 0
 }
 
 // Look reads the state of files.
@@ -387,6 +428,11 @@ func (l *lazyHost) Dial(ctx context.Context, network, addr string) (net.Conn, er
 	h, err := l.get(opening)
 	if err != nil {
 		return nil, err
+	}
+	if l.dials() {
+		if err := allowed(ctx, h); err != nil {
+			return nil, err
+		}
 	}
 	return h.Dial(ctx, network, addr)
 }

@@ -101,6 +101,7 @@ func (r *run) limits() graph.Limits {
 	return graph.Limits{Slots: r.opts.Forks, Drain: r.opts.Drain, Calls: r.calls, Held: r.quiet,
 		Hold: func() bool { return r.hold != nil },
 		Halt: func() error {
+			r.watchLocks()
 			if err := r.unfit(); err != nil || r.halted == nil {
 				return err
 			}

@@ -38,6 +38,8 @@ type PlayExplanation struct {
 	Hosts   []string   `json:"hosts" secrets:"shown"`
 	Outside []string   `json:"outside,omitempty" secrets:"shown"`
 	Batches [][]string `json:"batches" secrets:"shown"`
+	// Lock is what the play holds.
+	Lock string `json:"lock,omitempty"`
 	// Undecided says why hosts or batches cannot be told before the run.
 	Undecided string `json:"undecided,omitempty"`
 	// Guard is what is looked at before each batch and while it runs; nil for nothing.
@@ -140,6 +142,7 @@ func (e *explainer) play(b *book, pl *play) PlayExplanation {
 	s := e.plan.playScope(pl.Play)
 	x := PlayExplanation{Playbook: b.path, Play: pl.name, At: pl.At, Strategy: firstOf(pl.Strategy, "linear"), After: append([]int{}, pl.needs...),
 		Pattern: patternsOf(pl.Play, s), Order: pl.Order, Hosts: namesOf(pl.hosts), Outside: e.outside(pl, s), Guard: e.plan.guardNode(pl), Batches: [][]string{}, Tasks: []TaskExplanation{}}
+	x.Lock = pl.lockName()
 	cut, err := batches(pl.hosts, pl.Serial, s)
 	if _, hostsErr := texts(pl.Hosts, s); err == nil {
 		err = hostsErr

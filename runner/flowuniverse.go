@@ -218,6 +218,9 @@ func (u *universe) play(p *play) {
 	if p.guard != nil {
 		u.value(p.guard.Hosts)
 	}
+	for _, v := range p.Lock.Values() {
+		u.value(v)
+	}
 }
 
 func (u *universe) row(r *row, parse func(vars.Value) []vars.Expr) {

@@ -23,6 +23,8 @@ type PlayGraph struct {
 	Rows  []RowNode `json:"rows"`
 	// Guard is what is looked at before each batch and while it runs; nil for nothing.
 	Guard *GuardNode `json:"guard,omitempty"`
+	// Lock is what the play holds; empty: none, or none that is known before the run.
+	Lock string `json:"lock,omitempty"`
 	// Handlers are what a flush may run.
 	Handlers []string `json:"handlers,omitempty"`
 }
@@ -88,6 +90,7 @@ func (p *Plan) graphOf(b *book, pl *play) PlayGraph {
 	if tags, err := tagsOf(pl.keys, s); err == nil {
 		g.Tags = tags
 	}
+	g.Lock = pl.lockName()
 	cut, err := batches(pl.hosts, pl.Serial, s)
 	if err == nil {
 		for _, hosts := range cut {

@@ -20,7 +20,8 @@ type Outcome struct {
 	Refused, Broken bool
 	// Interrupted is a run that was told to stop.
 	Interrupted bool
-	// Paused is a run that stopped at a gate, or because of a guard, and can be gone on with.
+	// Paused is a run that stopped at a gate, because of a guard, or because it lost its lock, and can be gone on
+	// with.
 	Paused bool
 	// Message says why the run ended early; empty otherwise.
 	Message string

@@ -62,7 +62,7 @@ func (st *step) prepare(s *vars.Scope) (*prepared, error) {
 		return nil, err
 	}
 	st.r.secrets.Add(x.address.Password, x.become.Password)
-	x.host = &lazyHost{name: x.on.Name, env: env, open: func(ctx context.Context) (modules.Host, error) {
+	x.host = &lazyHost{name: x.on.Name, env: env, fences: st.fences(), open: func(ctx context.Context) (modules.Host, error) {
 		return st.r.opts.Connect.Open(ctx, x.address, x.become)
 	}}
 	if b, ok := st.r.opts.Connect.(barer); ok {

@@ -13,6 +13,7 @@ import (
 	"github.com/pegbook/pegbook/runner/event"
 	"github.com/pegbook/pegbook/runner/internal/graph"
 	"github.com/pegbook/pegbook/runner/inventory"
+	"github.com/pegbook/pegbook/runner/lock"
 	"github.com/pegbook/pegbook/runner/playbook"
 	"github.com/pegbook/pegbook/runner/secret"
 	"github.com/pegbook/pegbook/runner/vars"
@@ -43,6 +44,10 @@ type Options struct {
 	// Again gives the command that goes on after an interrupt: from a task on, or from the beginning where the
 	// name is "". nil: it is not known.
 	Again func(startAt string) string
+	// Holder is who runs it, for those whom its locks keep out; the runner adds the run. LockWait is how long to wait
+	// for a lock that somebody else has; 0 gives up at once.
+	Holder   lock.Holder
+	LockWait time.Duration
 	// RunID names the run in its records.
 	RunID string
 	// Record keeps what the run would have to know to be gone on with; nil keeps nothing.
@@ -81,11 +86,13 @@ type run struct {
 	inputs     inputs
 	unkept     atomic.Pointer[error] // why the record cannot be written
 	unlike     error                 // why the record cannot be gone on with
+	locks      map[string]*runLock   // by what they are; of the walking goroutine
 
 	mu       sync.Mutex // guards the maps below
 	hosts    map[string]*host
 	varFiles map[string]*vars.Values
 	contents map[included]*playbook.Content
+	fenced   error // a host refused the run because somebody else has its lock
 }
 
 // Run carries the plan out. The error says what kept the run from starting; how hosts fared is in the
@@ -118,7 +125,8 @@ func (p *Plan) newRun(o Options) *run {
 	secrets.Add(p.in.Defaults.Password, p.in.Defaults.BecomePassword)
 	secrets.Add(p.privateAnswers()...)
 	r := &run{plan: p, opts: o, stream: event.NewStream(o.Events, o.Now, secrets), secrets: secrets, shared: &overlay.Shared{},
-		hosts: map[string]*host{}, varFiles: map[string]*vars.Values{}, contents: map[included]*playbook.Content{}, inside: map[*player]*rowRun{}, control: newControl()}
+		hosts: map[string]*host{}, varFiles: map[string]*vars.Values{}, contents: map[included]*playbook.Content{}, inside: map[*player]*rowRun{}, control: newControl(),
+		locks: map[string]*runLock{}}
 	r.inputs.begin(o.Past)
 	r.setInventory(p.in.Inventory)
 	return r
@@ -128,6 +136,7 @@ func (r *run) all(ctx context.Context) Outcome {
 	start := r.opts.Now()
 	r.stream.Emit(event.RunStarted{Run: r.opts.RunID, Playbook: r.plan.path(), Inventory: append([]string{}, r.plan.in.Sources...), Check: r.opts.Check, Steps: r.plan.steps(),
 		ResumedFrom: r.resumedFrom(), Remembered: r.opts.Past.Remembered()})
+	r.prepareLocks()
 	var stopped error
 	ctx, end := r.steered(ctx)
 	for _, b := range r.plan.playbooks {
@@ -138,6 +147,7 @@ func (r *run) all(ctx context.Context) Outcome {
 	}
 	end()
 	out := r.outcome()
+	r.releaseAll()
 	r.stopped(&out, stopped)
 	out.Message = r.secrets.Text(out.Message)
 	out.Took = r.opts.Now().Sub(start)
@@ -195,6 +205,7 @@ type playRun struct {
 	all      []*inventory.Host
 	players  map[string]*player
 	magic    *vars.Values
+	lock     *runLock // that the play holds; nil for none
 	late     []string // hosts that joined while the play ran: named in its lists, not run on
 	over     bool     // meta: end_play, or the play was lost
 	told     bool     // that it has begun
@@ -234,7 +245,7 @@ func (pr *playRun) unfold(ctx context.Context, r *run) *graph.Graph[node] {
 		}
 		after = []graph.ID{g.Add(&batchRun{pr: pr, number: i + 1}, after...)}
 	}
-	return g
+	return r.locked(pr, g, after)
 }
 
 // begin gives the play its hosts.

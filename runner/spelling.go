@@ -114,6 +114,9 @@ func (a *analysis) checkPlayKeywords(p *play) {
 			l.value(p.Confirm.Message)
 			l.value(p.Confirm.Value)
 		}
+		for _, v := range p.Lock.Values() {
+			l.value(v)
+		}
 	}
 	a.tellMissing()
 }

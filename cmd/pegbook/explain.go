@@ -48,6 +48,9 @@ func (e *explainer) print(number int, all []runner.PlayExplanation) {
 			e.line(2, "- %s%s  %s", r.Name, inBrackets(r.Module, r.Name), where(r.At.File, r.At.Line))
 		}
 	}
+	if p.Lock != "" {
+		e.line(1, "lock: %s", p.Lock)
+	}
 	e.tasks(p.Tasks, 2)
 	for _, h := range p.Handlers {
 		by := "nothing notifies it"

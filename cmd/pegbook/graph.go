@@ -51,6 +51,9 @@ func (a *app) writeGraph(plays []runner.PlayGraph) {
 			fmt.Fprintf(a.out, "   %s\n", guardText(*p.Guard))
 			a.writeRows(p.Guard.Rows, 2, false)
 		}
+		if p.Lock != "" {
+			fmt.Fprintf(a.out, "   lock: %s\n", p.Lock)
+		}
 		a.writeRows(p.Rows, 1, len(p.Handlers) > 0)
 		if len(p.Handlers) > 0 {
 			fmt.Fprintf(a.out, "   handlers: %s\n", strings.Join(p.Handlers, ", "))

@@ -81,6 +81,7 @@ func newRootCmd(a *app) *cobra.Command {
 		newRunsCmd(a),
 		newValidateCmd(a),
 		newGraphCmd(a),
+		newLocksCmd(a),
 		newInventoryCmd(a),
 		newVarsCmd(a),
 		newVaultCmd(a),

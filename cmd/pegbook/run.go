@@ -89,6 +89,7 @@ type runOptions struct {
 	step        bool
 	list        string
 	explain     bool
+	lockWait    time.Duration
 }
 
 func newRunCmd(a *app) *cobra.Command {
@@ -120,6 +121,7 @@ func newRunCmd(a *app) *cobra.Command {
 	f.DurationVar(&o.wait, "wait-for-approval", 0, "let gates wait for pegbook runs approve, for this long at most, and ask nobody here")
 	f.Lookup("wait-for-approval").NoOptDefVal = "24h"
 	f.BoolVar(&o.defaults.AcceptNewHostKeys, "accept-new-host-keys", false, "remember the key of a host that is in no known_hosts file; a changed key is refused always")
+	f.DurationVar(&o.lockWait, "lock-wait", 0, "wait so long for a lock that another run has (10m); without it, give up at once")
 	f.BoolVar(&o.step, "step", false, "ask before each task")
 	f.BoolVar(&o.explain, "explain", false, "run nothing and contact nobody; say which tasks would run on which hosts, in which batches, and why")
 	f.StringVar(&o.list, "list", "", "run nothing; list hosts, tasks or tags")
@@ -313,7 +315,7 @@ func (a *app) carryOut(ctx context.Context, o runOptions, plan *runner.Plan, kep
 	pool := connect.NewPool(connect.Options{Ask: a.ask(view.aside)})
 	outcome, err := plan.Run(ctx, runner.Options{
 		Connect: pool, Events: event.Tee{kept, view.sink}, Record: kept, Check: o.check, Diff: o.diff, Forks: o.forks, Verbosity: o.verbosity,
-		Drain: drain, Confirm: ask.confirm(o), Gates: ask.gates(o), Commands: steered.commands, RunID: kept.Run(), Step: ask.step(o), Again: again(a.args),
+		Drain: drain, Confirm: ask.confirm(o), Gates: ask.gates(o), Commands: steered.commands, RunID: kept.Run(), Holder: holder(), LockWait: o.lockWait, Step: ask.step(o), Again: again(a.args),
 	})
 	steered.close()
 	err = errors.Join(err, pool.Close(), view.close(), kept.Close())

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/pegbook/pegbook/modules"
+	"github.com/pegbook/pegbook/modules/zksession"
 )
 
 func copyModule() *modules.Module {
@@ -51,7 +52,7 @@ type copyOutput struct {
 }
 
 func (a *copyArgs) check() error {
-	a.From, a.To = splitServers(a.From), splitServers(a.To)
+	a.From, a.To = zksession.SplitServers(a.From), zksession.SplitServers(a.To)
 	for name, servers := range map[string][]string{"from": a.From, "to": a.To} {
 		if len(servers) == 0 {
 			return &modules.ArgumentError{Arg: name, Problem: name + ": the list of ZooKeeper servers is empty"}
@@ -135,12 +136,12 @@ func withBoth(ctx context.Context, host modules.Host, args copyArgs, work func(c
 	ctx, cancel := context.WithTimeoutCause(ctx, args.Timeout, fmt.Errorf("ZooKeeper was not done within %s", args.Timeout))
 	defer cancel()
 	wait := min(args.Timeout*3/4, 15*time.Second)
-	from, closeFrom, err := connect(ctx, host.Dial, args.From, wait)
+	from, closeFrom, err := zksession.Connect(ctx, zksession.Options{Dial: host.Dial, Servers: args.From, Wait: wait})
 	if err != nil {
 		return err
 	}
 	defer closeFrom()
-	to, closeTo, err := connect(ctx, host.Dial, args.To, wait)
+	to, closeTo, err := zksession.Connect(ctx, zksession.Options{Dial: host.Dial, Servers: args.To, Wait: wait})
 	if err != nil {
 		return err
 	}

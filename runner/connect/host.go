@@ -36,6 +36,11 @@ type host struct {
 	dial func(ctx context.Context, network, addr string) (net.Conn, error)
 	// jobs is the helper that starts jobs; nil is mux.
 	jobs func(ctx context.Context) (*mux, error)
+	// fences are the locks that changes are made under, base the folder where the host keeps what it has seen of
+	// them. login is the user who became this one; nil is nobody.
+	fences []Fence
+	base   string
+	login  *login
 }
 
 var (
@@ -155,7 +160,11 @@ func (h *host) Apply(ctx context.Context, changes ...modules.Change) error {
 		}
 		asked[i] = w
 	}
-	answer, err := h.mux.call(ctx, wire.AppendApply(wire.Begin(128*len(asked)+inline), asked), body, room)
+	begin, err := h.begin(ctx, 128*len(asked)+inline)
+	if err != nil {
+		return err
+	}
+	answer, err := h.mux.call(ctx, wire.AppendApply(begin, asked), body, room)
 	if err != nil {
 		return h.broken(err)
 	}
@@ -225,7 +234,13 @@ func (h *host) Run(ctx context.Context, cmd modules.Command) (modules.Output, er
 	if cmd.MaxOutput > 0 {
 		limit = cmd.MaxOutput
 	}
-	answer, err := h.mux.call(ctx, wire.AppendRun(wire.Begin(256+len(c.Stdin)), c), body, 2*limit+room)
+	begin := wire.Begin(256 + len(c.Stdin))
+	if !cmd.ReadOnly {
+		if begin, err = h.begin(ctx, 256+len(c.Stdin)); err != nil {
+			return modules.Output{}, err
+		}
+	}
+	answer, err := h.mux.call(ctx, wire.AppendRun(begin, c), body, 2*limit+room)
 	if err != nil {
 		return modules.Output{}, h.broken(err)
 	}
@@ -279,6 +294,9 @@ func (h *host) refused(err error) error {
 	}
 	if !errors.As(err, &refusal) {
 		return &modules.UnreachableError{Host: h.name, Err: err}
+	}
+	if refusal.Kind == wire.Stale {
+		return h.stale(refusal)
 	}
 	e := &modules.FileError{Op: refusal.Op, Path: refusal.Path, Text: refusal.Text}
 	switch refusal.Kind {

@@ -42,7 +42,14 @@ func (h *host) askJob(ctx context.Context, j *wire.JobRequest, size int) (module
 			return modules.JobState{}, err
 		}
 	}
-	answer, err := m.call(ctx, wire.AppendJob(wire.Begin(256+size), j), nil, 2*maxJobOutput+room)
+	begin := wire.Begin(256 + size)
+	if j.Act == wire.StartJob {
+		var err error
+		if begin, err = h.begin(ctx, 256+size); err != nil {
+			return modules.JobState{}, err
+		}
+	}
+	answer, err := m.call(ctx, wire.AppendJob(begin, j), nil, 2*maxJobOutput+room)
 	if err != nil {
 		return modules.JobState{}, h.broken(err)
 	}

@@ -128,6 +128,10 @@ func (p *Pool) line(a Address) (*line, error) {
 	l := p.lines[key]
 	if l == nil {
 		l = &line{pool: p, address: a, helpers: map[string]*shared[*mux]{}}
+		l.login.open = func(ctx context.Context) (*mux, error) {
+			none := Become{}
+			return l.helper(ctx, none.key(), func(ctx context.Context) (*mux, error) { return l.start(ctx, none) })
+		}
 		p.lines[key] = l
 	}
 	return l, nil
@@ -138,6 +142,7 @@ type line struct {
 	pool    *Pool
 	address Address
 	trips   atomic.Int64
+	login   login
 
 	mu      sync.Mutex // guards the rest
 	conn    *shared[*sshConn]
@@ -150,7 +155,10 @@ func (l *line) open(ctx context.Context, b Become) (modules.Host, error) {
 	if err != nil {
 		return nil, err
 	}
-	out := &host{name: l.address.Name, mux: m, dial: localDial}
+	out := &host{name: l.address.Name, mux: m, dial: localDial, base: l.address.TempDir}
+	if b.User != "" {
+		out.login = &l.login
+	}
 	switch {
 	case !l.local():
 		out.dial = l.dial

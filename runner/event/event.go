@@ -74,6 +74,33 @@ type BatchStarted struct {
 	Hosts   []string `json:"hosts" secrets:"shown"`
 }
 
+// LockState is how a run stands with a lock.
+type LockState string
+
+// States of a lock. Free, OfOther and Unknown are a dry run's, which takes none.
+const (
+	LockAwaited  LockState = "waiting"
+	LockTaken    LockState = "taken"
+	LockReleased LockState = "released"
+	LockLost     LockState = "lost"
+	LockFree     LockState = "free"
+	LockOfOther  LockState = "held"
+	LockUnknown  LockState = "unknown"
+)
+
+// Lock is a lock of a play that was asked for, taken, given back or lost. Holder is who has it where that is
+// another run, Waiting how many more wait for it.
+type Lock struct {
+	Play    string    `json:"play,omitempty"`
+	Lock    string    `json:"lock"`
+	State   LockState `json:"state"`
+	Holder  string    `json:"holder,omitempty"`
+	Waiting int       `json:"waiting,omitempty"`
+	// Token is larger than that of every run that had the lock before.
+	Token  uint64 `json:"token,omitempty"`
+	Reason string `json:"reason,omitempty"`
+}
+
 // TaskStarted is a task that began on a host.
 type TaskStarted struct {
 	Play    string `json:"play"`
@@ -244,6 +271,9 @@ func (PlayStarted) Kind() string { return "play_started" }
 
 // Kind is "batch_started".
 func (BatchStarted) Kind() string { return "batch_started" }
+
+// Kind is "lock".
+func (Lock) Kind() string { return "lock" }
 
 // Kind is "task_started".
 func (TaskStarted) Kind() string { return "task_started" }

@@ -39,6 +39,7 @@ const (
 	TakesArguments    Takes = "mapping of arguments"
 	TakesPrompts      Takes = "list of questions"
 	TakesGuard        Takes = "list of tasks, or mapping"
+	TakesLock         Takes = "path, or mapping"
 	TakesAny          Takes = "any value"
 )
 

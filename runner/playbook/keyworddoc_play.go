@@ -47,7 +47,16 @@ func playDocs() map[string]KeywordDoc {
 			{Name: "on_breach", Takes: TakesWord, Fixed: true, Choices: []string{"pause", "fail"}, Doc: "what a breach does to the run: pause, unless said otherwise, or fail"},
 		}, Doc: "Tasks that only look and must hold before each batch, and go on being looked at while it runs; at a breach nothing more starts.",
 			Example: "guard: {interval: 10, on_breach: fail, tasks: [{name: the service answers, wait_for: {port: 34601}}]}", Ansible: "Not in Ansible."},
-		"lock": {Takes: TakesAny, Doc: "A lock that is held while the play runs."},
+		"lock": {Takes: TakesLock, Keys: []KeyDoc{
+			{Name: "zookeeper", Takes: TakesTexts, Doc: "ZooKeeper's servers, host:port each, a list or one text with commas; by default those of the variable lock_zookeeper"},
+			{Name: "path", Takes: TakesText, Doc: "the node in ZooKeeper, or the file on the host; empty: no lock is taken"},
+			{Name: "timeout", Takes: TakesText, Doc: "how long a run that died keeps others out of a lock in ZooKeeper; 10s by default"},
+			{Name: "auth", Takes: TakesText, Doc: "user:password of ZooKeeper's digest scheme, whose nodes the lock's are to be"},
+			{Name: "via", Takes: TakesText, Doc: "a host, or a pattern, through whose first host ZooKeeper is reached; by default straight from the control node"},
+			{Name: "file", Takes: TakesText, Doc: "a file of the control node, in place of ZooKeeper"},
+			{Name: "host", Takes: TakesText, Doc: "a host, or a pattern, on whose first host the file path is locked, in place of ZooKeeper"},
+		}, Doc: "Held from the first play that has the lock to the last; a run that somebody else's run keeps out is refused, or waits (--lock-wait).",
+			Example: "lock: {zookeeper: [\"10.0.0.1:2181\", \"10.0.0.2:2181\"], path: \"/pegbook/locks/{{ .cluster_name }}\"}", Ansible: "Not in Ansible."},
 	}
 }
 

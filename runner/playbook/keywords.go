@@ -173,12 +173,6 @@ func addTaskKeywords(k map[string]keyword) {
 
 // addRefused adds the keywords of Ansible and of pegbook's language that are not accepted.
 func addRefused(k map[string]keyword) {
-	later := func(on levels, names ...string) {
-		for _, name := range names {
-			k[name] = keyword{on: on, refused: name + " is not available in this version"}
-		}
-	}
-	later(onPlay, "lock")
 	foreign := func(on levels, name, hint string) {
 		k[name] = keyword{on: on, refused: name + " is not part of pegbook's language", hint: hint}
 	}

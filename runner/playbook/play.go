@@ -43,6 +43,7 @@ func addPlayKeywords(k map[string]keyword) {
 	set("vars_files", func(r *reader, e entry, p *place, play *Play) { play.VarsFiles = r.varsFiles(e, p) })
 	set("requires", func(r *reader, e entry, p *place, play *Play) { play.Requires = r.requires(e, p) })
 	set("vars_prompt", func(r *reader, e entry, p *place, play *Play) { play.Prompts = r.prompts(e, p) })
+	set("lock", func(r *reader, e entry, p *place, play *Play) { play.Lock = r.lock(e, p) })
 	set("confirm", func(r *reader, e entry, p *place, play *Play) { play.Confirm = r.confirm(e, p) })
 	set("id", func(r *reader, e entry, p *place, play *Play) { play.ID = r.constant(e, p) })
 	set("needs", func(r *reader, e entry, p *place, play *Play) {

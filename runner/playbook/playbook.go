@@ -52,6 +52,8 @@ type Play struct {
 	Confirm *Confirm
 	// Guard is what must hold while the play runs; nil for nothing.
 	Guard *Guard
+	// Lock is held while the play runs; nil for none.
+	Lock *Lock
 
 	PreTasks, Tasks, PostTasks []*Block // roles' blocks stand first in Tasks
 	Roles                      []*Role  // in the order they run, dependencies first, of roles: only

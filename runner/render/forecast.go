@@ -52,7 +52,7 @@ func (f *Forecast) Record(rec event.Record) {
 		}
 	case event.TaskDone:
 		f.done(rec.Time, e)
-	case event.Problem:
+	case event.Problem, event.Lock:
 		f.plain.Record(rec)
 	case event.RunDone:
 		f.table(e)

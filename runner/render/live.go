@@ -169,6 +169,10 @@ func (l *Live) Record(rec event.Record) {
 		l.flush(true)
 		l.control(e)
 		l.pausedBy = e.By
+	case event.Lock:
+		if line := lockLine(l.p, e, l.o.Verbosity); line != "" {
+			l.say("  %s", line)
+		}
 	case event.Problem:
 		var b bytes.Buffer
 		Diagnostic(&b, e.Diagnostic, l.source, l.p.on)

@@ -54,6 +54,10 @@ func (r *Plain) Record(rec event.Record) {
 			r.heading = ""
 			fmt.Fprintf(r.w, "\n%s\n", strings.Join(lines, "\n"))
 		}
+	case event.Lock:
+		if line := lockLine(r.p, e, r.o.Verbosity); line != "" {
+			fmt.Fprintf(r.w, "  %s\n", line)
+		}
 	case event.Problem:
 		Diagnostic(r.w, e.Diagnostic, r.source, r.p.on)
 	case event.RunDone:

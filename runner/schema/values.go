@@ -42,6 +42,9 @@ func keywordNode(k playbook.KeywordDoc) *Node {
 		n = &Node{Enum: anySlice(k.Choices)}
 	case len(k.Choices) > 0:
 		n = anyOf(&Node{Enum: anySlice(k.Choices)}, ref("template"), typed("null"))
+	case k.Takes == playbook.TakesLock:
+		n = keysNode(k.Keys)
+		n.Type = append(n.Type, "string", "null")
 	case len(k.Keys) > 0 && k.Takes == playbook.TakesFile:
 		n = keysNode(k.Keys)
 		n.Type = append(n.Type, "string")

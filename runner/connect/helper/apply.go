@@ -19,6 +19,12 @@ func (s *server) apply(ctx context.Context, changes []wire.Change, b *body) *wir
 		if err := ctx.Err(); err != nil {
 			return refuse(verb(c.Kind), c.Path, err)
 		}
+		// Content may have been a long time coming, and the control node may have stood still meanwhile.
+		if i > 0 {
+			if err := still(b.fencing); err != nil {
+				return refuse(verb(c.Kind), c.Path, err)
+			}
+		}
 		if err := s.change(ctx, c, b); err != nil {
 			return refuse(verb(c.Kind), c.Path, err)
 		}

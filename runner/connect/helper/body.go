@@ -19,6 +19,8 @@ var errBodyEnded = errors.New("the content was cut off")
 type body struct {
 	credit func(n int)
 	from   func(n int64) // tells the control node where a content that resumes goes on
+	// fencing is what locks the request is made under; nil for none.
+	fencing *wire.Fencing
 
 	mu    sync.Mutex // guards the rest
 	came  *sync.Cond

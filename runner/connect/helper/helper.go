@@ -1,7 +1,7 @@
 // Package helper is the program that pegbook keeps on a managed host while it works there: it reads
 // and changes files and runs commands as framed requests on its input ask for (package wire). It is not
-// a shell and not a daemon: it decides nothing, keeps no state between requests, and ends with its
-// input, taking every command that is still running with it. Only what a request detached stays, and jobs:
+// a shell and not a daemon: it decides nothing, keeps no state between requests but the locks that it was asked to
+// hold, and ends with its input, taking these and every command that is still running with it. Only what a request detached stays, and jobs:
 // commands that are meant to go on without a connection, and to be found again.
 //
 // It imports the standard library alone, and of that little: its size is sent to every new host. It
@@ -21,6 +21,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"os"
 	"sync"
 	"time"
 
@@ -39,7 +40,7 @@ const maxAnswer = 128 << 20
 func Serve(ctx context.Context, in io.Reader, out io.Writer, silence time.Duration) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	s := &server{out: out, active: map[uint32]*request{}, names: &names{}, guard: &guard{}}
+	s := &server{out: out, active: map[uint32]*request{}, names: &names{}, guard: &guard{}, holds: &holds{}}
 	frames := make(chan error, 1)
 	heard := make(chan struct{}, 1)
 	go func() { frames <- s.read(ctx, in, heard) }()
@@ -47,6 +48,7 @@ func Serve(ctx context.Context, in io.Reader, out io.Writer, silence time.Durati
 	cancel()
 	s.running.Wait()
 	s.guard.close()
+	s.holds.end()
 	return err
 }
 
@@ -78,6 +80,7 @@ func waitSilent(ctx context.Context, frames <-chan error, heard <-chan struct{},
 type server struct {
 	names   *names
 	guard   *guard
+	holds   *holds
 	running sync.WaitGroup
 
 	writing sync.Mutex // guards out: one frame at a time
@@ -184,6 +187,19 @@ func (s *server) do(ctx context.Context, r *request, payload []byte) []byte {
 		return wire.AppendError(wire.Begin(64), protocol("empty request"))
 	}
 	var refusal *wire.Error
+	if wire.Op(payload[0]) == wire.Fenced {
+		fencing, inner, err := wire.ParseFenced(payload[1:])
+		if err != nil || len(inner) == 0 || wire.Op(inner[0]) == wire.Fenced || r.body.fencing != nil {
+			return wire.AppendError(wire.Begin(64), protocol("a broken fence"))
+		}
+		release, refusal := s.fenced(ctx, fencing)
+		if refusal != nil {
+			return wire.AppendError(wire.Begin(64), refusal)
+		}
+		defer release()
+		r.body.fencing = fencing
+		return s.do(ctx, r, inner)
+	}
 	switch op, message := wire.Op(payload[0]), payload[1:]; op {
 	case wire.Nothing:
 		return wire.AppendDone(wire.Begin(1))
@@ -221,6 +237,25 @@ func (s *server) do(ctx context.Context, r *request, payload []byte) []byte {
 		var state *wire.JobState
 		if state, refusal = s.job(ctx, job); refusal == nil {
 			return wire.AppendJobState(wire.Begin(128+len(state.Result)), state)
+		}
+	case wire.FenceOp:
+		if r.body.fencing == nil {
+			refusal = protocol("nothing to ask for")
+			break
+		}
+		dir, err := fenceFolder(r.body.fencing.Base)
+		if err == nil {
+			return wire.AppendFolder(wire.Begin(128), &wire.Folder{Path: dir, UID: os.Getuid()})
+		}
+		refusal = refuse("fence", dir, err)
+	case wire.Hold:
+		request, err := wire.ParseHold(message)
+		if err != nil {
+			return wire.AppendError(wire.Begin(64), protocol(err.Error()))
+		}
+		var state *wire.HoldState
+		if state, refusal = s.hold(request); refusal == nil {
+			return wire.AppendHoldState(wire.Begin(128+len(state.Note)), state)
 		}
 	default:
 		refusal = protocol("unknown operation")

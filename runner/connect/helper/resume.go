@@ -67,7 +67,11 @@ func resume(ctx context.Context, c *wire.Change, who ids, b *body) error {
 	}
 	defer held.Close()
 	sweep(filepath.Dir(c.Path), time.Now().Add(-staleAfter))
-	if err := p.receive(ctx, c, b); err != nil {
+	err = p.receive(ctx, c, b)
+	if err == nil {
+		err = still(b.fencing)
+	}
+	if err != nil {
 		p.abandon(ctx)
 		return err
 	}

@@ -41,11 +41,16 @@ func writeFile(ctx context.Context, c *wire.Change, who ids, b *body) error {
 			return err
 		}
 		if c.Sum == "" {
-			_, err := io.Copy(file, b.reader(c.Stream))
-			return err
+			if _, err := io.Copy(file, b.reader(c.Stream)); err != nil {
+				return err
+			}
+			return still(b.fencing)
 		}
 		digest := sha256.New()
 		_, err := io.Copy(io.MultiWriter(file, digest), b.reader(c.Stream))
+		if err == nil {
+			err = still(b.fencing)
+		}
 		if err == nil && hex.EncodeToString(digest.Sum(nil)) != c.Sum {
 			err = errChanged
 		}

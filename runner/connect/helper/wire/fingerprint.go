@@ -23,8 +23,12 @@ func Fingerprint() string {
 	b = AppendOutput(b, &Output{ExitCode: 1, PID: 2, Started: 3, Ended: 4, Truncated: true, Stdout: []byte("a"), Stderr: []byte("b")})
 	b = AppendJob(b, &JobRequest{Act: ForgetJob, ID: "a", Limit: 1, Command: command})
 	b = AppendJobState(b, &JobState{Known: true, Finished: true, Argv: []string{"a"}, Path: "b", Result: []byte("c")})
-	b = AppendError(b, &Error{Kind: Protocol, Op: "a", Path: "b", Text: "c"})
-	b = append(AppendFrom(AppendCredit(AppendDone(b), 1), 2), byte(From), byte(Job))
+	b = AppendFenced(b, &Fencing{Fences: []Fence{{Key: "a", Token: 1, Holder: "b"}}, Base: "c", Authority: "d", UID: 2})
+	b = AppendFence(AppendFolder(b, &Folder{Path: "a", UID: 1}))
+	b = AppendHold(b, &HoldRequest{Act: ReleaseHold, Path: "a", Note: "b"})
+	b = AppendHoldState(b, &HoldState{Ours: true, Token: 1, Note: "a"})
+	b = AppendError(b, &Error{Kind: Stale, Op: "a", Path: "b", Text: "c"})
+	b = append(AppendFrom(AppendCredit(AppendDone(b), 1), 2), byte(From), byte(Hold))
 	for _, n := range []uint64{HeaderLen, MaxRequest, MaxPart, ChunkLen, Window, InlineLen, ResumeLen} {
 		b = binary.AppendUvarint(b, n)
 	}

@@ -42,6 +42,9 @@ const (
 	Canceled
 	// Protocol is a request that the helper does not understand: a bug, never the user's doing.
 	Protocol
+	// Stale is a request of somebody who holds a lock no longer. The error's Path is the lock's key, its Text the
+	// token of the newer holder, a space, and who that is.
+	Stale
 )
 
 // Query asks for the state of one path.

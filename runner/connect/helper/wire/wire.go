@@ -42,13 +42,17 @@ const (
 // Op is what a request asks for.
 type Op byte
 
-// Operations. Nothing answers at once. Job is about a command that goes on by itself.
+// Operations. Nothing answers at once. Job is about a command that goes on by itself. Fenced stands before a request
+// that is made under locks; FenceOp asks for these alone. Hold is about a lock that the helper holds.
 const (
 	Nothing Op = 1 + iota
 	Look
 	Apply
 	Run
 	Job
+	Fenced
+	FenceOp
+	Hold
 )
 
 const (
