@@ -93,6 +93,13 @@ func (c *cluster) move(s *server) {
 	}
 }
 
+// primariesMoved tells whether s has no primary, and every partition has one: a
+// move in the middle takes no proposal.
+func (c *cluster) primariesMoved(s *server) bool {
+	p, _ := c.counts(s)
+	return p == 0 && c.healthy()
+}
+
 // downgrade proposes that every secondary on s becomes inactive.
 func (c *cluster) downgrade(s *server) {
 	node := wire.AddressOf(s.addr)
@@ -100,7 +107,7 @@ func (c *cluster) downgrade(s *server) {
 		for _, p := range c.config(t).Partitions {
 			for _, x := range p.Secondaries {
 				if x == node {
-					c.propose(p.PID, action(p.Primary, node, wire.DowngradeToInactive))
+					require.Equal(c.t, wire.OK, c.propose(p.PID, action(p.Primary, node, wire.DowngradeToInactive)))
 				}
 			}
 		}
@@ -126,7 +133,7 @@ func (c *cluster) drain(s *server) {
 	require.Equal(c.t, "OK", c.command(lead, "meta.lb.assign_delay_ms", "3600000"))
 	require.Equal(c.t, "OK", c.command(lead, addMax, "0"))
 	c.move(s)
-	c.until("no primaries on "+s.name, func() bool { p, _ := c.counts(s); return p == 0 })
+	c.until("no primaries on "+s.name, func() bool { return c.primariesMoved(s) })
 	c.downgrade(s)
 	c.until("no replicas on "+s.name, func() bool { p, q := c.counts(s); return p+q == 0 })
 }
@@ -235,7 +242,7 @@ func TestWithoutFlowControlDrainNeverEnds(t *testing.T) {
 	require.Equal(t, "false", c.command(lead, "meta.lb.add_secondary_enable_flow_control"))
 	require.Equal(t, "OK", c.command(lead, addMax, "0"))
 	c.move(s)
-	c.until("no primaries", func() bool { p, _ := c.counts(s); return p == 0 })
+	c.until("no primaries", func() bool { return c.primariesMoved(s) })
 	node, ballots, back := wire.AddressOf(s.addr), map[wire.GPID]int64{}, map[wire.GPID]bool{}
 	look := func(f func(p wire.PartitionConfig)) {
 		for _, table := range tables() {
@@ -492,7 +499,7 @@ func TestLivelyBalancesPrimaries(t *testing.T) {
 	c := booted(t, shape{block: 14, metas: 1, replicas: 3, scale: fast})
 	s := c.replicas[0]
 	c.move(s)
-	c.until("no primaries", func() bool { p, _ := c.counts(s); return p == 0 })
+	c.until("no primaries", func() bool { return c.primariesMoved(s) })
 	require.Contains(t, c.command(c.leader(), "meta.lb.get_balance_operation_count"), "total=")
 	time.Sleep(time.Second)
 	p, _ := c.counts(s)

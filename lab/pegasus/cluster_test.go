@@ -150,6 +150,9 @@ func (s *server) start() {
 	config := strings.NewReplacer("%{cluster.name}", "test", "%{meta.server.list}", strings.Join(list, ","),
 		"%{zk.server.list}", c.zk, "%{app.dir}", s.dir+"/app", "%{slog.dir}", s.dir+"/slog", "%{home.dir}", s.dir,
 		"%{data.dirs}", "ssd1:"+s.dir+"/ssd1,ssd2:"+s.dir+"/ssd2").Replace(c.template)
+	if s.role() == "replica" {
+		config = strings.Replace(config, "  ports = 34801\n", fmt.Sprintf("  ports = %d\n", s.addr.Port()), 1)
+	}
 	path := filepath.Join(s.dir, "config.ini")
 	require.NoError(c.t, os.WriteFile(path, []byte(config), 0o644))
 	ctx, kill := context.WithCancel(context.Background())

@@ -209,15 +209,13 @@ func TestRecoveryMakesTablesOfWhatReplicaServersHold(t *testing.T) {
 	require.Contains(t, m.out.String(), "find apps from remote storage")
 }
 
+// TestLivelyCopiesReplicasToANewNode has the new one on a host that has another:
+// another port, another app_dir.
 func TestLivelyCopiesReplicasToANewNode(t *testing.T) {
-	c := boot(t, shape{net: 21, block: 5, metas: 1, replicas: 4, scale: fast, edit: func(s string) string {
-		return strings.NewReplacer("enable_white_list = false", "enable_white_list = true", "replica_white_list =",
-			"replica_white_list = 127.0.61.54:34801,127.0.61.55:34801,127.0.61.56:34801,127.0.61.57:34801").Replace(s)
-	}})
-	s := c.replicas[3]
-	s.tell("lose_heartbeats")
-	c.until("healthy on three", func() bool { p, q := c.counts(s); return c.healthy() && p+q == 0 })
-	s.tell("")
+	c := booted(t, shape{net: 21, block: 5, metas: 1, replicas: 3, scale: fast})
+	s := c.add("replica", 4, "127.0.61.54:34802")
+	c.replicas = append(c.replicas, s)
+	s.start()
 	c.until("the new node is ALIVE", func() bool { return c.nodes()[s.addr.String()] == wire.NodeAlive })
 	c.until("it is known what is to be done", func() bool {
 		return !strings.Contains(c.command(c.leader(), "meta.lb.get_balance_operation_count"), "total=0")
@@ -226,11 +224,12 @@ func TestLivelyCopiesReplicasToANewNode(t *testing.T) {
 	require.Zero(t, p+q, "steady copies nothing")
 	var r wire.ControlMetaResponse
 	rpc(c, &wire.ControlMetaRequest{Level: wire.LevelLively}, &r)
-	c.until("replicas and primaries are spread", func() bool { p, q := c.counts(s); return p >= 2 && p+q >= 7 })
+	c.until("replicas and primaries are spread", func() bool { p, q := c.counts(s); return p >= 2 && p+q >= 8 })
 	c.until("nothing is left to do", func() bool {
 		return c.healthy() && c.command(c.leader(), "meta.lb.get_balance_operation_count", "detail") == "move_pri=0,copy_pri=0,copy_sec=0,total=0"
 	})
 	require.NoError(t, c.put(1, "x"))
+	require.Contains(t, httpGet(t, s.addr, "/perfCounter?name=replica*eon.replica_stub*replica(Count)"), `"value"`)
 }
 
 func TestNodesOutsideTheWhiteListMayNotJoin(t *testing.T) {

@@ -138,7 +138,10 @@ func (s *State) ignoredTables(args []string) string {
 		for _, id := range s.flags.ignored {
 			ids = append(ids, strconv.Itoa(int(id)))
 		}
-		return "get ok: " + strings.Join(ids, ",")
+		if len(ids) == 0 {
+			return "no ignored apps"
+		}
+		return "ignored_app_id_list: " + strings.Join(ids, ",") + "\x00" // the real server's string ends so, too
 	case len(args) == 1 && args[0] == "clear":
 		s.flags.ignored = nil
 		return "clear ok"

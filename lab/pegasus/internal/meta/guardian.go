@@ -49,30 +49,23 @@ type pendingAdd struct {
 	a action
 }
 
-// addSecondaries sends what flow control lets through: a cap for each node and
-// cycle, which partitions with too few members to write do not obey.
+// addSecondaries sends what flow control lets through, a cap for each node and
+// cycle, partitions without any secondary first.
 func (s *State) addSecondaries(adds []pendingAdd) {
 	running := map[peer.Addr]int64{}
-	urgent := func(x pendingAdd) bool {
-		return x.p.Replicas() < s.Config.MinReplicas2PC && int(x.p.MaxReplicas) >= s.Config.MinReplicas2PC
-	}
-	for _, x := range adds {
-		if urgent(x) {
+	for _, urgent := range []bool{true, false} {
+		for _, x := range adds {
+			if urgent != (len(x.p.Secondaries) == 0) {
+				continue
+			}
+			if s.flags.flowControl && running[x.a.node] >= s.flags.addMax {
+				s.Log('I', "server_state.cpp:2560:check_all_partitions()",
+					"do not send %s proposal for gpid(%s) for flow control reason, target = %s, node = %s", x.a.kind, x.p.PID, x.a.target, x.a.node)
+				continue
+			}
 			running[x.a.node]++
 			s.propose(x.t, x.p, x.a)
 		}
-	}
-	for _, x := range adds {
-		if urgent(x) {
-			continue
-		}
-		if s.flags.flowControl && running[x.a.node] >= s.flags.addMax {
-			s.Log('I', "server_state.cpp:2560:check_all_partitions()",
-				"ignore to add secondary %s of %s: %d are running there", x.a.node, x.p.PID, running[x.a.node])
-			continue
-		}
-		running[x.a.node]++
-		s.propose(x.t, x.p, x.a)
 	}
 }
 

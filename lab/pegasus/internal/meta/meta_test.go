@@ -166,7 +166,7 @@ func TestDroppedMemberIsReAddedUnlessFlowControlHoldsIt(t *testing.T) {
 	}
 }
 
-func TestTooFewMembersIgnoreFlowControl(t *testing.T) {
+func TestFlowControlHoldsEvenPartitionsWithoutSecondaries(t *testing.T) {
 	b := newBench(t, 5, "add_secondary_enable_flow_control = true")
 	b.Command("meta.lb.add_secondary_max_count_for_one_node", []string{"0"})
 	require.Equal(t, OK, b.update(peer.DowngradeToInactive, n(3)))
@@ -174,6 +174,8 @@ func TestTooFewMembersIgnoreFlowControl(t *testing.T) {
 	b.State.mu.Lock()
 	b.enqueue(b.State.tables[1].parts[0], nil)
 	b.State.mu.Unlock()
+	require.Empty(t, b.run())
+	b.Command("meta.lb.add_secondary_max_count_for_one_node", []string{"1"})
 	require.Equal(t, []sent{{n(1), peer.AddSecondary, n(2)}}, b.run())
 }
 
@@ -267,7 +269,7 @@ func TestAnswersOfFlags(t *testing.T) {
 		{"meta.lb.get_balance_operation_count", []string{"x"}, "ERR: invalid arguments"},
 		{"meta.lb.ignored_app_list", nil, "invalid arguments"},
 		{"meta.lb.ignored_app_list", []string{"set", "1,2"}, "set ok"},
-		{"meta.lb.ignored_app_list", []string{"get"}, "get ok: 1,2"},
+		{"meta.lb.ignored_app_list", []string{"get"}, "ignored_app_id_list: 1,2\x00"},
 	} {
 		got, ok := b.Command(c.name, c.args)
 		require.True(t, ok)

@@ -49,7 +49,19 @@ func newLarge(tb testing.TB, nodes, partitions int, text string) *large {
 	for _, a := range l.nodes {
 		require.True(tb, l.Beacon(peer.Beacon{From: a, Start: 1}))
 	}
+	l.report()
 	return l
+}
+
+// report has every node tell what it has.
+func (l *large) report() {
+	for _, a := range l.liveNodes() {
+		q := peer.ConfigSync{Node: a}
+		for _, x := range l.ConfigSync(q).Serve {
+			q.Stored = append(q.Stored, peer.Stored{PID: x.Config.PID, Ballot: x.Config.Ballot})
+		}
+		l.ConfigSync(q)
+	}
 }
 
 // obey has the replica servers carry out what was sent.

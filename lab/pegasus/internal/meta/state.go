@@ -224,10 +224,12 @@ func (s *State) adopt(t Table, parts []peer.Config) {
 	s.lastID = max(s.lastID, t.ID)
 }
 
-// adoptNodes believes every known node alive until its grace is over: a new
-// leader has heard no beacon yet and must not drop the whole cluster.
+// adoptNodes believes every member alive until its grace is over: a new leader
+// has heard no beacon yet and must not drop the whole cluster. Nodes that are
+// members nowhere it has never heard of; so a dead one leaves the list when the
+// leader changes.
 func (s *State) adoptNodes(c peer.Config) {
-	for _, a := range append(append([]peer.Addr{c.Primary}, c.Secondaries...), c.LastDrops...) {
+	for _, a := range append([]peer.Addr{c.Primary}, c.Secondaries...) {
 		if a.IsValid() && s.nodes[a] == nil {
 			s.nodes[a] = &node{addr: a, heard: time.Now()}
 			s.setAlive(s.nodes[a], true)

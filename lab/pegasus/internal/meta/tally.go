@@ -1,10 +1,6 @@
 package meta
 
-import (
-	"maps"
-
-	"github.com/pegbook/pegbook/lab/pegasus/internal/peer"
-)
+import "github.com/pegbook/pegbook/lab/pegasus/internal/peer"
 
 // tally is how much every node has to do. It is kept up to date by each change
 // instead of being counted anew for each sick partition, which is what a large
@@ -82,20 +78,6 @@ func (s *State) turn(t *table, next Table) {
 		s.weigh(p)
 	}
 }
-
-// primaries counts the primaries of one table for each node.
-func (t *table) primaries() map[peer.Addr]int {
-	out := map[peer.Addr]int{}
-	for _, p := range t.parts {
-		if a := p.share().primary; a.IsValid() {
-			out[a]++
-		}
-	}
-	return out
-}
-
-// members is a copy of the members of all tables, for plans that change it.
-func (s *State) members() map[peer.Addr]int { return maps.Clone(s.load.members) }
 
 // setAlive is the only place where a node comes to life or dies.
 func (s *State) setAlive(n *node, alive bool) {
