@@ -133,6 +133,12 @@ func (r *row) back() string {
 // line is a scenario as it ends.
 func (r *row) line() string {
 	text := fmt.Sprintf("%-20s %s", r.name, strings.Join(r.columns()[1:], " | "))
+	if len(r.nodes) > 0 {
+		text += "\n    pegbook's own time in each replica server's turn:"
+		for _, n := range r.nodes {
+			text += fmt.Sprintf(" %s %d of %d ms", n.host, n.own().Milliseconds(), n.took.Milliseconds())
+		}
+	}
 	if r.lastWord != "" {
 		text += "\n    last words: " + r.lastWord
 	}

@@ -27,9 +27,7 @@ func drain(ctx context.Context, call *modules.Call, host modules.Host, args drai
 	defer s.Close()
 	started := time.Now()
 	defer func() { out.Seconds = time.Since(started).Round(100 * time.Millisecond).Seconds() }()
-	d := &drainer{step: step, node: args.Node, watch: &watcher{s: s, node: args.Node},
-		queue: &queue{s: s, round: args.Round, out: out, asked: map[wire.GPID]time.Time{}},
-		hold:  &hold{s: s, level: wire.LevelSteady.String(), want: step.needs, guarded: true}}
+	d := newDrainer(s, args, step, out)
 	doubt := args.patience()
 	progress := &progress{call: call, phase: step.what + " leave", usual: args.expects()}
 	left, lastly := 0, ""
@@ -155,6 +153,12 @@ type drainer struct {
 	watch *watcher
 	queue *queue
 	hold  *hold
+}
+
+func newDrainer(s *session, args drainArgs, step drainStep, out *drainOutput) *drainer {
+	return &drainer{step: step, node: args.Node, watch: &watcher{s: s, node: args.Node},
+		queue: &queue{s: s, round: args.Round, out: out, asked: map[wire.GPID]time.Time{}},
+		hold:  &hold{s: s, level: wire.LevelSteady.String(), want: step.needs, guarded: true}}
 }
 
 // round looks once and proposes what is due: never on what was seen under another leader, never without

@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/pegbook/pegbook/modules"
 	"github.com/pegbook/pegbook/modules/pegasus/client"
 	"github.com/pegbook/pegbook/modules/pegasus/internal/fake"
 	"github.com/pegbook/pegbook/modules/pegasus/wire"
@@ -178,6 +179,46 @@ func TestDrainAsksLittle(t *testing.T) {
 	assert.LessOrEqual(t, got["RPC_CM_QUERY_PARTITION_CONFIG_BY_INDEX"], 6*looks+5)
 	assert.Contains(t, b.notes.String(), "primaries leave: primaries 1 of 1, secondaries 0\n")
 	assert.Contains(t, b.notes.String(), "primaries leave: primaries 0 of 1, secondaries 1 of 1\n")
+}
+
+// TestADrainThatWaitsAsksForItsTablesOnly: while the meta server has proposals to carry out, each poll is one request for
+// each table that has replicas on the node, and every tenth poll looks at everything.
+func TestADrainThatWaitsAsksForItsTablesOnly(t *testing.T) {
+	b := newBed(t, 5, 5)
+	b.AddTable("elsewhere", 1, 1) // on the first node
+	b.locked(func() {
+		b.Tables[2].Partitions[0].Primary = b.Nodes[3].Addr
+		b.Idle = true
+	})
+	args := drainArgs{clusterArgs: clusterArgs{MetaServers: b.Metas, Timeout: time.Minute}, Node: fake.Replica(2), Round: 10 * time.Second}
+	assert.Equal(t, time.Second, args.between(), "the time between two polls")
+	s, err := open(&modules.Call{Host: b.host, Note: b.notes.add}, b.host, args.clusterArgs)
+	require.NoError(t, err)
+	t.Cleanup(s.Close)
+	d := newDrainer(s, args, drainStep{what: countPrimaries, plan: planMigration}, &drainOutput{})
+	left, err := d.round(t.Context())
+	require.NoError(t, err)
+	require.Positive(t, left)
+	b.locked(func() { require.Equal(t, left, b.Proposals) })
+	var polls []map[string]int
+	for range 2 * wholeLook {
+		polls = append(polls, b.asked(func() { _, err = d.round(t.Context()) }))
+		require.NoError(t, err)
+	}
+	waiting, whole := 0, 0
+	for _, got := range polls {
+		delete(got, "RPC_CM_CLUSTER_INFO") // a standby may hear only now that a leader was looked for
+		switch got["RPC_CM_LIST_NODES"] {
+		case 0:
+			waiting++
+			assert.Equal(t, map[string]int{"RPC_CM_QUERY_PARTITION_CONFIG_BY_INDEX": 2}, got)
+		default:
+			whole++
+			assert.Equal(t, map[string]int{"RPC_CM_LIST_NODES": 1, "RPC_CM_LIST_APPS": 1, "RPC_CM_QUERY_PARTITION_CONFIG_BY_INDEX": 3}, got)
+		}
+	}
+	assert.Equal(t, 2, whole)
+	t.Logf("%d polls of 2 requests, %d of 5; 1 s apart", waiting, whole)
 }
 
 // TestALookAtAThousandPartitions on 20 nodes.

@@ -33,6 +33,8 @@ type Cluster struct {
 	NoHTTP bool
 	// Stuck refuses every proposal until the level is set.
 	Stuck bool
+	// Idle makes the leader take proposals and carry none out.
+	Idle bool
 	// Balances makes the leader spread replicas evenly while the level is lively.
 	Balances bool
 	// Freezed makes the effective level freezed.
@@ -207,7 +209,7 @@ func (c *Cluster) node(addr wire.Address) *Node {
 func (c *Cluster) round() {
 	c.Mu.Lock()
 	defer c.Mu.Unlock()
-	if c.Leader == "" || c.Freezed {
+	if c.Leader == "" || c.Freezed || c.Idle {
 		return
 	}
 	c.assign()
