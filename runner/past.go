@@ -37,6 +37,7 @@ type Past struct {
 	lost    map[string]string // hosts, and where
 	last    string            // the place of the last step
 	undone  []Entry           // what has been forgotten, to be written down
+	fit     bool              // the plan has been found to fit
 }
 
 type stepKey struct{ place, host string }

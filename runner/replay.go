@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/pegbook/pegbook/runner/event"
 	"github.com/pegbook/pegbook/runner/inventory"
@@ -21,11 +22,17 @@ func unlikeError(format string, args ...any) error {
 	return fmt.Errorf(format+"; what has run must stay as it was: undo that, or run the playbook anew, which finds what is done", args...)
 }
 
+// Fits finds what keeps the run of a past from being gone on with by this plan, as far as that can be told
+// beforehand.
+func (p *Plan) Fits(past *Past) error {
+	return p.newRun(Options{Past: past, Now: time.Now}).fits()
+}
+
 // fits finds what has changed since the run in what it has done already, as far as that can be told before it is
 // gone on with: tasks that stand in the playbook itself, and files.
 func (r *run) fits() error {
 	past := r.opts.Past
-	if past == nil {
+	if past == nil || past.fit {
 		return nil
 	}
 	if r.opts.Check {
@@ -53,7 +60,11 @@ func (r *run) fits() error {
 			return err
 		}
 	}
-	return r.sameFiles(keys)
+	if err := r.sameFiles(keys); err != nil {
+		return err
+	}
+	past.fit = true
+	return nil
 }
 
 // places are the rows of the plan by where they stand.

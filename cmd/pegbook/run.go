@@ -90,10 +90,14 @@ type runOptions struct {
 	list        string
 	explain     bool
 	lockWait    time.Duration
+	past        *runner.Past // the run that is gone on with; nil begins at the beginning
 }
 
 func newRunCmd(a *app) *cobra.Command {
-	o := runOptions{selectOptions: selectOptions{inputs: &inputs{}}}
+	return runCommand(a, &runOptions{selectOptions: selectOptions{inputs: &inputs{}}})
+}
+
+func runCommand(a *app, o *runOptions) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "run PLAYBOOK...",
 		Short: "Carry out a playbook, or show what it would do (--check)",
@@ -104,7 +108,7 @@ func newRunCmd(a *app) *cobra.Command {
 			if err := o.validate(); err != nil {
 				return err
 			}
-			return a.runPlaybooks(cmd, o, args)
+			return a.runPlaybooks(cmd, *o, args)
 		},
 	}
 	o.flags(cmd)
@@ -316,6 +320,7 @@ func (a *app) carryOut(ctx context.Context, o runOptions, plan *runner.Plan, kep
 	outcome, err := plan.Run(ctx, runner.Options{
 		Connect: pool, Events: event.Tee{kept, view.sink}, Record: kept, Check: o.check, Diff: o.diff, Forks: o.forks, Verbosity: o.verbosity,
 		Drain: drain, Confirm: ask.confirm(o), Gates: ask.gates(o), Commands: steered.commands, RunID: kept.Run(), Holder: holder(), LockWait: o.lockWait, Step: ask.step(o), Again: again(a.args),
+		Past: o.past, Resume: "pegbook runs resume " + kept.Run(),
 	})
 	steered.close()
 	err = errors.Join(err, pool.Close(), view.close(), kept.Close())

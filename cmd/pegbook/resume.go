@@ -1,0 +1,246 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/pegbook/pegbook/runner"
+	"github.com/pegbook/pegbook/runner/journal"
+	"github.com/pegbook/pegbook/runner/render"
+)
+
+// resumeOptions are how to go on with a run.
+type resumeOptions struct {
+	inFlight   string
+	fromBatch  int
+	onlyFailed bool
+	forks      int
+	verbosity  int
+	diff       bool
+	asJSON     bool
+}
+
+func newRunsResumeCmd(a *app) *cobra.Command {
+	var o resumeOptions
+	cmd := &cobra.Command{
+		Use:   "resume [RUN]",
+		Short: "Go on with a run that did not come to its end",
+		Long: `Go on with a run that did not come to its end: it was killed or interrupted, a host failed, it was paused.
+Without RUN it is the newest that can be gone on with.
+
+What has been done is not done again: results, facts, registered variables and pending handlers are as they were.
+A host that was lost begins again with the task that failed on it; where that was in a block whose rescue or always
+has run, with the block. Playbook, inventory, variables and files may be different in what has not run yet, to mend
+what failed; not in what has.
+
+A task that was under way when the run ended is proposed again, which finds what is done. For commands and others of
+which nobody can tell whether they came to their end, --in-flight says what becomes of them.`,
+		Example: `  pegbook runs resume
+  pegbook runs resume 20260301-101500-4711 --in-flight rerun`,
+		Args:              cobra.MaximumNArgs(1),
+		ValidArgsFunction: completeRuns,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.resume(cmd, o, oneRun(args))
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&o.inFlight, "in-flight", "", "what becomes of commands that were under way: rerun, skip (take them as done) or fail")
+	f.IntVar(&o.fromBatch, "from-batch", 0, "take the batches before this one as done, in the play in which the run ended")
+	f.BoolVar(&o.onlyFailed, "only-failed", false, "go on only with the hosts that were lost")
+	f.IntVarP(&o.forks, "forks", "f", 0, "how many hosts are worked on at a time (default: as the run was started)")
+	f.BoolVarP(&o.diff, "diff", "D", false, "show what changes in files")
+	f.BoolVar(&o.asJSON, "json", false, "one JSON object a line on stdout instead of text")
+	f.CountVarP(&o.verbosity, "verbose", "v", "show more; may be repeated")
+	return cmd
+}
+
+func (o *resumeOptions) validate() error {
+	choices := []string{string(runner.InFlightRerun), string(runner.InFlightSkip), string(runner.InFlightFail)}
+	if o.inFlight != "" && !slices.Contains(choices, o.inFlight) {
+		return fmt.Errorf("--in-flight %s: choose from %s", o.inFlight, strings.Join(choices, ", "))
+	}
+	if o.fromBatch < 0 || o.forks < 0 {
+		return errors.New("--from-batch and --forks count from 1")
+	}
+	return nil
+}
+
+// resume goes on with a run.
+func (a *app) resume(cmd *cobra.Command, o resumeOptions, name string) error {
+	if err := o.validate(); err != nil {
+		return err
+	}
+	home, run, err := resumable(name)
+	if err != nil {
+		return err
+	}
+	past, entries, err := pastOf(run)
+	if err != nil {
+		return err
+	}
+	past.InFlight, past.OnlyFailed, past.FromBatch = runner.InFlight(o.inFlight), o.onlyFailed, o.fromBatch
+	if err := undecided(run, past); err != nil {
+		return err
+	}
+	started, paths, err := a.startedWith(run)
+	if err != nil {
+		return err
+	}
+	o.over(started)
+	plan, err := a.planAgain(cmd.Context(), started, paths, past)
+	if err != nil {
+		return err
+	}
+	started.past = past
+	kept, torn, err := home.Resume(run.Run, a.session(cmd, time.Now()), func(runner.Entry) { entries-- })
+	if err != nil {
+		return err
+	}
+	if entries != 0 {
+		return errors.Join(fmt.Errorf("somebody else has gone on with run %s; look at it with pegbook runs show", run.Run), kept.Close())
+	}
+	for _, t := range torn {
+		fmt.Fprintln(a.err, "pegbook: "+t.Error())
+	}
+	return a.carryOut(cmd.Context(), *started, plan, kept)
+}
+
+// resumable opens the run named, or the newest that can be gone on with.
+func resumable(name string) (*journal.Home, *journal.Run, error) {
+	if name != "" {
+		home, run, err := openRun(name)
+		if err != nil {
+			return nil, nil, err
+		}
+		return home, run, refusal(run)
+	}
+	home, err := openHome()
+	if err != nil {
+		return nil, nil, err
+	}
+	runs, err := home.List()
+	for _, run := range slices.Backward(runs) {
+		if run.Resumable() {
+			return home, run, nil
+		}
+	}
+	return nil, nil, errors.Join(errors.New("there is no run to go on with; pegbook runs list shows which there are"), err)
+}
+
+// refusal says why a run cannot be gone on with.
+func refusal(r *journal.Run) error {
+	switch {
+	case r.Resumable():
+		return nil
+	case r.Check:
+		return fmt.Errorf("run %s was a dry run: what it would have changed was in memory only, so it can but begin anew", r.Run)
+	case r.State == journal.Done:
+		return fmt.Errorf("run %s has come to its end; there is nothing to go on with", r.Run)
+	}
+	return fmt.Errorf("run %s is %s", r.Run, r.State)
+}
+
+// pastOf reads what a run remembers, and how many entries that are.
+func pastOf(r *journal.Run) (*runner.Past, int, error) {
+	var entries []runner.Entry
+	reading, err := r.Entries(func(e runner.Entry) error {
+		entries = append(entries, e)
+		return nil
+	})
+	if err != nil {
+		return nil, 0, err
+	}
+	if len(reading.Damage) > 0 {
+		return nil, 0, reading.Damage[0]
+	}
+	past, err := runner.NewPast(entries)
+	return past, len(entries), err
+}
+
+// undecided refuses to go on while nobody has said what becomes of commands that were under way.
+func undecided(r *journal.Run, past *runner.Past) error {
+	flying := past.Undecided()
+	if past.InFlight != runner.InFlightRefuse || len(flying) == 0 {
+		return nil
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "run %s ended while these were under way, and nobody can tell whether they came to their end:\n", r.Run)
+	for _, f := range flying {
+		fmt.Fprintf(&b, "  %s on %s", render.Clean(f.Task, false), f.Host)
+		if f.Item > 0 {
+			fmt.Fprintf(&b, ", item %d of its loop", f.Item)
+		}
+		b.WriteString("\n")
+	}
+	fmt.Fprintf(&b, "look at the hosts, then choose:\n"+
+		"  pegbook runs resume %[1]s --in-flight rerun   run them again\n"+
+		"  pegbook runs resume %[1]s --in-flight skip    take them as done\n"+
+		"  pegbook runs resume %[1]s --in-flight fail    take them as failed", r.Run)
+	return errors.New(b.String())
+}
+
+// startedWith gives the options and playbooks that a run was started with, in its folder and with its settings.
+func (a *app) startedWith(r *journal.Run) (*runOptions, []string, error) {
+	private, err := r.Private()
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := os.Chdir(r.Meta.Dir); err != nil {
+		return nil, nil, fmt.Errorf("the run was started in a folder that is gone: %w", err)
+	}
+	for _, setting := range private.Env {
+		if name, value, ok := strings.Cut(setting, "="); ok && name != "PEGBOOK_HOME" {
+			if err := os.Setenv(name, value); err != nil {
+				return nil, nil, err
+			}
+		}
+	}
+	o := &runOptions{selectOptions: selectOptions{inputs: &inputs{}}}
+	cmd := runCommand(a, o)
+	if len(private.Argv) == 0 {
+		return nil, nil, fmt.Errorf("run %s does not say what it was started with", r.Run)
+	}
+	if err := cmd.ParseFlags(private.Argv[1:]); err != nil {
+		return nil, nil, err
+	}
+	a.args = private.Argv
+	return o, cmd.Flags().Args(), o.validate()
+}
+
+// over lays how to go on over how the run was started.
+func (o *resumeOptions) over(started *runOptions) {
+	if o.forks > 0 {
+		started.forks = o.forks
+	}
+	started.verbosity = max(started.verbosity, o.verbosity)
+	started.diff = started.diff || o.diff
+	started.asJSON = started.asJSON || o.asJSON
+}
+
+// planAgain makes the run's plan again, with the answers that were given, and looks whether it fits.
+func (a *app) planAgain(ctx context.Context, o *runOptions, paths []string, past *runner.Past) (*runner.Plan, error) {
+	if err := a.askPasswords(ctx, &o.selectOptions); err != nil {
+		return nil, err
+	}
+	plan, err := a.compile(ctx, o.selectOptions, paths)
+	if err != nil {
+		return nil, a.jsonProblem(o.asJSON, err)
+	}
+	if answers, asked := past.Answers(); asked && len(answers) == len(plan.Questions()) {
+		answered, problems := plan.Answered(answers)
+		if err := problems.Err(); err != nil {
+			return nil, a.jsonProblem(o.asJSON, err)
+		}
+		plan = answered
+	} else if plan, err = a.answer(plan); err != nil {
+		return nil, a.jsonProblem(o.asJSON, err)
+	}
+	return plan, plan.Fits(past)
+}
