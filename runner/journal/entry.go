@@ -1,12 +1,11 @@
 package journal
 
 import (
-	"bytes"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"strconv"
-	"strings"
+	"sync"
 
 	"github.com/pegbook/pegbook/runner"
 )
@@ -23,30 +22,78 @@ type stepRecord struct {
 	Place  string           `json:"place"`
 	Host   string           `json:"host,omitempty"`
 	Item   int              `json:"item,omitempty"`
+	Task   int              `json:"task,omitempty"` // its number
 	Sealed []byte           `json:"sealed,omitempty"`
 }
 
 // place is what the sealed part is bound to: moved to another step it does not open.
 func (r stepRecord) place() string {
-	return string(r.Kind) + "|" + r.Place + "|" + r.Host + "|" + strconv.Itoa(r.Item)
+	return string(r.Kind) + "|" + r.Place + "|" + r.Host + "|" + strconv.Itoa(r.Item) + "|" + strconv.Itoa(r.Task)
 }
 
 const private = 1 // a flag of what is sealed
 
-// sealEntry gives an entry's object. Sealed are flags, the task, a line's end and the state.
-func (k *key) sealEntry(e runner.Entry) ([]byte, error) {
-	r := stepRecord{Kind: e.Kind, Place: e.Place, Host: e.Host, Item: e.Item}
-	if e.Task != "" || len(e.State) > 0 || e.Private {
-		inner := make([]byte, 1, 2+len(e.Task)+len(e.State))
+// entryTask is a record that gives a task's name a number: the same few names stand in all entries of a run.
+const entryTask runner.EntryKind = "task"
+
+// names are the numbers of tasks, from 1.
+type names struct {
+	mu      sync.Mutex // guards numbers, and that a number's record comes before those that use it
+	numbers map[string]int
+}
+
+// sealEntry gives an entry's object. Sealed are flags and the state.
+func (k *key) sealEntry(e runner.Entry, task int) ([]byte, error) {
+	r := stepRecord{Kind: e.Kind, Place: e.Place, Host: e.Host, Item: e.Item, Task: task}
+	if len(e.State) > 0 || e.Private {
+		inner := make([]byte, 1, 1+len(e.State))
 		if e.Private {
 			inner[0] = private
 		}
-		inner = append(inner, strings.ReplaceAll(e.Task, "\n", " ")...)
-		inner = append(inner, '\n')
-		inner = append(inner, e.State...)
-		r.Sealed = k.seal(r.place(), inner)
+		r.Sealed = k.seal(r.place(), append(inner, e.State...))
 	}
 	return json.Marshal(r)
+}
+
+// sealTask gives the object of a task's name.
+func (k *key) sealTask(name string, number int) ([]byte, error) {
+	r := stepRecord{Kind: entryTask, Task: number}
+	r.Sealed = k.seal(r.place(), []byte(name))
+	return json.Marshal(r)
+}
+
+// opener reads the entries of a run, in order.
+type opener struct {
+	key   *key
+	names map[int]string
+}
+
+// entry gives an entry; false where the record is none that a run has kept.
+func (o *opener) entry(raw []byte) (runner.Entry, bool, error) {
+	r, err := readStep(raw)
+	if err != nil {
+		return runner.Entry{}, false, err
+	}
+	e := runner.Entry{Kind: r.Kind, Place: r.Place, Host: r.Host, Item: r.Item, Task: o.names[r.Task]}
+	known := r.Task == 0 || e.Task != "" // else its name's record is damaged, which is told
+	if len(r.Sealed) == 0 {
+		return e, known && e.Kind != entryCut, nil
+	}
+	inner, err := o.key.unseal(r.place(), r.Sealed)
+	if err != nil {
+		return e, false, err
+	}
+	if r.Kind == entryTask {
+		o.names[r.Task] = string(inner)
+		return e, false, nil
+	}
+	if len(inner) == 0 {
+		return e, false, ErrSealed
+	}
+	if e.Private = inner[0] == private; len(inner) > 1 {
+		e.State = inner[1:]
+	}
+	return e, known && e.Kind != entryCut, nil
 }
 
 // readStep reads what sealEntry has written.
@@ -65,6 +112,8 @@ func readStep(raw []byte) (stepRecord, error) {
 			r.Host, wrong = text(value)
 		case "item":
 			r.Item, wrong = strconv.Atoi(string(value))
+		case "task":
+			r.Task, wrong = strconv.Atoi(string(value))
 		case "sealed":
 			if len(value) < 2 {
 				wrong = errShape
@@ -75,28 +124,4 @@ func readStep(raw []byte) (stepRecord, error) {
 		return wrong == nil
 	})
 	return r, errors.Join(err, wrong)
-}
-
-func (k *key) unsealEntry(raw []byte) (runner.Entry, error) {
-	r, err := readStep(raw)
-	if err != nil {
-		return runner.Entry{}, err
-	}
-	e := runner.Entry{Kind: r.Kind, Place: r.Place, Host: r.Host, Item: r.Item}
-	if len(r.Sealed) == 0 {
-		return e, nil
-	}
-	inner, err := k.unseal(r.place(), r.Sealed)
-	if err != nil {
-		return e, err
-	}
-	task, state, ok := bytes.Cut(inner, []byte{'\n'})
-	if !ok || len(task) == 0 {
-		return e, ErrSealed
-	}
-	e.Private, e.Task = task[0] == private, string(task[1:])
-	if len(state) > 0 {
-		e.State = state
-	}
-	return e, nil
 }

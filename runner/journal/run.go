@@ -160,9 +160,10 @@ func (r *Run) Events(take func(event.Record) error) (Reading, error) {
 
 // Entries hands everything that the run remembers to take, in order.
 func (r *Run) Entries(take func(runner.Entry) error) (Reading, error) {
+	o := opener{r.home.key, map[int]string{}}
 	return r.read(stepsFile, func(object []byte) error {
-		e, err := r.home.key.unsealEntry(object)
-		if err != nil || e.Kind == entryCut {
+		e, ok, err := o.entry(object)
+		if err != nil || !ok {
 			return err
 		}
 		return take(e)

@@ -34,11 +34,13 @@ type Writer struct {
 	meta Meta     // belongs to who creates and closes
 	done *event.RunDone
 
+	bounds bounds
+	names  names
+
 	mu      sync.Mutex // guards the fields below
 	change  *sync.Cond // of written, synced, err
 	events  file
 	steps   file
-	bounds  bounds
 	added   uint64 // records
 	written uint64 // of them, in the kernel's hands
 	synced  uint64 // of them, on the disk
@@ -101,7 +103,7 @@ func (h *Home) free(run string) string {
 
 func (h *Home) newWriter(m Meta) *Writer {
 	w := &Writer{home: h, dir: h.folder(m.Run), meta: m, wake: make(chan struct{}, 1), wakeSync: make(chan struct{}, 1),
-		complete: make(chan struct{}), failed: make(chan struct{})}
+		complete: make(chan struct{}), failed: make(chan struct{}), names: names{numbers: map[string]int{}}}
 	w.change = sync.NewCond(&w.mu)
 	return w
 }
@@ -173,9 +175,10 @@ func (h *Home) Resume(run string, s Session, take func(runner.Entry)) (w *Writer
 	if err != nil || !held {
 		return w, nil, errors.Join(err, &RunningError{run})
 	}
+	o := opener{h.key, map[int]string{}}
 	steps, err := w.steps.goOn(filepath.Join(w.dir, stepsFile), func(object []byte) error {
-		e, err := h.key.unsealEntry(object)
-		if err == nil {
+		e, ok, err := o.entry(object)
+		if err == nil && ok {
 			take(e)
 		}
 		return err
@@ -185,6 +188,9 @@ func (h *Home) Resume(run string, s Session, take func(runner.Entry)) (w *Writer
 	}
 	if len(steps.damage) > 0 {
 		return w, nil, steps.damage[0]
+	}
+	for number, name := range o.names {
+		w.names.numbers[name] = number
 	}
 	events, err := w.events.goOn(filepath.Join(w.dir, eventsFile), func([]byte) error { return nil })
 	if err != nil {
@@ -255,7 +261,11 @@ func (w *Writer) Keep(e runner.Entry) error {
 			return full
 		}
 	}
-	raw, err := w.home.key.sealEntry(w.bounds.entry(e))
+	task, err := w.number(e.Task)
+	if err != nil {
+		return err
+	}
+	raw, err := w.home.key.sealEntry(w.bounds.entry(e), task)
 	if err != nil {
 		return err
 	}
@@ -264,6 +274,27 @@ func (w *Writer) Keep(e runner.Entry) error {
 		return err
 	}
 	return w.await(n, e.Durable)
+}
+
+// number is that of a task; one that is new is kept.
+func (w *Writer) number(task string) (int, error) {
+	if task == "" {
+		return 0, nil
+	}
+	w.names.mu.Lock()
+	defer w.names.mu.Unlock()
+	if n, ok := w.names.numbers[task]; ok {
+		return n, nil
+	}
+	n := len(w.names.numbers) + 1
+	raw, err := w.home.key.sealTask(task, n)
+	if err == nil {
+		_, err = w.add(&w.steps, raw)
+	}
+	if err == nil {
+		w.names.numbers[task] = n
+	}
+	return n, err
 }
 
 // add hands a record over to be written. It waits only when the disk is far behind.
