@@ -14,19 +14,16 @@ func FuzzFields(f *testing.F) {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, raw []byte) {
-		read := map[string]string{}
-		err := fields(raw, func(name, value []byte) bool {
-			read[string(name)] = string(value)
-			return true
-		})
+		take := func(name, value []byte) bool { return len(name)+len(value) >= 0 }
+		_ = fields(raw, take) // only that it comes to an end
 		var want map[string]json.RawMessage
 		if json.Unmarshal(raw, &want) != nil || want == nil {
-			return // only that it comes to an end
+			return
 		}
 		written, e := json.Marshal(want)
 		require.NoError(t, e)
-		read = map[string]string{}
-		err = fields(written, func(name, value []byte) bool {
+		read := map[string]string{}
+		err := fields(written, func(name, value []byte) bool {
 			plain, e := text([]byte(`"` + string(name) + `"`))
 			require.NoError(t, e)
 			read[plain] = string(value)
