@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -166,4 +167,51 @@ func TestNothingShowsASecret(t *testing.T) {
 	still, err := os.ReadFile(filepath.Join(dir, "made", "still"))
 	require.NoError(t, err)
 	assert.True(t, vault.Sealed(still))
+}
+
+const journalPlaybook = `
+- hosts: all
+  gather_facts: false
+  vars_prompt:
+    - {name: answer, prompt: what, private: true}
+  tasks:
+    - {name: "shown {{ .answer }}", debug: {msg: "{{ .answer }} {{ .password }} {{ .ansible_become_password }}"}}
+    - {name: hidden, command: "echo nolog-own-value {{ .extra_word }} {{ .mapped }}", no_log: true, register: out, changed_when: false}
+    - {name: kept, set_fact: {copy: "{{ .out.stdout }} {{ .inline }}"}, no_log: true}
+    - {name: looped, command: "echo nolog-own-value {{ .item }}", no_log: true, loop: ["{{ .inline }}", "{{ .extra_word }}"], register: all, changed_when: false}
+    - {name: rendered, template: {src: secret.tmpl, dest: "{{ .dir }}/rendered", mode: "0600"}}
+    - {name: fails, command: "sh -c 'echo nolog-own-value; exit 1'", no_log: true}
+`
+
+// What is kept of runs holds no secret: not of the vault, of -e, of prompts or passwords, and nothing that no_log hides.
+func TestNoSecretLiesInTheJournal(t *testing.T) {
+	dir := secretSite(t)
+	t.Chdir(dir)
+	home := filepath.Join(t.TempDir(), "home")
+	t.Setenv("PEGBOOK_HOME", home)
+	t.Setenv("PEGBOOK_EXAMPLE", "environment-hush-value")
+	require.NoError(t, os.WriteFile("journal.yml", []byte(journalPlaybook), 0o600))
+	require.NoError(t, os.WriteFile("become.yml", []byte("all: {vars: {ansible_become_password: become-hush-value}}\n"), 0o600))
+	extra := []string{"-e", "extra_word=extra-hush-value", "-e", `{"mapped": "mapped-hush-value"}`, "-e", "answer=private-hush-value"}
+	for _, more := range [][]string{{"site.yml"}, {"site.yml", "--check", "--diff"}, {"journal.yml", "--diff"}, {"journal.yml", "--check"}} {
+		args := slices.Concat([]string{"run", "-i", "hosts.yml", "-i", "become.yml", "--vault-password-file", "pw", "-vvv"}, extra, more)
+		var out bytes.Buffer
+		code := run(context.Background(), args, streams{in: strings.NewReader(""), out: &out, err: &out}, nil)
+		require.Contains(t, []int{0, 2}, code, "%s", out.String())
+	}
+	files := 0
+	require.NoError(t, filepath.WalkDir(home, func(path string, d os.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		files++
+		raw, err := os.ReadFile(path)
+		for _, text := range append(hushed(), "extra-hush", "mapped-hush", "private-hush", "become-hush", "environment-hush", "nolog-own-value") {
+			if at := bytes.Index(raw, []byte(text)); at >= 0 {
+				t.Errorf("%s holds %q: …%s…", path, text, raw[max(0, at-80):min(len(raw), at+80)])
+			}
+		}
+		return err
+	}))
+	assert.Greater(t, files, 12)
 }

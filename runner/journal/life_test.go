@@ -174,7 +174,9 @@ func TestTheHomeMustBePrivate(t *testing.T) {
 			require.NoError(t, os.Remove(filepath.Join(dir, keyFile)))
 			return syscall.Mkfifo(filepath.Join(dir, keyFile), 0o600)
 		}, "no ordinary file"},
-		{"the key is short", func(_ *testing.T, dir string) error { return os.WriteFile(filepath.Join(dir, keyFile), []byte("x"), 0o600) }, "not 32"},
+		{"the key is short", func(_ *testing.T, dir string) error {
+			return os.WriteFile(filepath.Join(dir, keyFile), []byte("x"), 0o600)
+		}, "not 32"},
 		{"somebody else's", func(t *testing.T, dir string) error {
 			if os.Geteuid() != 0 {
 				t.Skip("only root can give files away")
