@@ -7,6 +7,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"net"
 	"path"
 	"slices"
 	"strconv"
@@ -21,6 +23,7 @@ import (
 const (
 	defaultSession = 10 * time.Second
 	connectWait    = 15 * time.Second
+	leaveTime      = 2 * time.Second
 	// doubtFor is how many session timeouts a lock may be out of touch with ZooKeeper before it counts as lost:
 	// an election takes its time, and sessions outlive it.
 	doubtFor = 3
@@ -81,10 +84,11 @@ func (z *ZooKeeper) take(ctx context.Context, who Holder, w Wait) (Held, error) 
 		token, err = s.count(ctx, who)
 	}
 	if err != nil {
-		s.leave()
+		_ = s.leave(ctx) // the first error says more
 		return nil, err
 	}
-	k := &kept{name: z.Name(), token: token, every: s.timeout / 4, patience: doubtFor * s.timeout, check: s.check, release: s.leave}
+	k := &kept{name: z.Name(), token: token, every: s.timeout / 4, patience: doubtFor * s.timeout, check: s.check,
+		release: func() error { return s.leave(ctx) }}
 	s.holds(k.keep(ctx))
 	return k, nil
 }
@@ -176,13 +180,24 @@ func (s *place) try(ctx context.Context, do func() error) error {
 			return errExpired
 		case errors.Is(err, zk.ErrNoAuth):
 			return fmt.Errorf("ZooKeeper lets this user not do that (auth of the lock): %w", err)
-		case !errors.Is(err, zk.ErrConnectionClosed) && !errors.Is(err, zk.ErrNoServer):
+		case !brokenWay(err):
 			return err
 		}
 		if err := sleep(ctx, 100*time.Millisecond); err != nil {
 			return err
 		}
 	}
+}
+
+// brokenWay says whether an error is about the connection; the library gives what it met when it sent, as it is.
+func brokenWay(err error) bool {
+	var network net.Error
+	for _, known := range []error{zk.ErrConnectionClosed, zk.ErrNoServer, io.EOF, io.ErrUnexpectedEOF, io.ErrClosedPipe, net.ErrClosed} {
+		if errors.Is(err, known) {
+			return true
+		}
+	}
+	return errors.As(err, &network)
 }
 
 // acl is whose the lock's nodes are.
@@ -448,21 +463,17 @@ func (s *place) holds(k *kept) {
 	}()
 }
 
-// leave gives the place up, held or not.
-func (s *place) leave() error {
+// leave gives the place up, held or not. What cannot be told to ZooKeeper it finds out with the end of the session.
+func (s *place) leave(ctx context.Context) error {
 	defer s.closed()
-	if s.node == "" || s.conn.State() != zk.StateHasSession {
-		return nil // the node goes with the session
-	}
-	done := make(chan error, 1)
-	go func() { done <- s.conn.Delete(s.node, -1) }()
-	select {
-	case err := <-done:
-		if errors.Is(err, zk.ErrNoNode) || errors.Is(err, zk.ErrSessionExpired) || errors.Is(err, zk.ErrConnectionClosed) {
-			err = nil
-		}
-		return err
-	case <-time.After(2 * time.Second):
+	if s.node == "" {
 		return nil
 	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaveTime)
+	defer cancel()
+	err := s.try(ctx, func() error { return s.conn.Delete(s.node, -1) })
+	if errors.Is(err, zk.ErrNoNode) || errors.Is(err, errExpired) || ctx.Err() != nil {
+		return nil
+	}
+	return err
 }
