@@ -25,7 +25,7 @@ func main() {
 	flag.Float64Var(&o.scale, "scale", 1, "how long the servers take for what takes a real one a second")
 	flag.IntVar(&o.net, "net", 70, "machines: the third byte of their addresses 10.78.NET.11 …; lab: of 127.78.NET.10 …")
 	only := flag.String("only", "", "only the scenarios that this regular expression matches")
-	flag.DurationVar(&o.gap, "gap", 3*time.Second, "how long the watcher of copies may see nothing; a server that hangs is waited for a second")
+	flag.DurationVar(&o.gap, "gap", 5*time.Second, "how long the watcher of copies may see nothing; a server that hangs is waited for a second")
 	flag.StringVar(&o.json, "json", "", "write the table to this file as JSON, too")
 	flag.StringVar(&o.markdown, "markdown", "", "write the table to this file as Markdown, too")
 	flag.BoolVar(&o.verbose, "v", false, "show how each run of pegbook ended")

@@ -182,8 +182,11 @@ type node struct {
 // own is the time that pegbook itself took: what is left without the tasks in which it waits for servers.
 func (n node) own() time.Duration { return n.took - n.waiting }
 
-// waits says whether a task lasts as long as the servers take.
+// waits says whether a task lasts as long as the servers take, or as it takes to give a host up.
 func waits(rec record) bool {
+	if rec.Status == "unreachable" {
+		return true
+	}
 	switch rec.Module {
 	case "migrate_primaries", "downgrade_secondaries", "close_replicas", "daemon", "wait_healthy", "pause":
 		return true
