@@ -189,7 +189,7 @@ func TestGuardOnHostsOfItsOwn(t *testing.T) {
 		`[{name: a, say: x}]`), nil)
 	assert.Equal(t, 5, r.ExitCode())
 	got := of[event.GuardChecked](r.records)[0]
-	assert.Equal(t, 5, got.Checks)
+	assert.Equal(t, 4, got.Checks, "those that were not skipped")
 	require.Len(t, got.Findings, 1)
 	assert.Equal(t, "bad h3 broken", got.Findings[0].Task+" "+got.Findings[0].Host+" "+got.Findings[0].Msg)
 }
@@ -201,6 +201,12 @@ func TestGuardsLookWhereTheirPlayHasNothingToDo(t *testing.T) {
 	})
 	assert.Equal(t, 0, r.ExitCode())
 	assert.Equal(t, []string{"b h1 ok y"}, r.done())
+}
+
+func TestGuardThatSkipsAllSaysNothing(t *testing.T) {
+	r, _ := runGuarded(t, guardedPlay("[{name: well, fail: , when: \"false\"}]", "[{name: a, say: x}]"), nil)
+	assert.Equal(t, 0, r.ExitCode())
+	assert.Empty(t, of[event.GuardChecked](r.records))
 }
 
 func TestCheckModeLooksToo(t *testing.T) {

@@ -42,6 +42,7 @@ func TestPlaybooksFail(t *testing.T) {
 	s.testUnhealthyBefore()
 	s.testInterrupt()
 	s.testHooks()
+	s.testGateAndGuard()
 	s.testLostHost()
 	s.testCrashingMeta()
 }
@@ -247,6 +248,32 @@ func (s *labSite) testHooks() {
 	r := s.run(2, "rolling-update", append(args, "-e", "hook_before_host="+broken)...)
 	assert.Contains(t, r.says(), "no changes today")
 	assert.Empty(t, s.restarted(before))
+	assert.Equal(t, calm, s.settings())
+}
+
+// testGateAndGuard has somebody approve after the first server, and another one die before that.
+func (s *labSite) testGateAndGuard() {
+	t := s.t
+	before := s.processes()
+	r := s.begin("rolling-update", append(labVersion("2.5.0"), "--limit", "replica_server", "-e", "guard_cluster=true", "-e", "{approve_after: [first]}", "--wait-for-approval")...)
+	r.until(func(e bookEvent) bool { return e.Event == "gate_waiting" })
+	require.NoError(t, syscall.Kill(before["replica3 replica"].PID, syscall.SIGKILL))
+	s.until("the cluster lacks a server", func() bool {
+		report, err := lab.Status(t.Context(), s.state.Dir)
+		return err == nil && report.Cluster != nil && report.Cluster.Alive == 2
+	})
+	var said strings.Builder
+	code := run(t.Context(), []string{"runs", "approve", r.all()[0].Run}, streams{in: strings.NewReader(""), out: &said, err: &said}, nil)
+	require.Zero(t, code, said.String())
+	assert.Contains(t, said.String(), `gate "the first replica server is well" is open`)
+	r.wait(5)
+	assert.Contains(t, r.says(), "the guard of play replica servers does not hold (batch 2): task \"no other replica server is down, and no partition lacks two replicas\" on replica2: down: "+
+		s.state.Hosts[4].IP+":34801")
+	assert.Equal(t, []string{"replica1 replica"}, s.restarted(before), "the next server is not touched")
+	assert.Equal(t, []string{"replica3 replica"}, s.missing(before))
+
+	s.run(0, "deploy", append(labVersion("2.5.0"), "--limit", "replica3")...)
+	s.run(0, "rolling-update", "--tags", "restore", "-e", "level_after=lively")
 	assert.Equal(t, calm, s.settings())
 }
 

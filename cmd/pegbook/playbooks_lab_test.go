@@ -77,16 +77,16 @@ type bookRun struct {
 
 // bookEvent is what these tests look at of a record.
 type bookEvent struct {
-	Event, Play, Task, Host, Module, Msg, Message string
-	Status                                        event.Status
-	Rescued, Ignored                              bool
-	Changed                                       bool
-	Recap                                         map[string]event.Counts
-	ExitCode                                      int `json:"exit_code"`
-	Problem                                       string
-	Items                                         []struct{ Msg string }
-	Phase                                         string
-	Counts                                        []modules.Count
+	Event, Run, Play, Task, Host, Module, Msg, Message string
+	Status                                             event.Status
+	Rescued, Ignored                                   bool
+	Changed                                            bool
+	Recap                                              map[string]event.Counts
+	ExitCode                                           int `json:"exit_code"`
+	Problem                                            string
+	Items                                              []struct{ Msg string }
+	Phase                                              string
+	Counts                                             []modules.Count
 }
 
 // Write takes what the run prints: records, a line each.
