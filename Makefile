@@ -4,7 +4,7 @@ GO ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS := -s -w -X main.version=$(VERSION)
 
-.PHONY: sim-check help build generate demo demo-clean test conformance setup lint docs bench e2e e2e-pegasus fuzz clean
+.PHONY: sim-check help build generate demo demo-clean test conformance setup lint docs audit bench e2e e2e-pegasus fuzz clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -52,6 +52,9 @@ e2e-pegasus: setup build ## rolling updates on systemd hosts with faults put in:
 
 fuzz: ## every fuzz target for 20 seconds
 	@scripts/fuzz 20s
+
+audit: ## known vulnerabilities, module sums, every fuzz target for 30 seconds
+	@scripts/audit
 
 clean: ## remove what building made
 	rm -rf bin runner/connect/embedded/*.gz lab/embedded/*.gz
