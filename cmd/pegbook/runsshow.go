@@ -29,6 +29,9 @@ func newRunsShowCmd(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if run.Inputs, err = run.Used(); err != nil && !errors.Is(err, journal.ErrSealed) {
+				return err
+			}
 			if asJSON {
 				return errors.Join(a.showRunJSON(run, s), s.Err())
 			}
@@ -170,7 +173,10 @@ func flightWords(in journal.InFlight) string {
 
 // showWayOn says what can be done now.
 func (a *app) showWayOn(r *journal.Run, s *journal.Standing) {
-	if r.Resumable() {
+	switch {
+	case s.Sealed:
+		fmt.Fprintf(a.out, "\nit cannot be gone on with: %v\n", journal.ErrSealed)
+	case r.Resumable():
 		fmt.Fprintf(a.out, "\n%s need not be done again; to go on: pegbook runs resume %s\n", render.HowMany(s.Remembers, "step"), r.Run)
 	}
 }

@@ -48,14 +48,20 @@ func (d *Difference) Same() bool { return len(d.Settings)+len(d.Inputs)+len(d.Ou
 
 // Compare says in what two runs differ.
 func Compare(a, b *Run) (*Difference, error) {
-	d := &Difference{A: a.Run, B: b.Run, Settings: settingsOf(a, b), Inputs: inputsOf(a.Inputs, b.Inputs), Outcomes: []OutcomeDifference{}}
+	d := &Difference{A: a.Run, B: b.Run, Settings: settingsOf(a, b), Outcomes: []OutcomeDifference{}}
 	var ends [2]*outcomes
+	var used [2][]Input
 	for i, r := range []*Run{a, b} {
+		var err error
+		if used[i], err = r.Used(); err != nil {
+			return nil, fmt.Errorf("run %s: %w", r.Run, err)
+		}
 		ends[i] = &outcomes{ended: map[outcomeKey]brief{}, times: map[outcomeKey]int{}}
 		if _, err := r.read(eventsFile, ends[i].event); err != nil {
 			return nil, fmt.Errorf("run %s: %w", r.Run, err)
 		}
 	}
+	d.Inputs = inputsOf(used[0], used[1])
 	d.Outcomes = append(d.Outcomes, ends[0].against(ends[1])...)
 	return d, nil
 }

@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/pegbook/pegbook/runner"
@@ -156,6 +158,34 @@ func (r *Run) Events(take func(event.Record) error) (Reading, error) {
 		}
 		return take(rec)
 	})
+}
+
+// Used are all inputs: those that the run was started with, and the templates and files that its tasks have used.
+func (r *Run) Used() ([]Input, error) {
+	all := slices.Clone(r.Inputs)
+	known := map[string]bool{}
+	for _, in := range all {
+		known[in.Path] = true
+	}
+	_, err := r.Entries(func(e runner.Entry) error {
+		if e.Kind != runner.EntryUsed || known[e.Place] {
+			return nil
+		}
+		var u struct {
+			What   string `json:"what"`
+			SHA256 string `json:"sha256"`
+			Bytes  int64  `json:"bytes"`
+		}
+		if err := json.Unmarshal(e.State, &u); err != nil {
+			return fmt.Errorf("the run has used %s: %w", e.Place, err)
+		}
+		if u.What != "var" { // a variable's digest stays sealed: what it holds could be guessed
+			known[e.Place] = true
+			all = append(all, Input{What: u.What, Path: e.Place, Digest: u.SHA256, Bytes: u.Bytes})
+		}
+		return nil
+	})
+	return all, err
 }
 
 // Entries hands everything that the run remembers to take, in order.

@@ -26,6 +26,8 @@ type Standing struct {
 	InFlight []InFlight `json:"in_flight,omitempty"`
 	// Message says why the run ended early.
 	Message string `json:"message,omitempty"`
+	// Sealed says that what the run remembers cannot be read with the key of the home: it cannot be gone on with.
+	Sealed bool `json:"sealed,omitempty"`
 	// Remembers is how many steps need not be done again when the run is gone on with.
 	Remembers int `json:"remembers"`
 
@@ -66,10 +68,11 @@ func (r *Run) Standing() (*Standing, error) {
 	}
 	if r.State != Done {
 		steps, err := r.Entries(s.entry)
-		if err != nil {
+		if err != nil && !errors.Is(err, ErrSealed) { // then where hosts stand can be told all the same
 			return nil, fmt.Errorf("what run %s remembers cannot be read: %w", r.Run, err)
 		}
 		s.took(steps)
+		s.out.Sealed = err != nil
 	}
 	s.took(found)
 	return s.conclude(), nil

@@ -1,0 +1,67 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// On a full disk a run starts nothing more, says why, and can be shown and gone on with: no step that has run is
+// forgotten, none that has not run is remembered.
+func TestAFullDiskEndsARunInGoodOrder(t *testing.T) {
+	home, dir := t.TempDir(), t.TempDir()
+	if err := syscall.Mount("tmpfs", home, "tmpfs", 0, "mode=0700,size=3m"); err != nil {
+		t.Skip("no file system can be mounted here: ", err)
+	}
+	t.Cleanup(func() { assert.NoError(t, syscall.Unmount(home, syscall.MNT_DETACH)) })
+	t.Chdir(dir)
+	t.Setenv("PEGBOOK_HOME", home)
+	var book strings.Builder
+	book.WriteString("- hosts: all\n  gather_facts: false\n  tasks:\n")
+	for i := range 60 {
+		fmt.Fprintf(&book, "    - {name: step %d, shell: \"echo {{ .inventory_hostname }} %d >>%s/done; printf '%%050000d' %d\"}\n", i, i, dir, i)
+	}
+	require.NoError(t, os.WriteFile("site.yml", []byte(book.String()), 0o600))
+	require.NoError(t, os.WriteFile("hosts.yml", []byte("all: {vars: {ansible_connection: local}, hosts: {h1: , h2: }}\n"), 0o600))
+	pegbook := func(args ...string) (int, string) {
+		var out bytes.Buffer
+		code := run(context.Background(), args, streams{in: strings.NewReader(""), out: &out, err: &out}, nil)
+		return code, out.String()
+	}
+	code, out := pegbook("run", "site.yml", "-i", "hosts.yml")
+	assert.NotZero(t, code)
+	assert.Contains(t, out, "cannot grow")
+	assert.Contains(t, out, "no space left on device")
+	assert.Contains(t, out, "make room")
+	assert.NotContains(t, out, "step 59")
+
+	done, err := os.ReadFile("done")
+	require.NoError(t, err)
+	steps := strings.Count(string(done), "\n")
+	assert.Positive(t, steps)
+	require.NoError(t, os.WriteFile(filepath.Join(home, "probe"), nil, 0o600))
+	code, out = pegbook("runs", "show", "--json")
+	require.Zero(t, code, out)
+	var shown struct {
+		State    string `json:"state"`
+		Standing struct {
+			Remembers int               `json:"remembers"`
+			InFlight  []json.RawMessage `json:"in_flight"`
+			Damage    []json.RawMessage `json:"damage"`
+		} `json:"standing"`
+	}
+	require.NoError(t, json.Unmarshal([]byte(out), &shown))
+	assert.Contains(t, []string{"failed", "interrupted"}, shown.State)
+	assert.Equal(t, steps, shown.Standing.Remembers)
+	assert.Empty(t, shown.Standing.InFlight)
+	assert.Empty(t, shown.Standing.Damage)
+}
