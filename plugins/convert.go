@@ -59,14 +59,14 @@ func shapeToWire(s *modules.Shape) *wire.Shape {
 			w.Fields = map[string]*wire.Shape{}
 		}
 		if w.Fields[name] = shapeToWire(field); field == nil {
-			w.Fields[name] = &wire.Shape{}
+			w.Fields[name] = &wire.Shape{Anything: true}
 		}
 	}
 	return w
 }
 
 func shapeFromWire(w *wire.Shape) *modules.Shape {
-	if w == nil || !w.Closed && w.Elem == nil && len(w.Fields) == 0 {
+	if w == nil || w.Anything {
 		return nil
 	}
 	s := &modules.Shape{Elem: shapeFromWire(w.Elem)}

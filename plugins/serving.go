@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"time"
 
@@ -186,10 +187,14 @@ func (h *remoteHost) Run(ctx context.Context, cmd modules.Command) (modules.Outp
 		return modules.Output{}, err
 	}
 	out := outputFromWire(f.GetOutput())
-	if e := f.GetOutput().GetError(); e != nil {
+	switch e := f.GetOutput().GetError(); {
+	case e == nil:
+		return out, nil
+	case ctx.Err() != nil && slices.Contains(e.Kinds, wire.Error_KIND_CANCELED):
+		return out, context.Cause(ctx)
+	default:
 		return out, h.failure(e)
 	}
-	return out, nil
 }
 
 func (h *remoteHost) Dial(ctx context.Context, network, address string) (net.Conn, error) {

@@ -494,13 +494,15 @@ func (x *Arg) GetRest() bool {
 	return false
 }
 
-// Shape is the names of a result's fields. One with neither fields nor elem is anything.
+// Shape is the names of a result's fields, or what the elements of a list are. Absent, it is anything.
 type Shape struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Fields map[string]*Shape      `protobuf:"bytes,1,rep,name=fields,proto3" json:"fields,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	Elem   *Shape                 `protobuf:"bytes,2,opt,name=elem,proto3" json:"elem,omitempty"`
 	// closed: the result has the fields and no others, even where there are none.
-	Closed        bool `protobuf:"varint,3,opt,name=closed,proto3" json:"closed,omitempty"`
+	Closed bool `protobuf:"varint,3,opt,name=closed,proto3" json:"closed,omitempty"`
+	// anything: nothing is known of it; the rest does not count.
+	Anything      bool `protobuf:"varint,4,opt,name=anything,proto3" json:"anything,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -552,6 +554,13 @@ func (x *Shape) GetElem() *Shape {
 func (x *Shape) GetClosed() bool {
 	if x != nil {
 		return x.Closed
+	}
+	return false
+}
+
+func (x *Shape) GetAnything() bool {
+	if x != nil {
+		return x.Anything
 	}
 	return false
 }
@@ -4810,11 +4819,12 @@ const file_plugin_proto_rawDesc = "" +
 	"\bpreserve\x18\r \x01(\bR\bpreserve\x12\x12\n" +
 	"\x04file\x18\x0e \x01(\tR\x04file\x12\x18\n" +
 	"\acommand\x18\x0f \x01(\bR\acommand\x12\x12\n" +
-	"\x04rest\x18\x10 \x01(\bR\x04rest\"\xe0\x01\n" +
+	"\x04rest\x18\x10 \x01(\bR\x04rest\"\xfc\x01\n" +
 	"\x05Shape\x12<\n" +
 	"\x06fields\x18\x01 \x03(\v2$.pegbook.plugin.v1.Shape.FieldsEntryR\x06fields\x12,\n" +
 	"\x04elem\x18\x02 \x01(\v2\x18.pegbook.plugin.v1.ShapeR\x04elem\x12\x16\n" +
-	"\x06closed\x18\x03 \x01(\bR\x06closed\x1aS\n" +
+	"\x06closed\x18\x03 \x01(\bR\x06closed\x12\x1a\n" +
+	"\banything\x18\x04 \x01(\bR\banything\x1aS\n" +
 	"\vFieldsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12.\n" +
 	"\x05value\x18\x02 \x01(\v2\x18.pegbook.plugin.v1.ShapeR\x05value:\x028\x01\"N\n" +
