@@ -162,7 +162,9 @@ func TestContentOfAnySizeTravelsBothWays(t *testing.T) {
 // secretFile is content that was decrypted.
 type secretFile struct{ modules.Source }
 
-func (secretFile) AsIs() modules.Source { return modules.Bytes("vaulted", []byte("$ANSIBLE_VAULT;1.1")) }
+func (secretFile) AsIs() modules.Source {
+	return modules.Bytes("vaulted", []byte("$ANSIBLE_VAULT;1.1"))
+}
 
 func TestDecryptedContentIsKnownAsSuch(t *testing.T) {
 	m := behind(t, func(_ context.Context, call *modules.Call, _ noArgs) (*modules.Proposal, error) {
@@ -291,8 +293,10 @@ func TestEverythingOfACallArrives(t *testing.T) {
 		Host: modtest.NewMachine("h"), Hostname: "other", Dir: "/books", Batch: []string{"h", "i"}, Verbosity: 2, Jobs: kept,
 		Note:   func(format string, args ...any) { said = append(said, fmt.Sprintf(format, args...)) },
 		Report: func(p modules.Progress) { said = append(said, p.String()) },
-		Render: func(name, text string, delims [2]string) (string, error) { return name + text + delims[0] + delims[1], nil },
-		Eval:   func(e modules.Expr) (json.RawMessage, error) { return json.RawMessage(`"` + string(e) + `"`), nil },
+		Render: func(name, text string, delims [2]string) (string, error) {
+			return name + text + delims[0] + delims[1], nil
+		},
+		Eval: func(e modules.Expr) (json.RawMessage, error) { return json.RawMessage(`"` + string(e) + `"`), nil },
 		OpenDir: func(_, name string) ([]modules.TreeEntry, error) {
 			return []modules.TreeEntry{{Path: name, Kind: modules.Symlink, Mode: 0o777, Target: "there"}, {Path: "f", Kind: modules.Regular, Source: modules.Bytes("f", []byte("x"))}}, nil
 		},

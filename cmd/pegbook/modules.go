@@ -21,7 +21,7 @@ func moduleSet() runner.Set {
 	all = append(all, pegasus.All()...)
 	all = append(all, system.All()...)
 	all = append(all, zookeeper.All()...)
-	return runner.NewSet(all...)
+	return runner.NewSet(reached(all)...)
 }
 
 type moduleJSON struct {

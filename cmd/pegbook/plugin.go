@@ -24,7 +24,7 @@ SHA-256 stands in the file pegbook.lock beside that folder. docs/plugins.md tell
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newPluginListCmd(a), newPluginAddCmd(a), newPluginVerifyCmd(a))
+	cmd.AddCommand(newPluginListCmd(a), newPluginAddCmd(a), newPluginVerifyCmd(a), newPluginTestCmd(a), newPluginNewCmd(a))
 	return cmd
 }
 

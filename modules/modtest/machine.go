@@ -210,8 +210,8 @@ func describe(f modules.File) string {
 	return fmt.Sprintf("%s %04o %d:%d %s%s", f.Kind, f.Mode, f.UID, f.GID, f.Target, f.Sum)
 }
 
-// differences lists the paths that differ between two snapshots, for a test's message.
-func differences(before, after map[string]string) string {
+// Differences lists the paths that differ between two snapshots, for a test's message.
+func Differences(before, after map[string]string) string {
 	var b strings.Builder
 	paths := slices.Sorted(maps.Keys(before))
 	for p := range after {

@@ -113,6 +113,9 @@ func (r *recorder) text() string {
 	return r.notes.String()
 }
 
+// Call makes the environment of a task against a host, whose notes nobody reads.
+func (s Setup) Call(host modules.Host) *modules.Call { return s.call(host, &recorder{}) }
+
 // call makes the environment of a task against a host.
 func (s Setup) call(host modules.Host, r *recorder) *modules.Call {
 	return &modules.Call{
@@ -239,7 +242,7 @@ func (c *converge) propose(host modules.Host) *modules.Proposal {
 
 func (c *converge) unchanged(what string, before map[string]string, runs int) {
 	c.t.Helper()
-	if d := differences(before, c.host.Snapshot()); d != "" {
+	if d := Differences(before, c.host.Snapshot()); d != "" {
 		c.t.Errorf("%s: %s changed the host:%s", c.module.Name, what, d)
 	}
 	for _, cmd := range c.host.Runs()[runs:] {
@@ -406,7 +409,7 @@ func Errors[T tester[T]](t T, m *modules.Module, cases []ErrorCase) {
 			}
 			before := host.Snapshot()
 			p, err := Propose(t, m, c.Args, host, c.Setup)
-			if d := differences(before, host.Snapshot()); d != "" {
+			if d := Differences(before, host.Snapshot()); d != "" {
 				t.Errorf("proposing changed the host:%s", d)
 			}
 			if err == nil && p != nil && p.Do != nil {
