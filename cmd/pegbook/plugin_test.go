@@ -4,6 +4,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -23,6 +24,8 @@ func buildExamples(t *testing.T) string {
 // $EXAMPLES.
 func TestPluginScripts(t *testing.T) {
 	examples := buildExamples(t)
+	source, err := filepath.Abs("../..")
+	require.NoError(t, err)
 	testscript.Run(t, testscript.Params{
 		Dir: filepath.Join("testdata", "plugin"),
 		Setup: func(env *testscript.Env) error {
@@ -31,6 +34,14 @@ func TestPluginScripts(t *testing.T) {
 			env.Setenv("NO_COLOR", "1")
 			env.Setenv("PATH", os.Getenv("PATH"))
 			env.Setenv("EXAMPLES", examples)
+			env.Setenv("SOURCE", source)
+			for _, name := range []string{"GOCACHE", "GOMODCACHE", "GOPATH", "GOPROXY", "GOFLAGS", "GOTOOLCHAIN"} { // HOME is another
+				out, err := exec.Command("go", "env", name).Output()
+				if err != nil {
+					return err
+				}
+				env.Setenv(name, strings.TrimSpace(string(out)))
+			}
 			return nil
 		},
 	})
