@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -20,14 +21,31 @@ func buildExamples(t *testing.T) string {
 	return dir
 }
 
+// python says whether there is a Python that a plugin can be written in, as a plugin's environment sees it.
+func python() bool {
+	cmd := exec.Command("/usr/bin/env", "python3", "-c", "import grpc, google.protobuf, cryptography")
+	cmd.Env = []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
+	return cmd.Run() == nil
+}
+
 // TestPluginScripts runs what users of plugins see: every script of testdata/plugin, with the example plugins in
 // $EXAMPLES.
 func TestPluginScripts(t *testing.T) {
 	examples := buildExamples(t)
+	if python() {
+		out, err := exec.Command("make", "-C", "../../plugins/examples/key_value", "OUT="+filepath.Join(examples, "key_value")).CombinedOutput()
+		require.NoError(t, err, "%s", out)
+	}
 	source, err := filepath.Abs("../..")
 	require.NoError(t, err)
 	testscript.Run(t, testscript.Params{
 		Dir: filepath.Join("testdata", "plugin"),
+		Condition: func(name string) (bool, error) {
+			if name != "python" {
+				return false, fmt.Errorf("unknown condition %q", name)
+			}
+			return python(), nil
+		},
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("HOME", env.WorkDir)
 			env.Setenv("PEGBOOK_HOME", filepath.Join(env.WorkDir, ".pegbook"))
