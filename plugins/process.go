@@ -41,8 +41,10 @@ const (
 	service = "pegbook"
 	// Version is that of the wire. Plugins of another one are refused.
 	Version = 1
-	// heartbeat is how soon a plugin that does not answer at all is noticed, twice.
+	// heartbeat is how long nothing may come from a plugin with a task before it is asked whether it lives (gRPC takes
+	// no less), pulse how long it may take to answer that.
 	heartbeat = 10 * time.Second
+	pulse     = 5 * time.Second
 	// farewell is how long a plugin that is no longer needed has to end by itself.
 	farewell = 300 * time.Millisecond
 	// maxGreeting bounds the first line of a plugin's output.
@@ -76,7 +78,7 @@ func startProcess(im *image, name string, env []string, limit time.Duration) (*p
 		Logger: hclog.NewNullLogger(),
 		GRPCDialOptions: []grpc.DialOption{
 			grpc.WithDisableRetry(), grpc.WithIdleTimeout(0), grpc.WithDisableServiceConfig(),
-			grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: heartbeat, Timeout: heartbeat}),
+			grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: heartbeat, Timeout: pulse}),
 			grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage), grpc.MaxCallSendMsgSize(maxMessage)),
 		},
 	})
