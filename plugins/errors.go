@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"net"
 	"os"
+	"slices"
 	"syscall"
 
 	"github.com/pegbook/pegbook/modules"
@@ -135,10 +136,9 @@ func meanings(e *wire.Error) []error {
 }
 
 func fileKind(kinds []error) error {
-	for _, k := range kinds {
-		switch k { //nolint:errorlint // these are the sentinels themselves
-		case fs.ErrNotExist, fs.ErrExist, fs.ErrPermission, modules.ErrNoSpace:
-			return k
+	for _, known := range []error{fs.ErrNotExist, fs.ErrExist, fs.ErrPermission, modules.ErrNoSpace} {
+		if slices.Contains(kinds, known) {
+			return known
 		}
 	}
 	return nil
