@@ -80,7 +80,9 @@ func (s *supervisor) call(ctx context.Context, method string, params ...any) (va
 		request.SetBasicAuth(s.user, s.password)
 	}
 	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true,
-		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) { return s.host.Dial(ctx, network, address) }}}
+		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+			return s.host.Dial(ctx, network, address)
+		}}}
 	answer, err := client.Do(request)
 	if err != nil {
 		return value{}, fmt.Errorf("supervisord at %s: %w", s.address, err)
