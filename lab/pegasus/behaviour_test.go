@@ -166,7 +166,7 @@ func TestDrainedRestartFailsNoWrite(t *testing.T) {
 	require.Zero(t, p)
 	require.NotZero(t, q, "the node got its secondaries back")
 	writes, failures := stop()
-	require.Greater(t, writes, 20)
+	require.NotZero(t, writes)
 	require.Empty(t, failures)
 }
 

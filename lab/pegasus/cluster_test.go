@@ -78,6 +78,7 @@ type shape struct {
 	// mortal servers are given up after the template's times. Others never are: a
 	// machine so busy that a beacon comes late must not kill what the test needs.
 	mortal  bool
+	via     func(zookeeper string) string // what the servers are told to go through
 	version string // "" is 2.5.0
 }
 
@@ -99,6 +100,9 @@ func boot(t *testing.T, s shape) *cluster {
 	zk, err := zookeeper.Listen(t.Context(), zookeeper.Options{Addr: host(0) + ":0", Tick: tick})
 	require.NoError(t, err)
 	c.zk = zk.Addr()
+	if s.via != nil {
+		c.zk = s.via(c.zk)
+	}
 	ctx, stop := context.WithCancel(context.Background())
 	zkDone := make(chan error, 1)
 	go func() { zkDone <- zk.Serve(ctx) }()

@@ -73,7 +73,6 @@ func (m *metaRole) run(ctx context.Context) {
 			}
 			// The real server exits and its supervisor starts it again; the lab has
 			// none. Either way another leads, and what was in memory is gone.
-			m.keep.renew()
 			m.follow(peer.Addr{})
 			pause(ctx, m.p.config.Scaled(time.Second))
 		}

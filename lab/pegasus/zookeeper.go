@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-zookeeper/zk"
@@ -31,7 +32,9 @@ type zooKeeper struct {
 	conn   *zk.Conn
 	events <-chan zk.Event
 	mine   string // our lock node
+	owner  int64  // the session that made it
 	dialer mortalDialer
+	over   atomic.Bool // the client is being closed
 
 	mu      sync.Mutex // guards expired
 	expired chan struct{}
@@ -50,7 +53,8 @@ func (quiet) Printf(string, ...any) {}
 func (z *zooKeeper) open(ctx context.Context) error {
 	c := z.p.config
 	timeout := max(c.Scaled(c.ZKTimeout), c.Sim().SessionTimeoutLeast)
-	conn, events, err := zk.Connect(strings.Split(c.ZooKeeper, ","), timeout, zk.WithLogger(quiet{}), zk.WithLogInfo(false), zk.WithDialer(z.dialer.dial))
+	conn, events, err := zk.Connect(strings.Split(c.ZooKeeper, ","), timeout, zk.WithLogger(quiet{}), zk.WithLogInfo(false),
+		zk.WithDialer(z.dialer.dial), zk.WithHostProvider(&roundRobin{over: &z.over}))
 	if err != nil {
 		return fmt.Errorf("zookeeper %s: %w", c.ZooKeeper, err)
 	}
@@ -123,12 +127,8 @@ func (z *zooKeeper) make(node string, data []byte) error {
 // channel is closed when the session, and so the leadership, is lost.
 func (z *zooKeeper) elect(ctx context.Context, leader func(peer.Addr)) (<-chan struct{}, error) {
 	ended := z.session()
-	if z.mine == "" {
-		node, err := z.conn.Create(z.lock+"/LOCKNODE", []byte(z.self.String()), zk.FlagEphemeral|zk.FlagSequence, zk.WorldACL(zk.PermAll))
-		if err != nil {
-			return nil, fmt.Errorf("create lock node: %w", err)
-		}
-		z.mine = path.Base(node)
+	if err := z.enlist(); err != nil {
+		return nil, err
 	}
 	for {
 		names, _, changed, err := z.conn.ChildrenW(z.lock)
@@ -137,6 +137,7 @@ func (z *zooKeeper) elect(ctx context.Context, leader func(peer.Addr)) (<-chan s
 		}
 		sort.Slice(names, func(i, j int) bool { return sequence(names[i]) < sequence(names[j]) })
 		if !slices.Contains(names, z.mine) {
+			z.mine = ""
 			return nil, errors.New("the lock node is gone")
 		}
 		if names[0] == z.mine {
@@ -154,6 +155,32 @@ func (z *zooKeeper) elect(ctx context.Context, leader func(peer.Addr)) (<-chan s
 	}
 }
 
+// enlist has this meta stand for the lock with one node. A node outlives a
+// connection: what was made before ZooKeeper went away for a moment still counts,
+// even if its answer never came, and a second one would stand in its way.
+func (z *zooKeeper) enlist() error {
+	session := z.conn.SessionID()
+	if z.mine != "" && z.owner == session {
+		return nil
+	}
+	names, _, err := z.conn.Children(z.lock)
+	if err != nil {
+		return fmt.Errorf("look at the lock: %w", err)
+	}
+	for _, name := range names {
+		if _, stat, err := z.conn.Get(z.lock + "/" + name); err == nil && stat.EphemeralOwner == session {
+			z.mine, z.owner = name, session
+			return nil
+		}
+	}
+	node, err := z.conn.Create(z.lock+"/LOCKNODE", []byte(z.self.String()), zk.FlagEphemeral|zk.FlagSequence, zk.WorldACL(zk.PermAll))
+	if err != nil {
+		return fmt.Errorf("create lock node: %w", err)
+	}
+	z.mine, z.owner = path.Base(node), session
+	return nil
+}
+
 // look finds out who leads without running for it.
 func (z *zooKeeper) look(leader func(peer.Addr)) {
 	names, _, err := z.conn.Children(z.lock)
@@ -162,9 +189,6 @@ func (z *zooKeeper) look(leader func(peer.Addr)) {
 	}
 	z.follow(slices.MinFunc(names, func(a, b string) int { return sequence(a) - sequence(b) }), leader)
 }
-
-// renew forgets the lock node of a session that is over.
-func (z *zooKeeper) renew() { z.mine = "" }
 
 func sequence(name string) int {
 	n, err := strconv.Atoi(strings.TrimPrefix(name, "LOCKNODE"))
@@ -196,6 +220,7 @@ func (z *zooKeeper) resign() error {
 // close ends the session at once.
 func (z *zooKeeper) close() {
 	if z.conn != nil {
+		z.over.Store(true)
 		z.conn.Close()
 	}
 }
@@ -206,14 +231,51 @@ func (z *zooKeeper) abandon() {
 	z.close()
 }
 
+// roundRobin gives one server after the other. The client's own provider has it
+// rest for a second after each round, which is as long as a session of the lab
+// may be: while ZooKeeper elects, no server takes a client, and the real meta
+// server's session outlives that.
+type roundRobin struct {
+	over    *atomic.Bool // a new round is when the client looks whether it is closed
+	mu      sync.Mutex   // guards next
+	servers []string
+	next    int
+}
+
+func (r *roundRobin) Init(servers []string) error { r.servers = servers; return nil }
+
+func (r *roundRobin) Len() int { return len(r.servers) }
+
+func (r *roundRobin) Connected() {}
+
+func (r *roundRobin) Next() (server string, retryStart bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.next++
+	return r.servers[r.next%len(r.servers)], r.over.Load()
+}
+
+// redial is the least time between two connections.
+const redial = 30 * time.Millisecond
+
 // mortalDialer makes connections that can all be cut, with none after them.
 type mortalDialer struct {
-	mu   sync.Mutex // guards dead, open
+	mu   sync.Mutex // guards dead, open, last
 	dead bool
 	open []net.Conn
+	last time.Time
 }
 
 func (d *mortalDialer) dial(network, address string, timeout time.Duration) (net.Conn, error) {
+	d.mu.Lock()
+	rest := redial - time.Since(d.last)
+	d.mu.Unlock()
+	time.Sleep(rest) // nothing when that is past
+	defer func() {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		d.last = time.Now()
+	}()
 	c, err := net.DialTimeout(network, address, timeout)
 	d.mu.Lock()
 	defer d.mu.Unlock()
