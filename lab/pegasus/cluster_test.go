@@ -79,7 +79,7 @@ type shape struct {
 	// machine so busy that a beacon comes late must not kill what the test needs.
 	mortal  bool
 	via     func(zookeeper string) string // what the servers are told to go through
-	version string // "" is 2.5.0
+	version string                        // "" is 2.5.0
 }
 
 func boot(t *testing.T, s shape) *cluster {
