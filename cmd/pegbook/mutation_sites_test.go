@@ -299,7 +299,7 @@ func (f *mutationFile) task(t *yaml.Node, handler bool) {
 		case "block", "rescue", "always":
 			f.tasks(v, handler)
 		case "name":
-			if handler && strings.Count(f.names(), v.Value) > 1 {
+			if handler && f.notified(v.Value) {
 				f.slipNode("handler name", v)
 			}
 		case "notify", "listen":
@@ -325,6 +325,14 @@ func (f *mutationFile) task(t *yaml.Node, handler bool) {
 			f.keywordValue(key, v)
 		}
 	}
+}
+
+// notified says whether a handler's name is what reaches it: some notify names it, and no other handler has it. A name
+// that nothing notifies is a text for people, and of several handlers of one name only the last is reached.
+func (f *mutationFile) notified(name string) bool {
+	quoted := regexp.QuoteMeta(name)
+	return regexp.MustCompile(`notify:.*[\[ ,"':]`+quoted+`["']?\s*(,|\]|\}|$|\n)|notify:(\s*- .*\n)*\s*- ["']?`+quoted+`\b`).MatchString(f.names()) &&
+		len(regexp.MustCompile(`name: ["']?`+quoted+`["']?\s*(,|\}|$|\n)`).FindAllString(f.names(), -1)) == 1
 }
 
 // used says whether something uses a variable, and not only where it may be undefined.
@@ -400,7 +408,10 @@ func (f *mutationFile) argument(arg modules.Arg, v *yaml.Node) {
 	case modules.TypeMode:
 		f.add("number", f.at(v), v.Value, "rw-")
 	case modules.TypePath:
-		f.add("path", f.at(v), v.Value, strings.TrimPrefix(v.Value, "/"))
+		// Without its only letter the root is a path that is not given.
+		if v.Value != "/" {
+			f.add("path", f.at(v), v.Value, strings.TrimPrefix(v.Value, "/"))
+		}
 	case modules.TypeMap:
 		f.add("type", f.at(v), v.Value, "[1]")
 	case modules.TypeString, modules.TypeExpr, modules.TypeAny, modules.TypeList:
@@ -425,7 +436,7 @@ func (f *mutationFile) inventory(n *yaml.Node) {
 }
 
 func (f *mutationFile) group(name, v *yaml.Node) {
-	if name.Value != "all" && strings.Count(f.names(), name.Value) > 1 && f.plays(name.Value) {
+	if name.Value != "all" && strings.Count(f.names(), name.Value) > 1 && f.plays(name.Value) && !f.made(name.Value) {
 		f.slipNode("group", name)
 	}
 	for i := 0; v.Kind == yaml.MappingNode && i+1 < len(v.Content); i += 2 {
@@ -433,7 +444,7 @@ func (f *mutationFile) group(name, v *yaml.Node) {
 		f.slipNode("keyword", key)
 		switch key.Value {
 		case "vars":
-			f.definitions(inner)
+			f.definitions(f.notHidden(name.Value, inner))
 		case "children":
 			for j := 0; inner.Kind == yaml.MappingNode && j+1 < len(inner.Content); j += 2 {
 				f.group(inner.Content[j], inner.Content[j+1])
@@ -446,9 +457,36 @@ func (f *mutationFile) group(name, v *yaml.Node) {
 	}
 }
 
-// plays says whether a play is for a group.
+// plays says whether a play is for a group. A regular expression is held against the names of hosts, too, and what it
+// finds there does not depend on a group's name.
 func (f *mutationFile) plays(group string) bool {
-	return regexp.MustCompile(`hosts: .*\b` + regexp.QuoteMeta(group) + `\b`).MatchString(f.names())
+	text := regexp.MustCompile(`~[^",\n]*`).ReplaceAllString(f.names(), "")
+	return regexp.MustCompile(`hosts: .*\b` + regexp.QuoteMeta(group) + `\b`).MatchString(text)
+}
+
+// made says whether a task makes a group of this name at run time: then it is there under both names.
+func (f *mutationFile) made(group string) bool {
+	return regexp.MustCompile(`(add_host|group_by):.*\b` + regexp.QuoteMeta(group) + `\b`).MatchString(f.names())
+}
+
+// notHidden are those variables of an inventory's group that the group's own file in group_vars does not hide: what is
+// hidden nobody sees, however it is called.
+func (f *mutationFile) notHidden(group string, n *yaml.Node) *yaml.Node {
+	left := *n
+	left.Content = nil
+	files, _ := filepath.Glob(filepath.Join(f.s.dir, "*", "group_vars", group+".yml"))
+	beside, _ := filepath.Glob(filepath.Join(f.s.dir, "group_vars", group+".yml"))
+	var hiding strings.Builder
+	for _, file := range append(files, beside...) {
+		text, _ := os.ReadFile(file)
+		hiding.Write(text)
+	}
+	for i := 0; n.Kind == yaml.MappingNode && i+1 < len(n.Content); i += 2 {
+		if !regexp.MustCompile(`(?m)^` + regexp.QuoteMeta(n.Content[i].Value) + `:`).MatchString(hiding.String()) {
+			left.Content = append(left.Content, n.Content[i], n.Content[i+1])
+		}
+	}
+	return &left
 }
 
 // markers are variables in templates of Pegasus' kind and Go's.
@@ -463,6 +501,10 @@ func (f *mutationFile) fileName() {
 	base := filepath.Base(f.name)
 	dir := filepath.Base(filepath.Dir(f.name))
 	if dir != "group_vars" && dir != "host_vars" || strings.HasPrefix(base, ".") {
+		return
+	}
+	// Where a group's name is a template any file may be of a group that is made at run time.
+	if dir == "group_vars" && regexp.MustCompile(`group_by:.*\{\{`).MatchString(f.names()) {
 		return
 	}
 	before := len(f.found)

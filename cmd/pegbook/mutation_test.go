@@ -26,7 +26,7 @@ import (
 // TestValidate holds validate against playbooks in good order and with mistakes. Those in good order are the shipped
 // ones, which have neither errors nor warnings, and the conformance cases that a real run starts, which have no errors.
 // Then one mistake at a time is made in them. It counts as found when validate says something that it did not say
-// before. The table says apart how many are errors; go test -args mutations=N misses makes more and lists those that
+// before. The table says apart how many are errors; go test -args mutations=N seed=N misses makes more and others and lists those that
 // are missed.
 func TestValidate(t *testing.T) {
 	subjects := mutationSubjects(t)
@@ -41,14 +41,14 @@ func TestValidate(t *testing.T) {
 }
 
 func seedErrors(t *testing.T, subjects []*mutationSubject) {
-	random := rand.New(rand.NewSource(20261122))
+	total, seed, listMisses := mutationArgs()
+	random := rand.New(rand.NewSource(seed))
 	sites := map[string][]mutation{}
 	for _, s := range subjects {
 		for _, m := range s.mutations(t, random) {
 			sites[m.kind] = append(sites[m.kind], m)
 		}
 	}
-	total, listMisses := mutationArgs()
 	tally := map[string]*mutationTally{}
 	kinds := slices.Sorted(maps.Keys(sites))
 	made := 0
@@ -82,21 +82,22 @@ func seedErrors(t *testing.T, subjects []*mutationSubject) {
 		}
 	}
 	fmt.Printf("%-17s  %4d  %5d  %7d  %6d\n", "all", sum.made(), sum.errors, sum.warnings, sum.missed)
-	// The aim is 0.97; 290 of 300 is what holds. Half of what is missed are variables that a site may set, that no file
-	// defines and that a default guards: nothing tells their name from a misspelt one.
-	assert.GreaterOrEqual(t, float64(sum.errors+sum.warnings), 0.96*float64(sum.made()))
+	assert.GreaterOrEqual(t, float64(sum.errors+sum.warnings), 0.97*float64(sum.made()))
 }
 
-// mutationArgs are how many mistakes to make and whether to list those that are missed.
-func mutationArgs() (total int, list bool) {
-	total = 300
+// mutationArgs are how many mistakes to make, which ones, and whether to list those that are missed.
+func mutationArgs() (total int, seed int64, list bool) {
+	total, seed = 300, 20261122
 	for _, arg := range flag.Args() {
 		if n, ok := strings.CutPrefix(arg, "mutations="); ok {
 			total, _ = strconv.Atoi(n)
 		}
+		if n, ok := strings.CutPrefix(arg, "seed="); ok {
+			seed, _ = strconv.ParseInt(n, 10, 64)
+		}
 		list = list || arg == "misses"
 	}
-	return total, list
+	return total, seed, list
 }
 
 type mutationTally struct{ errors, warnings, missed int }
