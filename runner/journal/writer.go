@@ -3,6 +3,7 @@ package journal
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"sync"
@@ -74,13 +75,13 @@ func (h *Home) Create(m Meta, p Private) (*Writer, error) {
 
 func (h *Home) create(m Meta, p Private) (*Writer, error) {
 	var err error
-	m.Schema, m.Run = schema, h.free(m.Run)
-	if m.Sealed, err = h.sealPrivate(m.Run, p); err != nil {
+	m.Schema = schema
+	if m.Run, err = h.reserve(m.Run); err != nil {
 		return nil, err
 	}
 	temp := h.folder(newMark + m.Run)
-	if err := os.Mkdir(temp, 0o700); err != nil {
-		return nil, err
+	if m.Sealed, err = h.sealPrivate(m.Run, p); err != nil {
+		return nil, errors.Join(err, os.Remove(temp))
 	}
 	w := h.newWriter(m)
 	if err := w.begin(temp); err != nil {
@@ -90,12 +91,21 @@ func (h *Home) create(m Meta, p Private) (*Writer, error) {
 	return w, nil
 }
 
-// free is a name that no run has: the one asked for, or one behind it.
-func (h *Home) free(run string) string {
+// reserve makes the folder in which a run begins, under a name that no run has: the one asked for, or one behind it.
+// Others may begin in the same moment.
+func (h *Home) reserve(run string) (string, error) {
 	name := run
 	for n := 2; ; n++ {
 		if _, err := os.Lstat(h.folder(name)); err != nil {
-			return name
+			temp := h.folder(newMark + name)
+			if err := os.Mkdir(temp, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+				return "", err
+			} else if err == nil {
+				if _, err := os.Lstat(h.folder(name)); err != nil {
+					return name, nil
+				}
+				_ = os.Remove(temp) // the other has become the run of this name in between
+			}
 		}
 		name = fmt.Sprintf("%s-%d", run, n)
 	}
