@@ -73,22 +73,24 @@ func (a *copyArgs) check() error {
 // target is the node as zookeeper_node names it in a dry run.
 func (a *copyArgs) target() *nodeArgs { return &nodeArgs{Servers: a.To, Path: a.Path} }
 
-// copied is what a dry run's copy leaves of the node; zookeeper_node takes it for one that is there.
-const copied = "present"
+// copied is what a dry run remembers of a copy that it has predicted, beside the node's own state.
+func (a *copyArgs) copied() string {
+	return a.target().key(a.Path) + " copied from " + strings.Join(slices.Sorted(slices.Values(a.From)), ",")
+}
 
 func proposeCopy(ctx context.Context, call *modules.Call, args copyArgs) (*modules.Proposal, error) {
 	if err := args.check(); err != nil {
 		return nil, err
 	}
 	out := &copyOutput{}
-	p := &modules.Proposal{Output: out, Predicts: map[string]string{args.target().key(args.Path): copied}}
+	p := &modules.Proposal{Output: out, Predicts: map[string]string{args.target().key(args.Path): "present", args.copied(): "yes"}}
 	err := withBoth(ctx, call.Host, args, func(ctx context.Context, c *copying) error {
 		todo, err := c.compare(ctx)
 		if err != nil {
 			return err
 		}
 		out.Nodes = len(c.source)
-		if args.target().predicted(call.Host) == copied || todo.empty() {
+		if _, predicted := call.Host.Predicted(args.copied()); predicted || todo.empty() {
 			return nil
 		}
 		todo.count(out)
