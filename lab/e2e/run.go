@@ -58,6 +58,7 @@ func (s *stage) begin(ctx context.Context, playbook string, args ...string) (*ru
 	argv := append([]string{"run", playbook, "--json", "-i", s.hosts.inventory()}, args...)
 	r := &run{cmd: exec.CommandContext(ctx, s.o.pegbook, argv...), ended: make(chan struct{}), more: make(chan struct{})}
 	r.cmd.Cancel = func() error { return r.cmd.Process.Signal(os.Interrupt) }
+	r.cmd.Env = s.env()
 	r.cmd.WaitDelay = 30 * time.Second
 	r.cmd.Stderr = &r.stderr
 	out, err := r.cmd.StdoutPipe()
@@ -69,6 +70,11 @@ func (s *stage) begin(ctx context.Context, playbook string, args ...string) (*ru
 	}
 	go r.read(out, s.heard)
 	return r, nil
+}
+
+// env is pegbook's environment: what it keeps of its runs is this stage's.
+func (s *stage) env() []string {
+	return append(os.Environ(), "PEGBOOK_HOME="+filepath.Join(s.dir, ".pegbook"))
 }
 
 func (r *run) read(out io.Reader, hear func(record)) {

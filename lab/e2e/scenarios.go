@@ -245,8 +245,9 @@ func pegbookKilled() scenario {
 			if p.code != -int(syscall.SIGKILL) {
 				return fmt.Errorf("pegbook ended with %d before it was killed", p.code)
 			}
-			// Nothing has been put back yet, as the documentation says; so the update refuses to go on.
-			if err := p.pegbook(ctx, "rolling-update.yml", "--tags", "restore", "-e", "level_after=lively"); err != nil {
+			// Nothing has been put back yet, as the documentation says; so the update refuses to go on. The lock of the
+			// run that was killed keeps others out until its session with ZooKeeper has ended.
+			if err := p.pegbook(ctx, "rolling-update.yml", "--lock-wait", "1m", "--tags", "restore", "-e", "level_after=lively"); err != nil {
 				return err
 			}
 			if err := p.healthy(ctx, 5*time.Minute); err != nil {

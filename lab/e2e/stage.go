@@ -309,7 +309,9 @@ func (p *performance) spoke() bool {
 // forecast is how long pegbook expects an update to take.
 func (s *stage) forecast(ctx context.Context, args []string) (time.Duration, error) {
 	argv := append([]string{"run", filepath.Join(s.o.repository, "playbooks", "rolling-update.yml"), "-i", s.hosts.inventory(), "--forecast"}, args...)
-	out, err := exec.CommandContext(ctx, s.o.pegbook, argv...).CombinedOutput()
+	cmd := exec.CommandContext(ctx, s.o.pegbook, argv...)
+	cmd.Env = s.env()
+	out, err := cmd.CombinedOutput()
 	if err != nil {
 		return 0, fmt.Errorf("the forecast: %w: %s", err, out)
 	}
