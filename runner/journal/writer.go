@@ -271,11 +271,15 @@ func (w *Writer) Keep(e runner.Entry) error {
 			return full
 		}
 	}
+	host, err := w.number(e.Host)
+	if err != nil {
+		return err
+	}
 	task, err := w.number(e.Task)
 	if err != nil {
 		return err
 	}
-	raw, err := w.home.key.sealEntry(w.bounds.entry(e), task)
+	raw, err := w.home.key.sealEntry(w.bounds.entry(e), host, task)
 	if err != nil {
 		return err
 	}
@@ -286,23 +290,23 @@ func (w *Writer) Keep(e runner.Entry) error {
 	return w.await(n, e.Durable)
 }
 
-// number is that of a task; one that is new is kept.
-func (w *Writer) number(task string) (int, error) {
-	if task == "" {
+// number is that of a name; one that is new is kept.
+func (w *Writer) number(name string) (int, error) {
+	if name == "" {
 		return 0, nil
 	}
 	w.names.mu.Lock()
 	defer w.names.mu.Unlock()
-	if n, ok := w.names.numbers[task]; ok {
+	if n, ok := w.names.numbers[name]; ok {
 		return n, nil
 	}
 	n := len(w.names.numbers) + 1
-	raw, err := w.home.key.sealTask(task, n)
+	raw, err := w.home.key.sealName(name, n)
 	if err == nil {
 		_, err = w.add(&w.steps, raw)
 	}
 	if err == nil {
-		w.names.numbers[task] = n
+		w.names.numbers[name] = n
 	}
 	return n, err
 }

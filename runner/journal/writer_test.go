@@ -39,7 +39,7 @@ func TestAnEntryIsWrittenWhenKeepReturns(t *testing.T) {
 		require.NoError(t, w.Keep(runner.Entry{Kind: runner.EntryActing, Place: "0", Host: "h", Durable: durable}))
 		raw, err := os.ReadFile(filepath.Join(w.Dir(), stepsFile))
 		require.NoError(t, err)
-		assert.Contains(t, string(raw), `"kind":"acting"`)
+		assert.Contains(t, string(raw), `"k":"acting"`)
 		require.NoError(t, w.Close())
 	}
 }
