@@ -64,12 +64,26 @@ func (rr *rowRun) gate() *graph.Graph[node] {
 			return rr.await()
 		}
 	}
+	rr.passBy()
+	return nil
+}
+
+// passBy skips the gate.
+func (rr *rowRun) passBy() {
 	st := rr.alone()
 	not, _ := firstFalse(rr.row.when, rr.scope(st.p.host))
 	st.skip(not, rr.scope(st.p.host), st.res)
+	var by string
+	if rr.r.decided(rr.gatePlace(), &by) {
+		st.recalled = &keptStep{} // it has been told
+	} else {
+		rr.r.jot(rr.gatePlace(), by)
+	}
 	st.settle()
-	return nil
 }
+
+// gatePlace is the place of the gate's answer in what the run remembers: who approved, "" where it was skipped.
+func (rr *rowRun) gatePlace() string { return rr.where() + " gate" }
 
 // alone is the step that stands for all hosts of the row.
 func (rr *rowRun) alone() *step {
@@ -139,13 +153,12 @@ func (g *gateRun) work(ctx context.Context) {
 		g.got = gateAnswer{gone: true}
 		return
 	}
-	place := g.where() + " gate"
-	if g.r.decided(place, &g.got.by) {
+	if g.r.decided(g.gatePlace(), &g.got.by) && g.got.by != "" {
 		g.got.approved, g.got.recalled = true, true
 		return
 	}
 	if g.got = g.r.askGate(ctx, g.state); g.got.approved {
-		g.r.decide(place, g.got.by, false) //nolint:errcheck // the run ends then; see unfit
+		g.r.decide(g.gatePlace(), g.got.by, false) //nolint:errcheck // the run ends then; see unfit
 	}
 }
 

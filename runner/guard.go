@@ -105,6 +105,22 @@ func (g *guarding) unfold(context.Context, *run) *graph.Graph[node] {
 // watched says whether a batch is to be looked at: where tags leave nothing to do, nothing is at risk.
 func (pr *playRun) watched() bool { return pr.guard != nil && countRows(pr.rows) > 0 }
 
+// past says whether a batch had ended well when the run was gone on with. It is at risk no more, and what it was
+// guarded against may be what the run was stopped for later.
+func (r *run) past(pr *playRun, batch int) bool {
+	var well bool
+	return r.decided(guardPlace(pr, batch), &well) && well
+}
+
+// pass notes that a batch has ended well.
+func (r *run) pass(pr *playRun, batch int) {
+	if !r.past(pr, batch) {
+		r.jot(guardPlace(pr, batch), true)
+	}
+}
+
+func guardPlace(pr *playRun, batch int) string { return batchPlace(pr.place, batch) + " guard" }
+
 // during looks again and again while a batch runs, until the function that it gives is called.
 func (w *watch) during(ctx context.Context) (end func()) {
 	ctx, end = context.WithCancel(ctx)

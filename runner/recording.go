@@ -47,7 +47,14 @@ func (r *run) decide(place string, answer any, private bool) error {
 	if err != nil {
 		return err
 	}
-	return r.keep(Entry{Kind: EntryDecided, Place: place, State: raw, Private: private})
+	return r.keep(Entry{Kind: EntryDecided, Place: place, State: raw, Private: private, Durable: true})
+}
+
+// jot writes down what the run itself has found out, and what it could find out again.
+func (r *run) jot(place string, what any) {
+	if raw, err := json.Marshal(what); err == nil {
+		r.keep(Entry{Kind: EntryDecided, Place: place, State: raw}) //nolint:errcheck // the run ends then; see unfit
+	}
 }
 
 // decided gives what was answered before the run was gone on with; false when nothing was.

@@ -240,7 +240,7 @@ func (pr *playRun) unfold(ctx context.Context, r *run) *graph.Graph[node] {
 		after = []graph.ID{g.AddWaiting(&confirmation{pr: pr, r: r})}
 	}
 	for i := range cut {
-		if pr.watched() && !r.opts.Past.knows(batchPlace(pr.place, i+2)) { // a batch that is past is not at risk
+		if pr.watched() && !r.past(pr, i+1) {
 			after = []graph.ID{g.AddWaiting(&guarding{watch: &watch{r: r, pr: pr, batch: i + 1}}, after...)}
 		}
 		after = []graph.ID{g.Add(&batchRun{pr: pr, number: i + 1}, after...)}
@@ -286,7 +286,7 @@ func (b *batchRun) unfold(ctx context.Context, r *run) *graph.Graph[node] {
 	}
 	g := &graph.Graph[node]{}
 	end := func() {}
-	if b.pr.watched() && !r.opts.Past.knows(batchPlace(b.pr.place, b.number+1)) {
+	if b.pr.watched() && !r.past(b.pr, b.number) {
 		end = (&watch{r: r, pr: b.pr, batch: b.number}).during(ctx)
 	}
 	g.Add(&batchEnd{whole, before, end}, whole.unroll(g, b.pr.rows)...)
@@ -337,6 +337,9 @@ func (b *batchEnd) unfold(_ context.Context, r *run) *graph.Graph[node] {
 		}
 		p.blocks, p.notified = nil, nil
 		delete(r.inside, p)
+	}
+	if b.watched() && lost == 0 && !r.over && !b.over {
+		r.pass(b.playRun, b.batch)
 	}
 	if lost == len(b.players) && lost > b.before {
 		r.end(fmt.Sprintf("play %s: every host of batch %d is lost, so nothing more was started; mend what failed and run again", b.name, b.batch))

@@ -1,0 +1,76 @@
+package runner
+
+import (
+	"context"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/pegbook/pegbook/runner/event"
+)
+
+// notebook keeps a run's entries.
+type notebook struct {
+	mu      sync.Mutex // guards entries
+	entries []Entry
+}
+
+func (k *notebook) Keep(e Entry) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.entries = append(k.entries, e)
+	return nil
+}
+
+// A run that goes on asks no gate again that was open, and looks at no guard of a batch that is past.
+func TestGatesAndGuardsOfARunThatGoesOn(t *testing.T) {
+	const text = `-- site.yml --
+- name: web
+  hosts: h1,h2
+  gather_facts: false
+  serial: 1
+  confirm: {message: all is lost, value: prod}
+  guard: [{name: well, probe: }]
+  tasks:
+    - {name: a, say: x}
+    - {name: g, gate: , when: eq .inventory_hostname "h1"}
+    - {name: b, fail: , when: bool .fails}
+- name: later
+  hosts: h1
+  gather_facts: false
+  tasks: [{name: c, gate: }, {name: d, say: y}]
+`
+	rec := &notebook{}
+	asked, confirmed := 0, 0
+	one := func(bad bool, past *Past, approves bool) (Outcome, *records) {
+		g := newGuardModules()
+		g.bad.Store(bad)
+		got := &records{}
+		plan, problems := compileFiles(t, text+"-- hosts.yml --\nall: {vars: {fails: false}, hosts: {h1: , h2: , h3: }}\n", func(in *Inputs) { in.Modules = g.set() })
+		require.NoError(t, problems.Err())
+		out, err := plan.Run(t.Context(), Options{Connect: &machines{}, Events: got, Forks: 1, Record: rec, Past: past, RunID: "r1", Resume: "pegbook runs resume r1",
+			Confirm: func(context.Context, string, string) error { confirmed++; return nil },
+			Gates: Gates{Ask: func(context.Context, event.GateWaiting) (bool, string, error) {
+				asked++
+				return approves || asked == 1, "alice", nil
+			}}})
+		require.NoError(t, err)
+		return out, got
+	}
+	out, got := one(false, nil, false)
+	assert.Equal(t, 5, out.ExitCode(), out.Message)
+	assert.Contains(t, out.Message, "pegbook runs resume r1")
+	assert.Equal(t, []string{"a h1 ok x", "g h1 ok approved by alice", "b h1 skipped", "a h2 ok x", "g h2 skipped", "b h2 skipped"}, got.done())
+	assert.Equal(t, 2, asked)
+
+	past, err := NewPast(rec.entries)
+	require.NoError(t, err)
+	out, got = one(true, past, true)
+	assert.Equal(t, 0, out.ExitCode(), out.Message)
+	assert.Equal(t, 3, asked, "only the gate that had not been opened")
+	assert.Equal(t, 1, confirmed)
+	assert.Equal(t, []string{"c h1 ok approved by alice", "d h1 ok y"}, got.done())
+	assert.Len(t, of[event.GateWaiting](got), 1)
+}
