@@ -165,6 +165,8 @@ func TestPolicyOutlivesTheLeaderAndBacksUp(t *testing.T) {
 		rpc(c, &wire.ModifyBackupPolicyRequest{Name: "daily", Disable: &yes, Add: []int32{1}}, &modified)
 		return modified.Err == wire.OK
 	})
+	require.JSONEq(t, `{"daily":{"name":"daily","backup_provider_type":"local_service","backup_interval":"300","app_ids":"[1,2]","start_time":"`+
+		now.Format("15:04")+`","status":"disabled","backup_history_count":"2"}}`, httpGet(t, c.leader().addr, "/meta/backup_policy?name=daily"))
 	rpc(c, query, &q)
 	require.Equal(t, []wire.BackupPolicy{{Name: "daily", Provider: "local_service", Interval: "300", AppIDs: []int32{1, 2}, Keep: 2,
 		StartTime: now.Format("15:04"), Disabled: true}}, q.Policies)
@@ -242,4 +244,34 @@ func TestNodesOutsideTheWhiteListMayNotJoin(t *testing.T) {
 	log, err := os.ReadFile(filepath.Join(c.replicas[3].dir, "app/log/log.1.txt"))
 	require.NoError(t, err)
 	require.Contains(t, string(log), "is not allowed")
+}
+
+func TestNumberOfReplicasIsChanged(t *testing.T) {
+	c := booted(t, shape{net: 24, block: 2, metas: 1, replicas: 4, scale: fast})
+	stop := c.writeAllTheTime()
+	set := func(count int32) (r wire.SetMaxReplicaCountResponse) {
+		rpc(c, &wire.SetMaxReplicaCountRequest{AppName: "temp", MaxReplicaCount: count}, &r)
+		return r
+	}
+	all := func(members int) func() bool {
+		return func() bool {
+			for _, p := range c.config("temp").Partitions {
+				if p.Primary == 0 || len(p.Secondaries) != members-1 || int(p.MaxReplicaCount) != members {
+					return false
+				}
+			}
+			return true
+		}
+	}
+	require.Equal(t, wire.InvalidParameters, set(5).Err, "there are four nodes")
+	require.Equal(t, wire.SetMaxReplicaCountResponse{Err: wire.OK, Before: 3}, set(2))
+	c.until("two each", all(2))
+	require.Equal(t, wire.SetMaxReplicaCountResponse{Err: wire.OK, Before: 2}, set(4))
+	c.until("four each", all(4))
+	var asked wire.MaxReplicaCountResponse
+	rpc(c, &wire.MaxReplicaCountRequest{AppName: "temp"}, &asked)
+	require.Equal(t, int32(4), asked.MaxReplicaCount)
+	writes, failures := stop()
+	require.Empty(t, failures)
+	require.NotZero(t, writes)
 }

@@ -65,9 +65,41 @@ func (m *metaRole) http(path string, query []param) (httpReply, bool) {
 	case "/meta/app_envs":
 		return httpEnvs(s, lookup(query, "name")), true
 	case "/meta/backup_policy":
-		return okJSON(nil), true
+		return httpPolicies(s, query), true
 	}
 	return httpReply{}, false
+}
+
+// httpPolicies is /meta/backup_policy.
+func httpPolicies(s *meta.State, query []param) httpReply {
+	if s == nil {
+		return okJSON(nil)
+	}
+	var names []string
+	for _, q := range query {
+		if q.key == "name" {
+			names = append(names, q.value)
+		}
+	}
+	list, code, _ := s.Policies(names, 0)
+	if code == "ERR_SERVICE_NOT_ACTIVE" {
+		return plain(404, "cold_backup_disabled")
+	}
+	var o object
+	for _, p := range list {
+		status := "enabled"
+		if p.Disabled {
+			status = "disabled"
+		}
+		ids := make([]string, 0, len(p.Apps))
+		for _, id := range p.Apps {
+			ids = append(ids, strconv.Itoa(int(id)))
+		}
+		o = append(o, field{p.Name, object{{"name", text(p.Name)}, {"backup_provider_type", text(p.Provider)},
+			{"backup_interval", text(strconv.FormatInt(p.Interval, 10))}, {"app_ids", text("[" + strings.Join(ids, ",") + "]")},
+			{"start_time", text(p.StartTime)}, {"status", text(status)}, {"backup_history_count", text(strconv.Itoa(int(p.Keep)))}}})
+	}
+	return okJSON(o)
 }
 
 // redirect sends a client to the leader; without one the address is no address.

@@ -74,6 +74,8 @@ func withError(in *wire.Incoming, code wire.ErrorCode) wire.Reply {
 		return &wire.UpdateAppEnvResponse{Err: code}
 	case *wire.MaxReplicaCountRequest:
 		return &wire.MaxReplicaCountResponse{Err: code}
+	case *wire.SetMaxReplicaCountRequest:
+		return &wire.SetMaxReplicaCountResponse{Err: code}
 	case *wire.ProposeRequest:
 		return &wire.ProposeResponse{Err: code}
 	case *wire.DiagnoseRequest:
@@ -150,7 +152,7 @@ func knownToMeta(in *wire.Incoming) bool {
 	switch in.Request.(type) {
 	case *wire.ClusterInfoRequest, *wire.ListNodesRequest, *wire.ListAppsRequest, *wire.QueryConfigRequest,
 		*wire.ControlMetaRequest, *wire.CreateAppRequest, *wire.DropAppRequest, *wire.RenameAppRequest,
-		*wire.UpdateAppEnvRequest, *wire.MaxReplicaCountRequest, *wire.AddBackupPolicyRequest, *wire.ModifyBackupPolicyRequest,
+		*wire.UpdateAppEnvRequest, *wire.MaxReplicaCountRequest, *wire.SetMaxReplicaCountRequest, *wire.AddBackupPolicyRequest, *wire.ModifyBackupPolicyRequest,
 		*wire.QueryBackupPolicyRequest, *wire.StartBackupRequest, *wire.QueryBackupRequest, *wire.RestoreRequest,
 		*wire.QueryRestoreRequest, *wire.RecoveryRequest, *wire.ProposeRequest, *wire.DiagnoseRequest, *wire.RecallAppRequest:
 		return true
@@ -161,6 +163,9 @@ func knownToMeta(in *wire.Incoming) bool {
 // ddl is the requests that change tables.
 func ddl(ctx context.Context, s *meta.State, in *wire.Incoming) wire.Reply {
 	switch q := in.Request.(type) {
+	case *wire.SetMaxReplicaCountRequest:
+		before, code, hint := s.SetReplicas(ctx, q.AppName, q.MaxReplicaCount)
+		return &wire.SetMaxReplicaCountResponse{Err: wire.ErrorCode(code), Before: before, Hint: hint}
 	case *wire.CreateAppRequest:
 		o := q.Options
 		id, code := s.Create(ctx, meta.CreateOptions{Name: q.AppName, Partitions: o.PartitionCount, Replicas: o.ReplicaCount,

@@ -233,7 +233,7 @@ func (p *process) hasProcedure(code wire.Code) bool {
 	switch code {
 	case wire.CodeRenameApp:
 		return p.release() >= release.R25
-	case wire.CodeMaxReplicaCount:
+	case wire.CodeMaxReplicaCount, wire.CodeSetMaxReplicaCount:
 		return p.release() >= release.R24
 	case wire.CodeStartBackup, wire.CodeQueryBackup:
 		return p.release() >= release.R23

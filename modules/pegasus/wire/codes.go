@@ -29,6 +29,8 @@ func newRequest(code Code) Request {
 		return &DiagnoseRequest{}
 	case CodeMaxReplicaCount:
 		return &MaxReplicaCountRequest{}
+	case CodeSetMaxReplicaCount:
+		return &SetMaxReplicaCountRequest{}
 	case CodeAddBackupPolicy:
 		return &AddBackupPolicyRequest{}
 	case CodeModifyBackupPolicy:
@@ -128,6 +130,13 @@ func (*MaxReplicaCountRequest) Code() Code                      { return CodeMax
 func (*MaxReplicaCountRequest) admin() *MaxReplicaCountResponse { return &MaxReplicaCountResponse{} }
 func (m *MaxReplicaCountRequest) newReply() Reply               { return m.admin() }
 
+// Code is CodeSetMaxReplicaCount.
+func (*SetMaxReplicaCountRequest) Code() Code { return CodeSetMaxReplicaCount }
+func (*SetMaxReplicaCountRequest) admin() *SetMaxReplicaCountResponse {
+	return &SetMaxReplicaCountResponse{}
+}
+func (m *SetMaxReplicaCountRequest) newReply() Reply { return m.admin() }
+
 // Code is CodeQueryReplica.
 func (*QueryReplicaRequest) Code() Code                   { return CodeQueryReplica }
 func (*QueryReplicaRequest) admin() *QueryReplicaResponse { return &QueryReplicaResponse{} }
@@ -205,6 +214,9 @@ func (m *DiagnoseResponse) Result() ErrorCode { return m.Err }
 
 // Result is the error in the answer.
 func (m *MaxReplicaCountResponse) Result() ErrorCode { return m.Err }
+
+// Result is the error in the answer.
+func (m *SetMaxReplicaCountResponse) Result() ErrorCode { return m.Err }
 
 // Result is the error in the answer.
 func (m *QueryReplicaResponse) Result() ErrorCode { return m.Err }

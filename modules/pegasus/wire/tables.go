@@ -155,6 +155,29 @@ func (m *MaxReplicaCountResponse) fields(c *coder) {
 	c.textField(3, &m.Hint)
 }
 
+// SetMaxReplicaCountRequest changes how many replicas a table's partitions should have.
+type SetMaxReplicaCountRequest struct {
+	AppName         string
+	MaxReplicaCount int32
+}
+
+// SetMaxReplicaCountResponse is how many there were to be before.
+type SetMaxReplicaCountResponse struct {
+	Err    ErrorCode
+	Before int32
+	Hint   string
+}
+
+func (m *SetMaxReplicaCountRequest) fields(c *coder) {
+	c.textField(1, &m.AppName)
+	i32Field(c, 2, &m.MaxReplicaCount)
+}
+func (m *SetMaxReplicaCountResponse) fields(c *coder) {
+	c.errorField(1, &m.Err)
+	i32Field(c, 2, &m.Before)
+	c.textField(3, &m.Hint)
+}
+
 // DiagnoseRequest asks for partitions that lost all replicas. An Index of -1 is the whole table.
 type DiagnoseRequest struct{ PID GPID }
 

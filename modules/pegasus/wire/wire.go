@@ -37,6 +37,7 @@ const (
 	CodeUpdateAppEnv       Code = "RPC_CM_UPDATE_APP_ENV"
 	CodeDiagnose           Code = "RPC_CM_DDD_DIAGNOSE"
 	CodeMaxReplicaCount    Code = "RPC_CM_GET_MAX_REPLICA_COUNT"
+	CodeSetMaxReplicaCount Code = "RPC_CM_SET_MAX_REPLICA_COUNT"
 	CodeAddBackupPolicy    Code = "RPC_CM_ADD_BACKUP_POLICY"
 	CodeModifyBackupPolicy Code = "RPC_CM_MODIFY_BACKUP_POLICY"
 	CodeQueryBackupPolicy  Code = "RPC_CM_QUERY_BACKUP_POLICY"

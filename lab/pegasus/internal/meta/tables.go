@@ -227,6 +227,57 @@ func (s *State) Recall(ctx context.Context, id int32, name string) (Table, strin
 	return t.snapshot(), code
 }
 
+// SetReplicas changes how many members a table's partitions are to have, and
+// tells how many there were to be. The guardian does the rest.
+func (s *State) SetReplicas(ctx context.Context, name string, count int32) (before int32, code, hint string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	t := s.byName(name)
+	switch {
+	case s.effectiveLevel() <= Freezed:
+		return 0, "ERR_STATE_FREEZED", "current meta function level is freezed, since there are too few alive nodes"
+	case count < 1 || count > maxReplicas || int(count) > len(s.liveNodes()):
+		return 0, "ERR_INVALID_PARAMETERS", fmt.Sprintf("requested replica count(%d) is invalid: it is to be within [1, %d], "+
+			"and not more than the alive nodes(%d)", count, maxReplicas, len(s.liveNodes()))
+	case t == nil:
+		return 0, "ERR_APP_NOT_EXIST", fmt.Sprintf("failed to set max_replica_count: app_name=%s does not exist", name)
+	case t.Replicas == count:
+		return count, OK, ""
+	}
+	for _, p := range t.parts {
+		if p.syncing {
+			return t.Replicas, "ERR_STATE_FREEZED", fmt.Sprintf("partition %s is being changed, try again", p.PID)
+		}
+	}
+	before = t.Replicas
+	all := make([]peer.Config, 0, len(t.parts))
+	for _, p := range t.parts {
+		p.syncing = true
+		next := p.Config.Clone()
+		next.Ballot++
+		next.MaxReplicas = count
+		all = append(all, next)
+	}
+	err := s.setPartitions(ctx, all)
+	next := t.snapshot()
+	next.Replicas = count
+	if err == nil {
+		err = s.setTable(ctx, next)
+	}
+	for i, p := range t.parts {
+		p.syncing = false
+		if err == nil {
+			p.Config = all[i]
+			s.weigh(p)
+		}
+	}
+	if err != nil {
+		return before, "ERR_ZOOKEEPER_OPERATION", ""
+	}
+	s.turn(t, next)
+	return before, OK, ""
+}
+
 // Rename gives a table another name.
 func (s *State) Rename(ctx context.Context, from, to string) (code, hint string) {
 	s.mu.Lock()

@@ -151,9 +151,13 @@ func (s *Stub) replicate(ctx context.Context, r *replica, op peer.Op) (int64, st
 		}
 		for _, a := range failed {
 			s.Log('W', "replica_2pc.cpp:540:on_prepare_reply()", "%s@%s: prepare to %s failed, remove it", r.pid, s.Self, a)
-			if !s.change(ctx, r, peer.DowngradeToInactive, a) {
-				return 0, "ERR_TIMEOUT"
+			if s.change(ctx, r, peer.DowngradeToInactive, a) {
+				continue
 			}
+			if _, now, _ := r.view(); now.Ballot > c.Ballot { // the meta had changed the group, and we did not know
+				break
+			}
+			return 0, "ERR_TIMEOUT"
 		}
 	}
 }

@@ -75,6 +75,8 @@ func (s *Stub) serve(ctx context.Context, a peer.Assignment) {
 	r.table = a.Table
 	newer := a.Config.Ballot > r.config.Ballot
 	switch {
+	case r.status == Primary && leads && newer: // only a number of replicas changes without it
+		r.config = a.Config.Clone()
 	case r.status == Primary || r.status == Failed || r.status == Potential && !r.taught:
 	case r.status == Inactive && r.fresh && leads:
 		go s.promote(ctx, r, peer.Proposal{Table: a.Table, Config: a.Config, Type: peer.ForceUpdateBallot, Node: s.Self})
