@@ -154,14 +154,14 @@ func (g *gate) GRPCClient(_ context.Context, _ *goplugin.GRPCBroker, c *grpc.Cli
 	return wire.NewPluginClient(c), nil
 }
 
-// certificate is pegbook's for one plugin process.
+// certificate is that of one side of the connection to one plugin process.
 type certificate struct {
-	pem    []byte
-	config *tls.Config
+	pem, der []byte
+	config   *tls.Config
 }
 
-// newCertificate makes what go-plugin's automatic TLS makes, with a key of a kind that every TLS library knows
-// (BoringSSL, so Python's grpcio, refuses go-plugin's P-521).
+// newCertificate makes what go-plugin's automatic TLS makes, with a key of a kind that is quick (go-plugin's P-521 takes
+// a good part of a plugin's start) and that every TLS library knows (BoringSSL, so Python's grpcio, refuses P-521).
 func newCertificate() (*certificate, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -182,7 +182,7 @@ func newCertificate() (*certificate, error) {
 		return nil, err
 	}
 	return &certificate{
-		pem: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}),
+		der: der, pem: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}),
 		config: &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}, MinVersion: tls.VersionTLS12, ServerName: "localhost",
 			// Until the plugin has told its certificate nothing is trusted: a plugin without one is refused.
 			RootCAs: x509.NewCertPool()},

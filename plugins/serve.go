@@ -1,7 +1,12 @@
 package plugins
 
 import (
+	"bufio"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/base64"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -29,13 +34,48 @@ func Serve(all ...*modules.Module) {
 		os.Exit(1)
 	}
 	go endWithPegbook()
+	own, err := greet(stdout)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
 	goplugin.Serve(&goplugin.ServeConfig{
 		HandshakeConfig: goplugin.HandshakeConfig{ProtocolVersion: Version, MagicCookieKey: cookie, MagicCookieValue: cookieValue},
 		Plugins:         goplugin.PluginSet{service: &gate{server: s}},
 		GRPCServer:      newGRPCServer,
+		TLSProvider:     func() (*tls.Config, error) { return own, nil },
 		Logger:          hclog.NewNullLogger(),
 	})
 	os.Exit(0)
+}
+
+// greet makes this process' certificate, and adds it to the line with which go-plugin greets: there go-plugin itself
+// tells only certificates of its own making.
+func greet(stdout *os.File) (*tls.Config, error) {
+	own, err := newCertificate()
+	if err != nil {
+		return nil, err
+	}
+	own.config.ClientAuth, own.config.ClientCAs = tls.RequireAndVerifyClientCert, x509.NewCertPool()
+	if !own.config.ClientCAs.AppendCertsFromPEM([]byte(os.Getenv("PLUGIN_CLIENT_CERT"))) {
+		return nil, errors.New("pegbook has told no certificate")
+	}
+	own.config.RootCAs = own.config.ClientCAs
+	r, w, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	os.Stdout = w
+	go func() {
+		line, err := bufio.NewReader(r).ReadString('\n')
+		if err == nil {
+			_, err = fmt.Fprintln(stdout, strings.TrimSpace(line)+base64.RawStdEncoding.EncodeToString(own.der))
+		}
+		if err != nil {
+			os.Exit(1)
+		}
+	}()
+	return own.config, nil
 }
 
 // endWithPegbook ends the process when pegbook does: it holds the other end of the input.

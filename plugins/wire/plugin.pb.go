@@ -160,8 +160,6 @@ func (x *DescribeRequest) GetPegbook() string {
 type Description struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Modules       []*Module              `protobuf:"bytes,1,rep,name=modules,proto3" json:"modules,omitempty"`
-	Inventories   []*Description_Source  `protobuf:"bytes,2,rep,name=inventories,proto3" json:"inventories,omitempty"`
-	Notifiers     []*Description_Source  `protobuf:"bytes,3,rep,name=notifiers,proto3" json:"notifiers,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -199,20 +197,6 @@ func (*Description) Descriptor() ([]byte, []int) {
 func (x *Description) GetModules() []*Module {
 	if x != nil {
 		return x.Modules
-	}
-	return nil
-}
-
-func (x *Description) GetInventories() []*Description_Source {
-	if x != nil {
-		return x.Inventories
-	}
-	return nil
-}
-
-func (x *Description) GetNotifiers() []*Description_Source {
-	if x != nil {
-		return x.Notifiers
 	}
 	return nil
 }
@@ -3684,295 +3668,6 @@ func (x *Error) GetNumber() uint64 {
 	return 0
 }
 
-type HostsRequest struct {
-	state  protoimpl.MessageState `protogen:"open.v1"`
-	Source string                 `protobuf:"bytes,1,opt,name=source,proto3" json:"source,omitempty"`
-	// options is a JSON object.
-	Options []byte `protobuf:"bytes,2,opt,name=options,proto3" json:"options,omitempty"`
-	// dir is the folder of the inventory file.
-	Dir           string `protobuf:"bytes,3,opt,name=dir,proto3" json:"dir,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *HostsRequest) Reset() {
-	*x = HostsRequest{}
-	mi := &file_plugin_proto_msgTypes[41]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *HostsRequest) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*HostsRequest) ProtoMessage() {}
-
-func (x *HostsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[41]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use HostsRequest.ProtoReflect.Descriptor instead.
-func (*HostsRequest) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{41}
-}
-
-func (x *HostsRequest) GetSource() string {
-	if x != nil {
-		return x.Source
-	}
-	return ""
-}
-
-func (x *HostsRequest) GetOptions() []byte {
-	if x != nil {
-		return x.Options
-	}
-	return nil
-}
-
-func (x *HostsRequest) GetDir() string {
-	if x != nil {
-		return x.Dir
-	}
-	return ""
-}
-
-type HostsAnswer struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Hosts         []*HostsAnswer_Host    `protobuf:"bytes,1,rep,name=hosts,proto3" json:"hosts,omitempty"`
-	Groups        []*HostsAnswer_Group   `protobuf:"bytes,2,rep,name=groups,proto3" json:"groups,omitempty"`
-	Error         *Error                 `protobuf:"bytes,3,opt,name=error,proto3" json:"error,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *HostsAnswer) Reset() {
-	*x = HostsAnswer{}
-	mi := &file_plugin_proto_msgTypes[42]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *HostsAnswer) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*HostsAnswer) ProtoMessage() {}
-
-func (x *HostsAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[42]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use HostsAnswer.ProtoReflect.Descriptor instead.
-func (*HostsAnswer) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{42}
-}
-
-func (x *HostsAnswer) GetHosts() []*HostsAnswer_Host {
-	if x != nil {
-		return x.Hosts
-	}
-	return nil
-}
-
-func (x *HostsAnswer) GetGroups() []*HostsAnswer_Group {
-	if x != nil {
-		return x.Groups
-	}
-	return nil
-}
-
-func (x *HostsAnswer) GetError() *Error {
-	if x != nil {
-		return x.Error
-	}
-	return nil
-}
-
-// Event is one thing that happened. The first one has the notifier's name and options and nothing else.
-type Event struct {
-	state    protoimpl.MessageState `protogen:"open.v1"`
-	Notifier string                 `protobuf:"bytes,1,opt,name=notifier,proto3" json:"notifier,omitempty"`
-	Options  []byte                 `protobuf:"bytes,2,opt,name=options,proto3" json:"options,omitempty"`
-	// json is the event as one object of pegbook run --json.
-	Json          []byte `protobuf:"bytes,3,opt,name=json,proto3" json:"json,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *Event) Reset() {
-	*x = Event{}
-	mi := &file_plugin_proto_msgTypes[43]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *Event) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*Event) ProtoMessage() {}
-
-func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[43]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use Event.ProtoReflect.Descriptor instead.
-func (*Event) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{43}
-}
-
-func (x *Event) GetNotifier() string {
-	if x != nil {
-		return x.Notifier
-	}
-	return ""
-}
-
-func (x *Event) GetOptions() []byte {
-	if x != nil {
-		return x.Options
-	}
-	return nil
-}
-
-func (x *Event) GetJson() []byte {
-	if x != nil {
-		return x.Json
-	}
-	return nil
-}
-
-type NotifyAnswer struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Error         *Error                 `protobuf:"bytes,1,opt,name=error,proto3" json:"error,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *NotifyAnswer) Reset() {
-	*x = NotifyAnswer{}
-	mi := &file_plugin_proto_msgTypes[44]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *NotifyAnswer) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*NotifyAnswer) ProtoMessage() {}
-
-func (x *NotifyAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[44]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use NotifyAnswer.ProtoReflect.Descriptor instead.
-func (*NotifyAnswer) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{44}
-}
-
-func (x *NotifyAnswer) GetError() *Error {
-	if x != nil {
-		return x.Error
-	}
-	return nil
-}
-
-// Source is an inventory source or a notifier. Its options are the arguments.
-type Description_Source struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	Doc           string                 `protobuf:"bytes,2,opt,name=doc,proto3" json:"doc,omitempty"`
-	Args          []*Arg                 `protobuf:"bytes,3,rep,name=args,proto3" json:"args,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *Description_Source) Reset() {
-	*x = Description_Source{}
-	mi := &file_plugin_proto_msgTypes[45]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *Description_Source) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*Description_Source) ProtoMessage() {}
-
-func (x *Description_Source) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[45]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use Description_Source.ProtoReflect.Descriptor instead.
-func (*Description_Source) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{1, 0}
-}
-
-func (x *Description_Source) GetName() string {
-	if x != nil {
-		return x.Name
-	}
-	return ""
-}
-
-func (x *Description_Source) GetDoc() string {
-	if x != nil {
-		return x.Doc
-	}
-	return ""
-}
-
-func (x *Description_Source) GetArgs() []*Arg {
-	if x != nil {
-		return x.Args
-	}
-	return nil
-}
-
 type ReadsAnswer_Mention struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Variable      string                 `protobuf:"bytes,1,opt,name=variable,proto3" json:"variable,omitempty"`
@@ -3984,7 +3679,7 @@ type ReadsAnswer_Mention struct {
 
 func (x *ReadsAnswer_Mention) Reset() {
 	*x = ReadsAnswer_Mention{}
-	mi := &file_plugin_proto_msgTypes[47]
+	mi := &file_plugin_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3996,7 +3691,7 @@ func (x *ReadsAnswer_Mention) String() string {
 func (*ReadsAnswer_Mention) ProtoMessage() {}
 
 func (x *ReadsAnswer_Mention) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[47]
+	mi := &file_plugin_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4043,7 +3738,7 @@ type Proposed_VarFile struct {
 
 func (x *Proposed_VarFile) Reset() {
 	*x = Proposed_VarFile{}
-	mi := &file_plugin_proto_msgTypes[50]
+	mi := &file_plugin_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4055,7 +3750,7 @@ func (x *Proposed_VarFile) String() string {
 func (*Proposed_VarFile) ProtoMessage() {}
 
 func (x *Proposed_VarFile) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[50]
+	mi := &file_plugin_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4097,7 +3792,7 @@ type Proposed_Join struct {
 
 func (x *Proposed_Join) Reset() {
 	*x = Proposed_Join{}
-	mi := &file_plugin_proto_msgTypes[51]
+	mi := &file_plugin_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4109,7 +3804,7 @@ func (x *Proposed_Join) String() string {
 func (*Proposed_Join) ProtoMessage() {}
 
 func (x *Proposed_Join) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[51]
+	mi := &file_plugin_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4167,7 +3862,7 @@ type Look_Query struct {
 
 func (x *Look_Query) Reset() {
 	*x = Look_Query{}
-	mi := &file_plugin_proto_msgTypes[53]
+	mi := &file_plugin_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4179,7 +3874,7 @@ func (x *Look_Query) String() string {
 func (*Look_Query) ProtoMessage() {}
 
 func (x *Look_Query) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[53]
+	mi := &file_plugin_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4250,7 +3945,7 @@ type Folder_Entry struct {
 
 func (x *Folder_Entry) Reset() {
 	*x = Folder_Entry{}
-	mi := &file_plugin_proto_msgTypes[55]
+	mi := &file_plugin_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4262,7 +3957,7 @@ func (x *Folder_Entry) String() string {
 func (*Folder_Entry) ProtoMessage() {}
 
 func (x *Folder_Entry) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[55]
+	mi := &file_plugin_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4324,7 +4019,7 @@ type Progress_Count struct {
 
 func (x *Progress_Count) Reset() {
 	*x = Progress_Count{}
-	mi := &file_plugin_proto_msgTypes[56]
+	mi := &file_plugin_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4336,7 +4031,7 @@ func (x *Progress_Count) String() string {
 func (*Progress_Count) ProtoMessage() {}
 
 func (x *Progress_Count) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[56]
+	mi := &file_plugin_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4383,7 +4078,7 @@ type Job_Start struct {
 
 func (x *Job_Start) Reset() {
 	*x = Job_Start{}
-	mi := &file_plugin_proto_msgTypes[57]
+	mi := &file_plugin_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4395,7 +4090,7 @@ func (x *Job_Start) String() string {
 func (*Job_Start) ProtoMessage() {}
 
 func (x *Job_Start) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[57]
+	mi := &file_plugin_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4435,7 +4130,7 @@ type Error_Exit struct {
 
 func (x *Error_Exit) Reset() {
 	*x = Error_Exit{}
-	mi := &file_plugin_proto_msgTypes[58]
+	mi := &file_plugin_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4447,7 +4142,7 @@ func (x *Error_Exit) String() string {
 func (*Error_Exit) ProtoMessage() {}
 
 func (x *Error_Exit) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[58]
+	mi := &file_plugin_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4488,7 +4183,7 @@ type Error_FileError struct {
 
 func (x *Error_FileError) Reset() {
 	*x = Error_FileError{}
-	mi := &file_plugin_proto_msgTypes[59]
+	mi := &file_plugin_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4500,7 +4195,7 @@ func (x *Error_FileError) String() string {
 func (*Error_FileError) ProtoMessage() {}
 
 func (x *Error_FileError) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[59]
+	mi := &file_plugin_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4548,7 +4243,7 @@ type Error_Unreachable struct {
 
 func (x *Error_Unreachable) Reset() {
 	*x = Error_Unreachable{}
-	mi := &file_plugin_proto_msgTypes[60]
+	mi := &file_plugin_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4560,7 +4255,7 @@ func (x *Error_Unreachable) String() string {
 func (*Error_Unreachable) ProtoMessage() {}
 
 func (x *Error_Unreachable) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[60]
+	mi := &file_plugin_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4608,7 +4303,7 @@ type Error_Argument struct {
 
 func (x *Error_Argument) Reset() {
 	*x = Error_Argument{}
-	mi := &file_plugin_proto_msgTypes[61]
+	mi := &file_plugin_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4620,7 +4315,7 @@ func (x *Error_Argument) String() string {
 func (*Error_Argument) ProtoMessage() {}
 
 func (x *Error_Argument) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[61]
+	mi := &file_plugin_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4657,142 +4352,15 @@ func (x *Error_Argument) GetHint() string {
 	return ""
 }
 
-type HostsAnswer_Host struct {
-	state  protoimpl.MessageState `protogen:"open.v1"`
-	Name   string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	Groups []string               `protobuf:"bytes,2,rep,name=groups,proto3" json:"groups,omitempty"`
-	// vars are JSON values.
-	Vars          map[string][]byte `protobuf:"bytes,3,rep,name=vars,proto3" json:"vars,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *HostsAnswer_Host) Reset() {
-	*x = HostsAnswer_Host{}
-	mi := &file_plugin_proto_msgTypes[62]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *HostsAnswer_Host) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*HostsAnswer_Host) ProtoMessage() {}
-
-func (x *HostsAnswer_Host) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[62]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use HostsAnswer_Host.ProtoReflect.Descriptor instead.
-func (*HostsAnswer_Host) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{42, 0}
-}
-
-func (x *HostsAnswer_Host) GetName() string {
-	if x != nil {
-		return x.Name
-	}
-	return ""
-}
-
-func (x *HostsAnswer_Host) GetGroups() []string {
-	if x != nil {
-		return x.Groups
-	}
-	return nil
-}
-
-func (x *HostsAnswer_Host) GetVars() map[string][]byte {
-	if x != nil {
-		return x.Vars
-	}
-	return nil
-}
-
-type HostsAnswer_Group struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	Parents       []string               `protobuf:"bytes,2,rep,name=parents,proto3" json:"parents,omitempty"`
-	Vars          map[string][]byte      `protobuf:"bytes,3,rep,name=vars,proto3" json:"vars,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *HostsAnswer_Group) Reset() {
-	*x = HostsAnswer_Group{}
-	mi := &file_plugin_proto_msgTypes[63]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *HostsAnswer_Group) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*HostsAnswer_Group) ProtoMessage() {}
-
-func (x *HostsAnswer_Group) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[63]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use HostsAnswer_Group.ProtoReflect.Descriptor instead.
-func (*HostsAnswer_Group) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{42, 1}
-}
-
-func (x *HostsAnswer_Group) GetName() string {
-	if x != nil {
-		return x.Name
-	}
-	return ""
-}
-
-func (x *HostsAnswer_Group) GetParents() []string {
-	if x != nil {
-		return x.Parents
-	}
-	return nil
-}
-
-func (x *HostsAnswer_Group) GetVars() map[string][]byte {
-	if x != nil {
-		return x.Vars
-	}
-	return nil
-}
-
 var File_plugin_proto protoreflect.FileDescriptor
 
 const file_plugin_proto_rawDesc = "" +
 	"\n" +
 	"\fplugin.proto\x12\x11pegbook.plugin.v1\"+\n" +
 	"\x0fDescribeRequest\x12\x18\n" +
-	"\apegbook\x18\x01 \x01(\tR\apegbook\"\xac\x02\n" +
+	"\apegbook\x18\x01 \x01(\tR\apegbook\"B\n" +
 	"\vDescription\x123\n" +
-	"\amodules\x18\x01 \x03(\v2\x19.pegbook.plugin.v1.ModuleR\amodules\x12G\n" +
-	"\vinventories\x18\x02 \x03(\v2%.pegbook.plugin.v1.Description.SourceR\vinventories\x12C\n" +
-	"\tnotifiers\x18\x03 \x03(\v2%.pegbook.plugin.v1.Description.SourceR\tnotifiers\x1aZ\n" +
-	"\x06Source\x12\x12\n" +
-	"\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n" +
-	"\x03doc\x18\x02 \x01(\tR\x03doc\x12*\n" +
-	"\x04args\x18\x03 \x03(\v2\x16.pegbook.plugin.v1.ArgR\x04args\"\xe6\x01\n" +
+	"\amodules\x18\x01 \x03(\v2\x19.pegbook.plugin.v1.ModuleR\amodules\"\xe6\x01\n" +
 	"\x06Module\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n" +
 	"\x03doc\x18\x02 \x01(\tR\x03doc\x12*\n" +
@@ -5144,41 +4712,11 @@ const file_plugin_proto_rawDesc = "" +
 	"\fKIND_REFUSED\x10\f\x12\x0e\n" +
 	"\n" +
 	"KIND_RESET\x10\r\x12\x14\n" +
-	"\x10KIND_BROKEN_PIPE\x10\x0e\"R\n" +
-	"\fHostsRequest\x12\x16\n" +
-	"\x06source\x18\x01 \x01(\tR\x06source\x12\x18\n" +
-	"\aoptions\x18\x02 \x01(\fR\aoptions\x12\x10\n" +
-	"\x03dir\x18\x03 \x01(\tR\x03dir\"\x9c\x04\n" +
-	"\vHostsAnswer\x129\n" +
-	"\x05hosts\x18\x01 \x03(\v2#.pegbook.plugin.v1.HostsAnswer.HostR\x05hosts\x12<\n" +
-	"\x06groups\x18\x02 \x03(\v2$.pegbook.plugin.v1.HostsAnswer.GroupR\x06groups\x12.\n" +
-	"\x05error\x18\x03 \x01(\v2\x18.pegbook.plugin.v1.ErrorR\x05error\x1a\xae\x01\n" +
-	"\x04Host\x12\x12\n" +
-	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
-	"\x06groups\x18\x02 \x03(\tR\x06groups\x12A\n" +
-	"\x04vars\x18\x03 \x03(\v2-.pegbook.plugin.v1.HostsAnswer.Host.VarsEntryR\x04vars\x1a7\n" +
-	"\tVarsEntry\x12\x10\n" +
-	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\fR\x05value:\x028\x01\x1a\xb2\x01\n" +
-	"\x05Group\x12\x12\n" +
-	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
-	"\aparents\x18\x02 \x03(\tR\aparents\x12B\n" +
-	"\x04vars\x18\x03 \x03(\v2..pegbook.plugin.v1.HostsAnswer.Group.VarsEntryR\x04vars\x1a7\n" +
-	"\tVarsEntry\x12\x10\n" +
-	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\fR\x05value:\x028\x01\"Q\n" +
-	"\x05Event\x12\x1a\n" +
-	"\bnotifier\x18\x01 \x01(\tR\bnotifier\x12\x18\n" +
-	"\aoptions\x18\x02 \x01(\fR\aoptions\x12\x12\n" +
-	"\x04json\x18\x03 \x01(\fR\x04json\">\n" +
-	"\fNotifyAnswer\x12.\n" +
-	"\x05error\x18\x01 \x01(\v2\x18.pegbook.plugin.v1.ErrorR\x05error2\xf3\x02\n" +
+	"\x10KIND_BROKEN_PIPE\x10\x0e2\xe2\x01\n" +
 	"\x06Plugin\x12N\n" +
 	"\bDescribe\x12\".pegbook.plugin.v1.DescribeRequest\x1a\x1e.pegbook.plugin.v1.Description\x12>\n" +
 	"\x04Task\x12\x18.pegbook.plugin.v1.Frame\x1a\x18.pegbook.plugin.v1.Frame(\x010\x01\x12H\n" +
-	"\x05Reads\x12\x1f.pegbook.plugin.v1.ReadsRequest\x1a\x1e.pegbook.plugin.v1.ReadsAnswer\x12H\n" +
-	"\x05Hosts\x12\x1f.pegbook.plugin.v1.HostsRequest\x1a\x1e.pegbook.plugin.v1.HostsAnswer\x12E\n" +
-	"\x06Notify\x12\x18.pegbook.plugin.v1.Event\x1a\x1f.pegbook.plugin.v1.NotifyAnswer(\x01B)Z'github.com/pegbook/pegbook/plugins/wireb\x06proto3"
+	"\x05Reads\x12\x1f.pegbook.plugin.v1.ReadsRequest\x1a\x1e.pegbook.plugin.v1.ReadsAnswerB)Z'github.com/pegbook/pegbook/plugins/wireb\x06proto3"
 
 var (
 	file_plugin_proto_rawDescOnce sync.Once
@@ -5193,7 +4731,7 @@ func file_plugin_proto_rawDescGZIP() []byte {
 }
 
 var file_plugin_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_plugin_proto_msgTypes = make([]protoimpl.MessageInfo, 66)
+var file_plugin_proto_msgTypes = make([]protoimpl.MessageInfo, 57)
 var file_plugin_proto_goTypes = []any{
 	(Error_Kind)(0),             // 0: pegbook.plugin.v1.Error.Kind
 	(*DescribeRequest)(nil),     // 1: pegbook.plugin.v1.DescribeRequest
@@ -5237,129 +4775,107 @@ var file_plugin_proto_goTypes = []any{
 	(*Data)(nil),                // 39: pegbook.plugin.v1.Data
 	(*Write)(nil),               // 40: pegbook.plugin.v1.Write
 	(*Error)(nil),               // 41: pegbook.plugin.v1.Error
-	(*HostsRequest)(nil),        // 42: pegbook.plugin.v1.HostsRequest
-	(*HostsAnswer)(nil),         // 43: pegbook.plugin.v1.HostsAnswer
-	(*Event)(nil),               // 44: pegbook.plugin.v1.Event
-	(*NotifyAnswer)(nil),        // 45: pegbook.plugin.v1.NotifyAnswer
-	(*Description_Source)(nil),  // 46: pegbook.plugin.v1.Description.Source
-	nil,                         // 47: pegbook.plugin.v1.Shape.FieldsEntry
-	(*ReadsAnswer_Mention)(nil), // 48: pegbook.plugin.v1.ReadsAnswer.Mention
-	nil,                         // 49: pegbook.plugin.v1.Proposed.PredictsEntry
-	nil,                         // 50: pegbook.plugin.v1.Proposed.FactsEntry
-	(*Proposed_VarFile)(nil),    // 51: pegbook.plugin.v1.Proposed.VarFile
-	(*Proposed_Join)(nil),       // 52: pegbook.plugin.v1.Proposed.Join
-	nil,                         // 53: pegbook.plugin.v1.Proposed.Join.VarsEntry
-	(*Look_Query)(nil),          // 54: pegbook.plugin.v1.Look.Query
-	nil,                         // 55: pegbook.plugin.v1.Command.EnvEntry
-	(*Folder_Entry)(nil),        // 56: pegbook.plugin.v1.Folder.Entry
-	(*Progress_Count)(nil),      // 57: pegbook.plugin.v1.Progress.Count
-	(*Job_Start)(nil),           // 58: pegbook.plugin.v1.Job.Start
-	(*Error_Exit)(nil),          // 59: pegbook.plugin.v1.Error.Exit
-	(*Error_FileError)(nil),     // 60: pegbook.plugin.v1.Error.FileError
-	(*Error_Unreachable)(nil),   // 61: pegbook.plugin.v1.Error.Unreachable
-	(*Error_Argument)(nil),      // 62: pegbook.plugin.v1.Error.Argument
-	(*HostsAnswer_Host)(nil),    // 63: pegbook.plugin.v1.HostsAnswer.Host
-	(*HostsAnswer_Group)(nil),   // 64: pegbook.plugin.v1.HostsAnswer.Group
-	nil,                         // 65: pegbook.plugin.v1.HostsAnswer.Host.VarsEntry
-	nil,                         // 66: pegbook.plugin.v1.HostsAnswer.Group.VarsEntry
+	nil,                         // 42: pegbook.plugin.v1.Shape.FieldsEntry
+	(*ReadsAnswer_Mention)(nil), // 43: pegbook.plugin.v1.ReadsAnswer.Mention
+	nil,                         // 44: pegbook.plugin.v1.Proposed.PredictsEntry
+	nil,                         // 45: pegbook.plugin.v1.Proposed.FactsEntry
+	(*Proposed_VarFile)(nil),    // 46: pegbook.plugin.v1.Proposed.VarFile
+	(*Proposed_Join)(nil),       // 47: pegbook.plugin.v1.Proposed.Join
+	nil,                         // 48: pegbook.plugin.v1.Proposed.Join.VarsEntry
+	(*Look_Query)(nil),          // 49: pegbook.plugin.v1.Look.Query
+	nil,                         // 50: pegbook.plugin.v1.Command.EnvEntry
+	(*Folder_Entry)(nil),        // 51: pegbook.plugin.v1.Folder.Entry
+	(*Progress_Count)(nil),      // 52: pegbook.plugin.v1.Progress.Count
+	(*Job_Start)(nil),           // 53: pegbook.plugin.v1.Job.Start
+	(*Error_Exit)(nil),          // 54: pegbook.plugin.v1.Error.Exit
+	(*Error_FileError)(nil),     // 55: pegbook.plugin.v1.Error.FileError
+	(*Error_Unreachable)(nil),   // 56: pegbook.plugin.v1.Error.Unreachable
+	(*Error_Argument)(nil),      // 57: pegbook.plugin.v1.Error.Argument
 }
 var file_plugin_proto_depIdxs = []int32{
 	3,  // 0: pegbook.plugin.v1.Description.modules:type_name -> pegbook.plugin.v1.Module
-	46, // 1: pegbook.plugin.v1.Description.inventories:type_name -> pegbook.plugin.v1.Description.Source
-	46, // 2: pegbook.plugin.v1.Description.notifiers:type_name -> pegbook.plugin.v1.Description.Source
-	4,  // 3: pegbook.plugin.v1.Module.args:type_name -> pegbook.plugin.v1.Arg
-	5,  // 4: pegbook.plugin.v1.Module.output:type_name -> pegbook.plugin.v1.Shape
-	47, // 5: pegbook.plugin.v1.Shape.fields:type_name -> pegbook.plugin.v1.Shape.FieldsEntry
-	5,  // 6: pegbook.plugin.v1.Shape.elem:type_name -> pegbook.plugin.v1.Shape
-	48, // 7: pegbook.plugin.v1.ReadsAnswer.variables:type_name -> pegbook.plugin.v1.ReadsAnswer.Mention
-	41, // 8: pegbook.plugin.v1.ReadsAnswer.error:type_name -> pegbook.plugin.v1.Error
-	10, // 9: pegbook.plugin.v1.Frame.propose:type_name -> pegbook.plugin.v1.Propose
-	13, // 10: pegbook.plugin.v1.Frame.do:type_name -> pegbook.plugin.v1.Do
-	15, // 11: pegbook.plugin.v1.Frame.look:type_name -> pegbook.plugin.v1.Look
-	18, // 12: pegbook.plugin.v1.Frame.apply:type_name -> pegbook.plugin.v1.Apply
-	20, // 13: pegbook.plugin.v1.Frame.run:type_name -> pegbook.plugin.v1.Run
-	23, // 14: pegbook.plugin.v1.Frame.dial:type_name -> pegbook.plugin.v1.Dial
-	25, // 15: pegbook.plugin.v1.Frame.predicted:type_name -> pegbook.plugin.v1.Predicted
-	27, // 16: pegbook.plugin.v1.Frame.open_file:type_name -> pegbook.plugin.v1.OpenFile
-	28, // 17: pegbook.plugin.v1.Frame.open_folder:type_name -> pegbook.plugin.v1.OpenFolder
-	30, // 18: pegbook.plugin.v1.Frame.render:type_name -> pegbook.plugin.v1.Render
-	31, // 19: pegbook.plugin.v1.Frame.eval:type_name -> pegbook.plugin.v1.Eval
-	33, // 20: pegbook.plugin.v1.Frame.job:type_name -> pegbook.plugin.v1.Job
-	32, // 21: pegbook.plugin.v1.Frame.progress:type_name -> pegbook.plugin.v1.Progress
-	36, // 22: pegbook.plugin.v1.Frame.open_content:type_name -> pegbook.plugin.v1.OpenContent
-	37, // 23: pegbook.plugin.v1.Frame.sum:type_name -> pegbook.plugin.v1.Sum
-	38, // 24: pegbook.plugin.v1.Frame.read:type_name -> pegbook.plugin.v1.Read
-	40, // 25: pegbook.plugin.v1.Frame.write:type_name -> pegbook.plugin.v1.Write
-	41, // 26: pegbook.plugin.v1.Frame.error:type_name -> pegbook.plugin.v1.Error
-	11, // 27: pegbook.plugin.v1.Frame.proposed:type_name -> pegbook.plugin.v1.Proposed
-	14, // 28: pegbook.plugin.v1.Frame.done:type_name -> pegbook.plugin.v1.Done
-	16, // 29: pegbook.plugin.v1.Frame.files:type_name -> pegbook.plugin.v1.Files
-	22, // 30: pegbook.plugin.v1.Frame.output:type_name -> pegbook.plugin.v1.Output
-	24, // 31: pegbook.plugin.v1.Frame.stream:type_name -> pegbook.plugin.v1.Stream
-	26, // 32: pegbook.plugin.v1.Frame.value:type_name -> pegbook.plugin.v1.Value
-	35, // 33: pegbook.plugin.v1.Frame.content:type_name -> pegbook.plugin.v1.Content
-	29, // 34: pegbook.plugin.v1.Frame.folder:type_name -> pegbook.plugin.v1.Folder
-	34, // 35: pegbook.plugin.v1.Frame.job_state:type_name -> pegbook.plugin.v1.JobState
-	39, // 36: pegbook.plugin.v1.Frame.data:type_name -> pegbook.plugin.v1.Data
-	9,  // 37: pegbook.plugin.v1.Frame.nothing:type_name -> pegbook.plugin.v1.Nothing
-	12, // 38: pegbook.plugin.v1.Proposed.diff:type_name -> pegbook.plugin.v1.Diff
-	19, // 39: pegbook.plugin.v1.Proposed.changes:type_name -> pegbook.plugin.v1.Change
-	49, // 40: pegbook.plugin.v1.Proposed.predicts:type_name -> pegbook.plugin.v1.Proposed.PredictsEntry
-	19, // 41: pegbook.plugin.v1.Proposed.leaves:type_name -> pegbook.plugin.v1.Change
-	50, // 42: pegbook.plugin.v1.Proposed.facts:type_name -> pegbook.plugin.v1.Proposed.FactsEntry
-	51, // 43: pegbook.plugin.v1.Proposed.var_files:type_name -> pegbook.plugin.v1.Proposed.VarFile
-	52, // 44: pegbook.plugin.v1.Proposed.joins:type_name -> pegbook.plugin.v1.Proposed.Join
-	12, // 45: pegbook.plugin.v1.Done.diff:type_name -> pegbook.plugin.v1.Diff
-	41, // 46: pegbook.plugin.v1.Done.error:type_name -> pegbook.plugin.v1.Error
-	54, // 47: pegbook.plugin.v1.Look.queries:type_name -> pegbook.plugin.v1.Look.Query
-	17, // 48: pegbook.plugin.v1.Files.files:type_name -> pegbook.plugin.v1.File
-	35, // 49: pegbook.plugin.v1.File.content:type_name -> pegbook.plugin.v1.Content
-	17, // 50: pegbook.plugin.v1.File.entries:type_name -> pegbook.plugin.v1.File
-	19, // 51: pegbook.plugin.v1.Apply.changes:type_name -> pegbook.plugin.v1.Change
-	35, // 52: pegbook.plugin.v1.Change.content:type_name -> pegbook.plugin.v1.Content
-	21, // 53: pegbook.plugin.v1.Run.command:type_name -> pegbook.plugin.v1.Command
-	55, // 54: pegbook.plugin.v1.Command.env:type_name -> pegbook.plugin.v1.Command.EnvEntry
-	41, // 55: pegbook.plugin.v1.Output.error:type_name -> pegbook.plugin.v1.Error
-	56, // 56: pegbook.plugin.v1.Folder.entries:type_name -> pegbook.plugin.v1.Folder.Entry
-	57, // 57: pegbook.plugin.v1.Progress.counts:type_name -> pegbook.plugin.v1.Progress.Count
-	58, // 58: pegbook.plugin.v1.Job.start:type_name -> pegbook.plugin.v1.Job.Start
-	9,  // 59: pegbook.plugin.v1.Job.look:type_name -> pegbook.plugin.v1.Nothing
-	9,  // 60: pegbook.plugin.v1.Job.forget:type_name -> pegbook.plugin.v1.Nothing
-	22, // 61: pegbook.plugin.v1.JobState.output:type_name -> pegbook.plugin.v1.Output
-	35, // 62: pegbook.plugin.v1.Content.as_is:type_name -> pegbook.plugin.v1.Content
-	0,  // 63: pegbook.plugin.v1.Error.kinds:type_name -> pegbook.plugin.v1.Error.Kind
-	59, // 64: pegbook.plugin.v1.Error.exit:type_name -> pegbook.plugin.v1.Error.Exit
-	60, // 65: pegbook.plugin.v1.Error.file:type_name -> pegbook.plugin.v1.Error.FileError
-	61, // 66: pegbook.plugin.v1.Error.unreachable:type_name -> pegbook.plugin.v1.Error.Unreachable
-	62, // 67: pegbook.plugin.v1.Error.argument:type_name -> pegbook.plugin.v1.Error.Argument
-	63, // 68: pegbook.plugin.v1.HostsAnswer.hosts:type_name -> pegbook.plugin.v1.HostsAnswer.Host
-	64, // 69: pegbook.plugin.v1.HostsAnswer.groups:type_name -> pegbook.plugin.v1.HostsAnswer.Group
-	41, // 70: pegbook.plugin.v1.HostsAnswer.error:type_name -> pegbook.plugin.v1.Error
-	41, // 71: pegbook.plugin.v1.NotifyAnswer.error:type_name -> pegbook.plugin.v1.Error
-	4,  // 72: pegbook.plugin.v1.Description.Source.args:type_name -> pegbook.plugin.v1.Arg
-	5,  // 73: pegbook.plugin.v1.Shape.FieldsEntry.value:type_name -> pegbook.plugin.v1.Shape
-	35, // 74: pegbook.plugin.v1.Proposed.VarFile.content:type_name -> pegbook.plugin.v1.Content
-	53, // 75: pegbook.plugin.v1.Proposed.Join.vars:type_name -> pegbook.plugin.v1.Proposed.Join.VarsEntry
-	35, // 76: pegbook.plugin.v1.Folder.Entry.content:type_name -> pegbook.plugin.v1.Content
-	21, // 77: pegbook.plugin.v1.Job.Start.command:type_name -> pegbook.plugin.v1.Command
-	22, // 78: pegbook.plugin.v1.Error.Exit.output:type_name -> pegbook.plugin.v1.Output
-	65, // 79: pegbook.plugin.v1.HostsAnswer.Host.vars:type_name -> pegbook.plugin.v1.HostsAnswer.Host.VarsEntry
-	66, // 80: pegbook.plugin.v1.HostsAnswer.Group.vars:type_name -> pegbook.plugin.v1.HostsAnswer.Group.VarsEntry
-	1,  // 81: pegbook.plugin.v1.Plugin.Describe:input_type -> pegbook.plugin.v1.DescribeRequest
-	8,  // 82: pegbook.plugin.v1.Plugin.Task:input_type -> pegbook.plugin.v1.Frame
-	6,  // 83: pegbook.plugin.v1.Plugin.Reads:input_type -> pegbook.plugin.v1.ReadsRequest
-	42, // 84: pegbook.plugin.v1.Plugin.Hosts:input_type -> pegbook.plugin.v1.HostsRequest
-	44, // 85: pegbook.plugin.v1.Plugin.Notify:input_type -> pegbook.plugin.v1.Event
-	2,  // 86: pegbook.plugin.v1.Plugin.Describe:output_type -> pegbook.plugin.v1.Description
-	8,  // 87: pegbook.plugin.v1.Plugin.Task:output_type -> pegbook.plugin.v1.Frame
-	7,  // 88: pegbook.plugin.v1.Plugin.Reads:output_type -> pegbook.plugin.v1.ReadsAnswer
-	43, // 89: pegbook.plugin.v1.Plugin.Hosts:output_type -> pegbook.plugin.v1.HostsAnswer
-	45, // 90: pegbook.plugin.v1.Plugin.Notify:output_type -> pegbook.plugin.v1.NotifyAnswer
-	86, // [86:91] is the sub-list for method output_type
-	81, // [81:86] is the sub-list for method input_type
-	81, // [81:81] is the sub-list for extension type_name
-	81, // [81:81] is the sub-list for extension extendee
-	0,  // [0:81] is the sub-list for field type_name
+	4,  // 1: pegbook.plugin.v1.Module.args:type_name -> pegbook.plugin.v1.Arg
+	5,  // 2: pegbook.plugin.v1.Module.output:type_name -> pegbook.plugin.v1.Shape
+	42, // 3: pegbook.plugin.v1.Shape.fields:type_name -> pegbook.plugin.v1.Shape.FieldsEntry
+	5,  // 4: pegbook.plugin.v1.Shape.elem:type_name -> pegbook.plugin.v1.Shape
+	43, // 5: pegbook.plugin.v1.ReadsAnswer.variables:type_name -> pegbook.plugin.v1.ReadsAnswer.Mention
+	41, // 6: pegbook.plugin.v1.ReadsAnswer.error:type_name -> pegbook.plugin.v1.Error
+	10, // 7: pegbook.plugin.v1.Frame.propose:type_name -> pegbook.plugin.v1.Propose
+	13, // 8: pegbook.plugin.v1.Frame.do:type_name -> pegbook.plugin.v1.Do
+	15, // 9: pegbook.plugin.v1.Frame.look:type_name -> pegbook.plugin.v1.Look
+	18, // 10: pegbook.plugin.v1.Frame.apply:type_name -> pegbook.plugin.v1.Apply
+	20, // 11: pegbook.plugin.v1.Frame.run:type_name -> pegbook.plugin.v1.Run
+	23, // 12: pegbook.plugin.v1.Frame.dial:type_name -> pegbook.plugin.v1.Dial
+	25, // 13: pegbook.plugin.v1.Frame.predicted:type_name -> pegbook.plugin.v1.Predicted
+	27, // 14: pegbook.plugin.v1.Frame.open_file:type_name -> pegbook.plugin.v1.OpenFile
+	28, // 15: pegbook.plugin.v1.Frame.open_folder:type_name -> pegbook.plugin.v1.OpenFolder
+	30, // 16: pegbook.plugin.v1.Frame.render:type_name -> pegbook.plugin.v1.Render
+	31, // 17: pegbook.plugin.v1.Frame.eval:type_name -> pegbook.plugin.v1.Eval
+	33, // 18: pegbook.plugin.v1.Frame.job:type_name -> pegbook.plugin.v1.Job
+	32, // 19: pegbook.plugin.v1.Frame.progress:type_name -> pegbook.plugin.v1.Progress
+	36, // 20: pegbook.plugin.v1.Frame.open_content:type_name -> pegbook.plugin.v1.OpenContent
+	37, // 21: pegbook.plugin.v1.Frame.sum:type_name -> pegbook.plugin.v1.Sum
+	38, // 22: pegbook.plugin.v1.Frame.read:type_name -> pegbook.plugin.v1.Read
+	40, // 23: pegbook.plugin.v1.Frame.write:type_name -> pegbook.plugin.v1.Write
+	41, // 24: pegbook.plugin.v1.Frame.error:type_name -> pegbook.plugin.v1.Error
+	11, // 25: pegbook.plugin.v1.Frame.proposed:type_name -> pegbook.plugin.v1.Proposed
+	14, // 26: pegbook.plugin.v1.Frame.done:type_name -> pegbook.plugin.v1.Done
+	16, // 27: pegbook.plugin.v1.Frame.files:type_name -> pegbook.plugin.v1.Files
+	22, // 28: pegbook.plugin.v1.Frame.output:type_name -> pegbook.plugin.v1.Output
+	24, // 29: pegbook.plugin.v1.Frame.stream:type_name -> pegbook.plugin.v1.Stream
+	26, // 30: pegbook.plugin.v1.Frame.value:type_name -> pegbook.plugin.v1.Value
+	35, // 31: pegbook.plugin.v1.Frame.content:type_name -> pegbook.plugin.v1.Content
+	29, // 32: pegbook.plugin.v1.Frame.folder:type_name -> pegbook.plugin.v1.Folder
+	34, // 33: pegbook.plugin.v1.Frame.job_state:type_name -> pegbook.plugin.v1.JobState
+	39, // 34: pegbook.plugin.v1.Frame.data:type_name -> pegbook.plugin.v1.Data
+	9,  // 35: pegbook.plugin.v1.Frame.nothing:type_name -> pegbook.plugin.v1.Nothing
+	12, // 36: pegbook.plugin.v1.Proposed.diff:type_name -> pegbook.plugin.v1.Diff
+	19, // 37: pegbook.plugin.v1.Proposed.changes:type_name -> pegbook.plugin.v1.Change
+	44, // 38: pegbook.plugin.v1.Proposed.predicts:type_name -> pegbook.plugin.v1.Proposed.PredictsEntry
+	19, // 39: pegbook.plugin.v1.Proposed.leaves:type_name -> pegbook.plugin.v1.Change
+	45, // 40: pegbook.plugin.v1.Proposed.facts:type_name -> pegbook.plugin.v1.Proposed.FactsEntry
+	46, // 41: pegbook.plugin.v1.Proposed.var_files:type_name -> pegbook.plugin.v1.Proposed.VarFile
+	47, // 42: pegbook.plugin.v1.Proposed.joins:type_name -> pegbook.plugin.v1.Proposed.Join
+	12, // 43: pegbook.plugin.v1.Done.diff:type_name -> pegbook.plugin.v1.Diff
+	41, // 44: pegbook.plugin.v1.Done.error:type_name -> pegbook.plugin.v1.Error
+	49, // 45: pegbook.plugin.v1.Look.queries:type_name -> pegbook.plugin.v1.Look.Query
+	17, // 46: pegbook.plugin.v1.Files.files:type_name -> pegbook.plugin.v1.File
+	35, // 47: pegbook.plugin.v1.File.content:type_name -> pegbook.plugin.v1.Content
+	17, // 48: pegbook.plugin.v1.File.entries:type_name -> pegbook.plugin.v1.File
+	19, // 49: pegbook.plugin.v1.Apply.changes:type_name -> pegbook.plugin.v1.Change
+	35, // 50: pegbook.plugin.v1.Change.content:type_name -> pegbook.plugin.v1.Content
+	21, // 51: pegbook.plugin.v1.Run.command:type_name -> pegbook.plugin.v1.Command
+	50, // 52: pegbook.plugin.v1.Command.env:type_name -> pegbook.plugin.v1.Command.EnvEntry
+	41, // 53: pegbook.plugin.v1.Output.error:type_name -> pegbook.plugin.v1.Error
+	51, // 54: pegbook.plugin.v1.Folder.entries:type_name -> pegbook.plugin.v1.Folder.Entry
+	52, // 55: pegbook.plugin.v1.Progress.counts:type_name -> pegbook.plugin.v1.Progress.Count
+	53, // 56: pegbook.plugin.v1.Job.start:type_name -> pegbook.plugin.v1.Job.Start
+	9,  // 57: pegbook.plugin.v1.Job.look:type_name -> pegbook.plugin.v1.Nothing
+	9,  // 58: pegbook.plugin.v1.Job.forget:type_name -> pegbook.plugin.v1.Nothing
+	22, // 59: pegbook.plugin.v1.JobState.output:type_name -> pegbook.plugin.v1.Output
+	35, // 60: pegbook.plugin.v1.Content.as_is:type_name -> pegbook.plugin.v1.Content
+	0,  // 61: pegbook.plugin.v1.Error.kinds:type_name -> pegbook.plugin.v1.Error.Kind
+	54, // 62: pegbook.plugin.v1.Error.exit:type_name -> pegbook.plugin.v1.Error.Exit
+	55, // 63: pegbook.plugin.v1.Error.file:type_name -> pegbook.plugin.v1.Error.FileError
+	56, // 64: pegbook.plugin.v1.Error.unreachable:type_name -> pegbook.plugin.v1.Error.Unreachable
+	57, // 65: pegbook.plugin.v1.Error.argument:type_name -> pegbook.plugin.v1.Error.Argument
+	5,  // 66: pegbook.plugin.v1.Shape.FieldsEntry.value:type_name -> pegbook.plugin.v1.Shape
+	35, // 67: pegbook.plugin.v1.Proposed.VarFile.content:type_name -> pegbook.plugin.v1.Content
+	48, // 68: pegbook.plugin.v1.Proposed.Join.vars:type_name -> pegbook.plugin.v1.Proposed.Join.VarsEntry
+	35, // 69: pegbook.plugin.v1.Folder.Entry.content:type_name -> pegbook.plugin.v1.Content
+	21, // 70: pegbook.plugin.v1.Job.Start.command:type_name -> pegbook.plugin.v1.Command
+	22, // 71: pegbook.plugin.v1.Error.Exit.output:type_name -> pegbook.plugin.v1.Output
+	1,  // 72: pegbook.plugin.v1.Plugin.Describe:input_type -> pegbook.plugin.v1.DescribeRequest
+	8,  // 73: pegbook.plugin.v1.Plugin.Task:input_type -> pegbook.plugin.v1.Frame
+	6,  // 74: pegbook.plugin.v1.Plugin.Reads:input_type -> pegbook.plugin.v1.ReadsRequest
+	2,  // 75: pegbook.plugin.v1.Plugin.Describe:output_type -> pegbook.plugin.v1.Description
+	8,  // 76: pegbook.plugin.v1.Plugin.Task:output_type -> pegbook.plugin.v1.Frame
+	7,  // 77: pegbook.plugin.v1.Plugin.Reads:output_type -> pegbook.plugin.v1.ReadsAnswer
+	75, // [75:78] is the sub-list for method output_type
+	72, // [72:75] is the sub-list for method input_type
+	72, // [72:72] is the sub-list for extension type_name
+	72, // [72:72] is the sub-list for extension extendee
+	0,  // [0:72] is the sub-list for field type_name
 }
 
 func init() { file_plugin_proto_init() }
@@ -5414,7 +4930,7 @@ func file_plugin_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_plugin_proto_rawDesc), len(file_plugin_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   66,
+			NumMessages:   57,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

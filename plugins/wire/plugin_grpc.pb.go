@@ -26,8 +26,6 @@ const (
 	Plugin_Describe_FullMethodName = "/pegbook.plugin.v1.Plugin/Describe"
 	Plugin_Task_FullMethodName     = "/pegbook.plugin.v1.Plugin/Task"
 	Plugin_Reads_FullMethodName    = "/pegbook.plugin.v1.Plugin/Reads"
-	Plugin_Hosts_FullMethodName    = "/pegbook.plugin.v1.Plugin/Hosts"
-	Plugin_Notify_FullMethodName   = "/pegbook.plugin.v1.Plugin/Notify"
 )
 
 // PluginClient is the client API for Plugin service.
@@ -43,11 +41,6 @@ type PluginClient interface {
 	Task(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[Frame, Frame], error)
 	// Reads says what the text of a file uses, of modules whose description has reads.
 	Reads(ctx context.Context, in *ReadsRequest, opts ...grpc.CallOption) (*ReadsAnswer, error)
-	// Hosts answers the inventory of a source, of plugins that have inventory sources.
-	Hosts(ctx context.Context, in *HostsRequest, opts ...grpc.CallOption) (*HostsAnswer, error)
-	// Notify is given the events of a run as they happen, of plugins that have notifiers. Pegbook ends its side
-	// after the last event; the plugin answers when it has passed on all of them.
-	Notify(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[Event, NotifyAnswer], error)
 }
 
 type pluginClient struct {
@@ -91,29 +84,6 @@ func (c *pluginClient) Reads(ctx context.Context, in *ReadsRequest, opts ...grpc
 	return out, nil
 }
 
-func (c *pluginClient) Hosts(ctx context.Context, in *HostsRequest, opts ...grpc.CallOption) (*HostsAnswer, error) {
-	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	out := new(HostsAnswer)
-	err := c.cc.Invoke(ctx, Plugin_Hosts_FullMethodName, in, out, cOpts...)
-	if err != nil {
-		return nil, err
-	}
-	return out, nil
-}
-
-func (c *pluginClient) Notify(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[Event, NotifyAnswer], error) {
-	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &Plugin_ServiceDesc.Streams[1], Plugin_Notify_FullMethodName, cOpts...)
-	if err != nil {
-		return nil, err
-	}
-	x := &grpc.GenericClientStream[Event, NotifyAnswer]{ClientStream: stream}
-	return x, nil
-}
-
-// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
-type Plugin_NotifyClient = grpc.ClientStreamingClient[Event, NotifyAnswer]
-
 // PluginServer is the server API for Plugin service.
 // All implementations must embed UnimplementedPluginServer
 // for forward compatibility.
@@ -127,11 +97,6 @@ type PluginServer interface {
 	Task(grpc.BidiStreamingServer[Frame, Frame]) error
 	// Reads says what the text of a file uses, of modules whose description has reads.
 	Reads(context.Context, *ReadsRequest) (*ReadsAnswer, error)
-	// Hosts answers the inventory of a source, of plugins that have inventory sources.
-	Hosts(context.Context, *HostsRequest) (*HostsAnswer, error)
-	// Notify is given the events of a run as they happen, of plugins that have notifiers. Pegbook ends its side
-	// after the last event; the plugin answers when it has passed on all of them.
-	Notify(grpc.ClientStreamingServer[Event, NotifyAnswer]) error
 	mustEmbedUnimplementedPluginServer()
 }
 
@@ -150,12 +115,6 @@ func (UnimplementedPluginServer) Task(grpc.BidiStreamingServer[Frame, Frame]) er
 }
 func (UnimplementedPluginServer) Reads(context.Context, *ReadsRequest) (*ReadsAnswer, error) {
 	return nil, status.Error(codes.Unimplemented, "method Reads not implemented")
-}
-func (UnimplementedPluginServer) Hosts(context.Context, *HostsRequest) (*HostsAnswer, error) {
-	return nil, status.Error(codes.Unimplemented, "method Hosts not implemented")
-}
-func (UnimplementedPluginServer) Notify(grpc.ClientStreamingServer[Event, NotifyAnswer]) error {
-	return status.Error(codes.Unimplemented, "method Notify not implemented")
 }
 func (UnimplementedPluginServer) mustEmbedUnimplementedPluginServer() {}
 func (UnimplementedPluginServer) testEmbeddedByValue()                {}
@@ -221,31 +180,6 @@ func _Plugin_Reads_Handler(srv interface{}, ctx context.Context, dec func(interf
 	return interceptor(ctx, in, info, handler)
 }
 
-func _Plugin_Hosts_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
-	in := new(HostsRequest)
-	if err := dec(in); err != nil {
-		return nil, err
-	}
-	if interceptor == nil {
-		return srv.(PluginServer).Hosts(ctx, in)
-	}
-	info := &grpc.UnaryServerInfo{
-		Server:     srv,
-		FullMethod: Plugin_Hosts_FullMethodName,
-	}
-	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
-		return srv.(PluginServer).Hosts(ctx, req.(*HostsRequest))
-	}
-	return interceptor(ctx, in, info, handler)
-}
-
-func _Plugin_Notify_Handler(srv interface{}, stream grpc.ServerStream) error {
-	return srv.(PluginServer).Notify(&grpc.GenericServerStream[Event, NotifyAnswer]{ServerStream: stream})
-}
-
-// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
-type Plugin_NotifyServer = grpc.ClientStreamingServer[Event, NotifyAnswer]
-
 // Plugin_ServiceDesc is the grpc.ServiceDesc for Plugin service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -261,21 +195,12 @@ var Plugin_ServiceDesc = grpc.ServiceDesc{
 			MethodName: "Reads",
 			Handler:    _Plugin_Reads_Handler,
 		},
-		{
-			MethodName: "Hosts",
-			Handler:    _Plugin_Hosts_Handler,
-		},
 	},
 	Streams: []grpc.StreamDesc{
 		{
 			StreamName:    "Task",
 			Handler:       _Plugin_Task_Handler,
 			ServerStreams: true,
-			ClientStreams: true,
-		},
-		{
-			StreamName:    "Notify",
-			Handler:       _Plugin_Notify_Handler,
 			ClientStreams: true,
 		},
 	},
