@@ -162,7 +162,13 @@ func (a *asked) host(doing bool) (modules.Host, error) {
 	return a.doing, nil
 }
 
-func (a *asked) serve(ctx context.Context, f *wire.Frame) *wire.Frame {
+// serve answers. A question that nobody has thought of must not take pegbook down.
+func (a *asked) serve(ctx context.Context, f *wire.Frame) (answer *wire.Frame) {
+	defer func() {
+		if bug := recover(); bug != nil {
+			answer = failed(fmt.Errorf("the question makes no sense: %v", bug))
+		}
+	}()
 	answer, err := a.serveHost(ctx, f)
 	if answer == nil && err == nil {
 		answer, err = a.serveCall(f)

@@ -14,9 +14,13 @@ import (
 
 // Loopback is for tests: modules of this process behind the wire, as if they came from a plugin called loopback.
 func Loopback(ctx context.Context, o Options, all ...*modules.Module) (*Plugin, error) {
+	return loopback(ctx, o, newServer(all))
+}
+
+func loopback(ctx context.Context, o Options, plugin wire.PluginServer) (*Plugin, error) {
 	listener := bufconn.Listen(1 << 20)
 	s := newGRPCServer(nil)
-	wire.RegisterPluginServer(s, newServer(all))
+	wire.RegisterPluginServer(s, plugin)
 	go func() { _ = s.Serve(listener) }() // ends with Stop
 	client, err := grpc.NewClient("passthrough:loopback", grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return listener.DialContext(ctx) }),

@@ -1,0 +1,170 @@
+package plugins
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"google.golang.org/grpc"
+
+	"github.com/pegbook/pegbook/modules"
+	"github.com/pegbook/pegbook/modules/modtest"
+	"github.com/pegbook/pegbook/plugins/wire"
+)
+
+// hostile is a plugin that keeps to no protocol.
+type hostile struct {
+	wire.UnimplementedPluginServer
+	task func(stream grpc.BidiStreamingServer[wire.Frame, wire.Frame]) error
+}
+
+func (h *hostile) Describe(context.Context, *wire.DescribeRequest) (*wire.Description, error) {
+	return &wire.Description{Modules: []*wire.Module{{Name: "evil", Doc: "Evil"}}}, nil
+}
+
+func (h *hostile) Task(stream grpc.BidiStreamingServer[wire.Frame, wire.Frame]) error {
+	return h.task(stream)
+}
+
+type conversation = grpc.BidiStreamingServer[wire.Frame, wire.Frame]
+
+// answering takes the first question and sends these frames, then waits for the end.
+func answering(frames ...*wire.Frame) func(conversation) error {
+	return func(stream conversation) error {
+		if _, err := stream.Recv(); err != nil {
+			return err
+		}
+		for _, f := range frames {
+			if err := stream.Send(f); err != nil {
+				return err
+			}
+		}
+		<-stream.Context().Done()
+		return nil
+	}
+}
+
+func proposed(p *wire.Proposed) *wire.Frame {
+	return &wire.Frame{Id: 1, Body: &wire.Frame_Proposed{Proposed: p}}
+}
+
+func TestNonsenseFailsTheTaskAndNamesThePlugin(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		task func(conversation) error
+		want string
+	}{
+		{"an answer to another question", answering(value(nil, true), proposed(&wire.Proposed{})), ""},
+		{"an answer of another kind", answering(&wire.Frame{Id: 1, Body: &wire.Frame_Data{Data: &wire.Data{}}}), "plugin loopback: answers nonsense"},
+		{"an answer twice", answering(proposed(&wire.Proposed{}), proposed(&wire.Proposed{})), ""},
+		{"an empty proposal", answering(proposed(nil)), ""},
+		{"a result that is no object", answering(proposed(&wire.Proposed{Output: []byte("[1]")})), "its output is no object"},
+		{"a result that is no JSON", answering(proposed(&wire.Proposed{Output: []byte("{")})), "its output is no object"},
+		{"content that it does not have", answering(proposed(&wire.Proposed{OnlyChanges: true, Changes: []*wire.Change{{Kind: "write", Path: "/x", Content: &wire.Content{Size: 9}}}})), "has 0 bytes and should have 9"},
+		{"content that pegbook does not have", answering(proposed(&wire.Proposed{Leaves: []*wire.Change{{Content: &wire.Content{Number: 7, Yours: true}}}})), "there is no content number 7"},
+		{"an early end", func(conversation) error { return nil }, "plugin loopback: has ended"},
+		{"an error of gRPC", func(conversation) error { return fmt.Errorf("boom") }, "plugin loopback: has ended"},
+		{"a message without end", answering(proposed(&wire.Proposed{Message: strings.Repeat("x", maxMessage+1)})), "plugin loopback: "},
+		{"silence", answering(), "plugin loopback: has said nothing for 1s"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			p, err := loopback(t.Context(), Options{Silence: time.Second}, &hostile{task: c.task})
+			require.NoError(t, err)
+			defer p.Close()
+			ctx, stop := context.WithCancel(t.Context())
+			defer stop()
+			_, err = p.Modules()[0].Propose(ctx, &modules.Call{Host: modtest.NewMachine("h"), Note: func(string, ...any) {}}, nil)
+			if c.want == "" {
+				require.NoError(t, err)
+				return
+			}
+			require.ErrorContains(t, err, c.want)
+		})
+	}
+}
+
+// ask asks pegbook everything that it should not be asked, and gives the answers.
+func TestQuestionsOutOfPlaceAreRefused(t *testing.T) {
+	questions := []*wire.Frame{
+		{Body: &wire.Frame_Look{Look: &wire.Look{Doing: true}}},
+		{Body: &wire.Frame_Run{Run: &wire.Run{}}},
+		{Body: &wire.Frame_Apply{Apply: &wire.Apply{Changes: []*wire.Change{{Kind: "write", Path: "/x"}}}}},
+		{Body: &wire.Frame_Apply{Apply: &wire.Apply{Changes: []*wire.Change{{Kind: "explode"}}}}},
+		{Body: &wire.Frame_OpenFile{OpenFile: &wire.OpenFile{}}},
+		{Body: &wire.Frame_Run{Run: &wire.Run{Doing: true, Command: &wire.Command{Argv: []string{"rm"}}}}},
+		{Body: &wire.Frame_Job{Job: &wire.Job{Id: "x"}}},
+		{Body: &wire.Frame_Read{Read: &wire.Read{Stream: 9, Max: 1 << 60}}},
+		{Body: &wire.Frame_Write{Write: &wire.Write{Stream: 9}}},
+		{Body: &wire.Frame_Sum{Sum: &wire.Sum{Number: 9}}},
+		{Body: &wire.Frame_OpenContent{OpenContent: &wire.OpenContent{Number: 9}}},
+		{Body: &wire.Frame_Propose{Propose: &wire.Propose{}}},
+		{},
+	}
+	answers := make(chan *wire.Frame, len(questions))
+	p, err := loopback(t.Context(), Options{}, &hostile{task: func(stream conversation) error {
+		if _, err := stream.Recv(); err != nil {
+			return err
+		}
+		_ = stream.Send(&wire.Frame{Body: &wire.Frame_Close{Close: 9}})
+		_ = stream.Send(&wire.Frame{Body: &wire.Frame_Cancel{Cancel: 9}})
+		for i, q := range questions {
+			q.Id = uint64(i + 1)
+			if err := stream.Send(q); err != nil {
+				return err
+			}
+			f, err := stream.Recv()
+			if err != nil {
+				return err
+			}
+			answers <- f
+		}
+		return stream.Send(proposed(&wire.Proposed{}))
+	}})
+	require.NoError(t, err)
+	defer p.Close()
+	host := modtest.NewMachine("h")
+	_, err = p.Modules()[0].Propose(t.Context(), &modules.Call{Host: host}, nil)
+	require.NoError(t, err)
+	for i := range questions {
+		f := <-answers
+		require.Equal(t, uint64(i+1), f.Id)
+		require.NotEmpty(t, f.GetError().GetMessage(), "question %d is answered with %v", i, f)
+	}
+	require.Empty(t, host.Runs())
+}
+
+func TestQuestionsAtATimeAreBounded(t *testing.T) {
+	refused := make(chan int, 1)
+	p, err := loopback(t.Context(), Options{}, &hostile{task: func(stream conversation) error {
+		if _, err := stream.Recv(); err != nil {
+			return err
+		}
+		for i := range 2 * maxAtOnce {
+			if err := stream.Send(&wire.Frame{Id: uint64(i + 1), Body: &wire.Frame_Run{Run: &wire.Run{Command: &wire.Command{Argv: []string{"sleep"}}}}}); err != nil {
+				return err
+			}
+		}
+		n := 0
+		for range maxAtOnce {
+			f, err := stream.Recv()
+			if err != nil {
+				return err
+			}
+			if strings.Contains(f.GetError().GetMessage(), "questions at a time") {
+				n++
+			}
+		}
+		refused <- n
+		return stream.Send(proposed(&wire.Proposed{}))
+	}})
+	require.NoError(t, err)
+	defer p.Close()
+	host := slowHost{ended: make(chan error, 2*maxAtOnce)}
+	_, err = p.Modules()[0].Propose(t.Context(), &modules.Call{Host: host}, nil)
+	require.NoError(t, err)
+	require.Equal(t, maxAtOnce, <-refused)
+	require.Len(t, host.ended, maxAtOnce, "what the host was doing for the task has been cancelled")
+}
