@@ -16,6 +16,7 @@ import (
 	"github.com/pegbook/pegbook/plugins"
 	"github.com/pegbook/pegbook/runner"
 	"github.com/pegbook/pegbook/runner/diag"
+	"github.com/pegbook/pegbook/runner/journal"
 )
 
 // pluginFolder is the folder of plugins beside a playbook or an inventory.
@@ -130,6 +131,17 @@ func findPlugins(folders []string) ([]plugins.Found, diag.List) {
 		}
 	}
 	return trusted, problems
+}
+
+// plugins takes in the trusted plugins of folders.
+func (in *inputs) plugins(folders []string) {
+	if in == nil {
+		return
+	}
+	found, _ := findPlugins(folders) // what is wrong with them has been said
+	for _, f := range found {
+		in.add(journal.Input{What: "plugin", Path: f.Path, Digest: f.SHA256})
+	}
 }
 
 // start opens a plugin. A changed file is an error; one that does not work as a plugin fails the tasks that use it.

@@ -199,7 +199,9 @@ func (o *selectOptions) check(ctx context.Context, paths []string) (*runner.Plan
 		problems.Append(found)
 		books = append(books, book)
 	}
-	set, found := o.plugins.modules(ctx, pluginFolders(o.pluginDir, append(slices.Clone(paths), o.sources()...)...))
+	folders := pluginFolders(o.pluginDir, append(slices.Clone(paths), o.sources()...)...)
+	set, found := o.plugins.modules(ctx, folders)
+	o.inputs.plugins(folders)
 	problems.Append(found)
 	if noInventory || found.Failed() {
 		problems.Sort()
