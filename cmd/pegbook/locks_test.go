@@ -25,18 +25,33 @@ import (
 	"github.com/pegbook/pegbook/modules/zksession"
 )
 
+// TestLocks is about runs that want the same lock; each test has one of its own.
+func TestLocks(t *testing.T) {
+	s := newLockSite(t)
+	for name, test := range map[string]func(*lockSite){
+		"race": runsRace, "paused": pausedControlNode, "taken away": hostRefusesAnOlderHolder, "killed": killedHolder,
+	} {
+		t.Run(name, func(t *testing.T) {
+			own := *s
+			own.t, own.log, own.lock = t, filepath.Join(t.TempDir(), "log"), "/pegbook/locks/"+strings.ReplaceAll(name, " ", "-")
+			test(&own)
+		})
+	}
+}
+
 // lockSite is a host behind SSH, a real ZooKeeper, and a playbook that writes a line to the host's log with each
 // task. Runs are processes of their own.
 type lockSite struct {
 	t         *testing.T
-	dir, log  string
+	dir       string
 	zookeeper string
+	log, lock string // of the test
 }
 
 func newLockSite(t *testing.T) *lockSite {
 	t.Helper()
 	dir := t.TempDir()
-	s := &lockSite{t: t, dir: dir, log: filepath.Join(dir, "log"), zookeeper: zktest.Start(t, "127.0.78.5", 200*time.Millisecond)}
+	s := &lockSite{t: t, dir: dir, zookeeper: zktest.Start(t, "127.0.78.5", 200*time.Millisecond)}
 	hostKey, err := sshhost.OpenKey(filepath.Join(dir, "host_key"))
 	require.NoError(t, err)
 	clientKey, err := sshhost.OpenKey(filepath.Join(dir, "key"))
@@ -57,7 +72,7 @@ func newLockSite(t *testing.T) *lockSite {
 `, port, dir, dir, dir), 0o600)
 	s.file("book.yml", `- hosts: h1
   gather_facts: false
-  lock: {zookeeper: "{{ .servers }}", path: /pegbook/locks/c1, timeout: "{{ .timeout | default 1 }}"}
+  lock: {zookeeper: "{{ .servers }}", path: "{{ .lock }}", timeout: "{{ .timeout | default 1 }}"}
   tasks:
     - command: sh -c 'echo {{ .me }} {{ .item }} >>{{ .log }}; sleep {{ .nap | default 0 }}; echo {{ .me }} {{ .item }} >>{{ .log }}'
       loop: '{{ until (int .tasks) }}'
@@ -81,7 +96,7 @@ type lockRun struct {
 func (s *lockSite) start(me string, tasks int, args ...string) *lockRun {
 	s.t.Helper()
 	args = append([]string{"run", filepath.Join(s.dir, "book.yml"), "-i", filepath.Join(s.dir, "hosts.yml"),
-		"-e", "me=" + me, "-e", "tasks=" + strconv.Itoa(tasks), "-e", "log=" + s.log, "-e", "servers=" + s.zookeeper}, args...)
+		"-e", "me=" + me, "-e", "tasks=" + strconv.Itoa(tasks), "-e", "log=" + s.log, "-e", "servers=" + s.zookeeper, "-e", "lock=" + s.lock}, args...)
 	r := &lockRun{Cmd: exec.Command("pegbook", args...), done: make(chan int, 1)}
 	r.Env = append(os.Environ(), "PEGBOOK_HOME="+filepath.Join(s.dir, "runs"), "NO_COLOR=1")
 	r.Stdout, r.Stderr = &r.out, &r.out
@@ -158,8 +173,8 @@ func rounds(few int) int {
 
 // Two runs that start at once: one of them has the lock and the other is refused, or waits. Nobody changes anything
 // without it.
-func TestRunsRaceForALock(t *testing.T) {
-	s := newLockSite(t)
+func runsRace(s *lockSite) {
+	t := s.t
 	refused, waited, both := 0, 0, 0
 	for i := range rounds(12) {
 		var args []string
@@ -197,8 +212,8 @@ func TestRunsRaceForALock(t *testing.T) {
 }
 
 // A control node stands still, another takes over, and the first wakes up: it changes nothing any more.
-func TestPausedControlNodeChangesNothing(t *testing.T) {
-	s := newLockSite(t)
+func pausedControlNode(s *lockSite) {
+	t := s.t
 	byItself, byHost := 0, 0
 	for i := range rounds(3) {
 		old, young := fmt.Sprintf("old%d", i), fmt.Sprintf("new%d", i)
@@ -223,18 +238,18 @@ func TestPausedControlNodeChangesNothing(t *testing.T) {
 }
 
 // The lock is taken away while the run believes for a long time that it has it: the host knows better.
-func TestHostRefusesAnOlderHolder(t *testing.T) {
-	s := newLockSite(t)
+func hostRefusesAnOlderHolder(s *lockSite) {
+	t := s.t
 	a := s.start("old", 3000, "-e", "timeout=4m", "-e", "nap=0")
 	s.untilWrote("old", 4)
 	conn, closed, err := zksession.Connect(t.Context(), zksession.Options{Dial: (&net.Dialer{}).DialContext, Servers: []string{s.zookeeper}, Wait: 10 * time.Second})
 	require.NoError(t, err)
 	defer closed()
-	removeHolder(t, conn, "/pegbook/locks/c1")
+	removeHolder(t, conn, s.lock)
 	b := s.start("new", 20)
 	require.Zero(t, b.wait(t), "%s", &b.out)
 	require.Equal(t, 5, a.wait(t), "%s", &a.out)
-	assert.Contains(t, a.out.String(), "h1 refuses changes under the lock /pegbook/locks/c1: it was taken over by")
+	assert.Contains(t, a.out.String(), "h1 refuses changes under the lock "+s.lock+": it was taken over by")
 	assert.Contains(t, a.out.String(), "nothing more was started")
 	assert.Equal(t, 2, turns(s.lines()), "lines of both are mixed")
 }
@@ -248,8 +263,8 @@ func removeHolder(t *testing.T, conn *zk.Conn, lock string) {
 }
 
 // A control node that is killed leaves the lock to others when its session ends.
-func TestKilledHolderLeavesTheLock(t *testing.T) {
-	s := newLockSite(t)
+func killedHolder(s *lockSite) {
+	t := s.t
 	a := s.start("old", 3000, "-e", "nap=0")
 	s.untilWrote("old", 4)
 	require.NoError(t, a.Process.Kill())

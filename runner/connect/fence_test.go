@@ -60,8 +60,11 @@ func TestOlderTokensChangeNothing(t *testing.T) {
 	require.NoError(t, older.Under(token(5)).Apply(ctx, fileWith(file, "five")))
 	require.NoError(t, newer.Under(token(6)).Allowed(ctx), "asking is enough to be known")
 	for name, change := range map[string]func(h Fenced) error{
-		"apply":   func(h Fenced) error { return h.Apply(ctx, fileWith(file, "bad")) },
-		"run":     func(h Fenced) error { _, err := h.Run(ctx, modules.Command{Argv: []string{"touch", file + "2"}}); return err },
+		"apply": func(h Fenced) error { return h.Apply(ctx, fileWith(file, "bad")) },
+		"run": func(h Fenced) error {
+			_, err := h.Run(ctx, modules.Command{Argv: []string{"touch", file + "2"}})
+			return err
+		},
 		"allowed": func(h Fenced) error { return h.Allowed(ctx) },
 		"job": func(h Fenced) error {
 			_, err := h.(modules.Jobs).StartJob(ctx, modules.Job{ID: "fenced-job", Limit: time.Minute, Command: modules.Command{Argv: []string{"touch", file + "3"}}})
@@ -126,7 +129,9 @@ func TestNewerWaitsForWhatOlderHasBegun(t *testing.T) {
 	}()
 	require.Eventually(t, func() bool { _, err := os.Stat(filepath.Join(dir, "begun")); return err == nil }, 10*time.Second, 5*time.Millisecond)
 	done := make(chan error, 1)
-	go func() { done <- newer.Under(token(6)).Apply(context.WithoutCancel(ctx), fileWith(filepath.Join(dir, "f"), "six")) }()
+	go func() {
+		done <- newer.Under(token(6)).Apply(context.WithoutCancel(ctx), fileWith(filepath.Join(dir, "f"), "six"))
+	}()
 	var old *FencedError
 	require.Eventually(t, func() bool {
 		_, ended := os.Stat(filepath.Join(dir, "ended"))

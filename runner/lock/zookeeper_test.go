@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"path"
 	"strings"
 	"sync"
@@ -43,13 +44,25 @@ func onBoth(t *testing.T, run func(t *testing.T, addr string)) {
 	t.Run("real", func(t *testing.T) { run(t, realServer(t)) })
 }
 
-// realServer is one for each test that asks: what a test breaks is its own.
+// shared is the one real ZooKeeper of this test run; a JVM takes seconds to start.
+var shared = struct {
+	addr string
+	stop func()
+}{stop: func() {}}
+
 func realServer(t *testing.T) string {
 	t.Helper()
-	if testing.Short() {
-		t.Skip("starts a JVM")
+	if testing.Short() || !zktest.Installed() {
+		t.Skip("needs Debian's zookeeper, and starts a JVM")
 	}
-	return zktest.Start(t, "127.0.78.2", tick)
+	if shared.addr == "" {
+		dir, err := os.MkdirTemp("", "pegbook-zookeeper-")
+		require.NoError(t, err)
+		addr, stop, err := zktest.Run(dir, "127.0.78.2", tick)
+		require.NoError(t, err)
+		shared.addr, shared.stop = addr, func() { stop(); os.RemoveAll(dir) }
+	}
+	return shared.addr
 }
 
 // way is how a client reaches the server; it can be cut, or fall silent.
@@ -342,16 +355,18 @@ func TestTokensGrow(t *testing.T) {
 func TestAuth(t *testing.T) {
 	addr := realServer(t)
 	l := lockAt(addr, &way{})
-	l.Auth = "pegbook:secret"
+	l.Auth, l.Path = "pegbook:secret", "/pegbook/locks/secret"
 	held, err := l.Take(t.Context(), who("alice"), Wait{})
 	require.NoError(t, err)
 	conn := direct(t, addr)
 	children, _, err := conn.Children(l.Path)
 	require.NoError(t, err)
 	require.ErrorIs(t, conn.Delete(path.Join(l.Path, children[0]), -1), zk.ErrNoAuth)
-	_, err = lockAt(addr, &way{}).Take(t.Context(), who("bob"), Wait{})
+	other := lockAt(addr, &way{})
+	other.Path = l.Path
+	_, err = other.Take(t.Context(), who("bob"), Wait{})
 	require.ErrorContains(t, err, "auth")
-	state, err := lockAt(addr, &way{}).Ask(t.Context())
+	state, err := other.Ask(t.Context())
 	require.NoError(t, err)
 	assert.Equal(t, "alice", state.Holder.User)
 	require.NoError(t, held.Release())

@@ -119,7 +119,7 @@ func (h *Hold) sign(note string) error {
 	if err != nil {
 		return err
 	}
-	h.Token = max(before+1, uint64(time.Now().UnixMilli()))
+	h.Token = max(before+1, uint64(time.Now().UnixMicro()))
 	return h.write(note)
 }
 

@@ -113,6 +113,9 @@ func FuzzParse(f *testing.F) {
 	f.Add(AppendRun(nil, &Command{Argv: []string{"a"}})[1:])
 	f.Add(AppendOutput(nil, &Output{Stdout: []byte("a")}))
 	f.Add(AppendError(nil, &Error{Text: "a"}))
+	f.Add(AppendRun(AppendFenced(nil, &Fencing{Fences: []Fence{{Key: "a", Token: 1, Holder: "b"}}, Base: "/", UID: -1}), &Command{Argv: []string{"a"}})[1:])
+	f.Add(AppendHold(nil, &HoldRequest{Act: TakeHold, Path: "/a"})[1:])
+	f.Add(AppendHoldState(nil, &HoldState{Ours: true, Token: 1}))
 	f.Fuzz(func(t *testing.T, message []byte) {
 		if queries, err := ParseLook(message); err == nil {
 			again, err := ParseLook(AppendLook(nil, queries)[1:])
@@ -138,6 +141,25 @@ func FuzzParse(f *testing.F) {
 				t.Errorf("output: %+v, %+v, %v", output, again, err)
 			}
 		}
+		if fencing, inner, err := ParseFenced(message); err == nil {
+			again, rest, err := ParseFenced(append(AppendFenced(nil, fencing)[1:], inner...))
+			if err != nil || !reflect.DeepEqual(again, fencing) || !bytes.Equal(rest, inner) {
+				t.Errorf("fence: %+v, %+v, %v", fencing, again, err)
+			}
+		}
+		if request, err := ParseHold(message); err == nil {
+			again, err := ParseHold(AppendHold(nil, request)[1:])
+			if err != nil || !reflect.DeepEqual(again, request) {
+				t.Errorf("hold: %+v, %+v, %v", request, again, err)
+			}
+		}
+		if state, err := ParseHoldState(message); err == nil {
+			again, err := ParseHoldState(AppendHoldState(nil, state))
+			if err != nil || !reflect.DeepEqual(again, state) {
+				t.Errorf("hold state: %+v, %+v, %v", state, again, err)
+			}
+		}
+		_, _ = ParseFolder(message)
 		_, _ = ParseFiles(message, 1)
 		_, _ = ParseCredit(message)
 		_ = ParseDone(message)
