@@ -261,7 +261,7 @@ func TestNoPluginOutlivesAKilledPegbook(t *testing.T) {
 	self, err := os.Executable()
 	require.NoError(t, err)
 	cmd := exec.Command(self)
-	cmd.Env = append(os.Environ(), behaviour+"=pegbook")
+	cmd.Env = append(os.Environ(), behaviour+"=pegbook", "TMPDIR=/tmp")
 	out, err := cmd.StdoutPipe()
 	require.NoError(t, err)
 	require.NoError(t, cmd.Start())
@@ -273,4 +273,14 @@ func TestNoPluginOutlivesAKilledPegbook(t *testing.T) {
 	require.NoError(t, cmd.Process.Kill())
 	_ = cmd.Wait()
 	gone(t, pid)
+	// What it has left is taken away by the next one.
+	left := func() []string {
+		paths, err := filepath.Glob(filepath.Join("/tmp", fmt.Sprintf("%s%d-*", socketPrefix, cmd.Process.Pid)))
+		require.NoError(t, err)
+		return paths
+	}
+	require.Len(t, left(), 1)
+	t.Setenv("TMPDIR", "/tmp")
+	mustOpen(t, Options{})
+	require.Empty(t, left())
 }

@@ -54,14 +54,19 @@ const (
 // process is a running plugin.
 type process struct {
 	wire.PluginClient
-	plugin *goplugin.Client
-	launch *launch // nil: it is this process
-	close  func()  // where launch is nil
+	plugin  *goplugin.Client
+	launch  *launch // nil: it is this process
+	sockets string  // the folder of its socket
+	close   func()  // where launch is nil
 }
 
 // startProcess starts a plugin and connects to it.
 func startProcess(im *image, name string, env []string, limit time.Duration) (*process, error) {
 	certificate, err := newCertificate()
+	if err != nil {
+		return nil, err
+	}
+	sockets, err := socketFolder()
 	if err != nil {
 		return nil, err
 	}
@@ -73,6 +78,7 @@ func startProcess(im *image, name string, env []string, limit time.Duration) (*p
 		RunnerFunc:       l.prepare,
 		TLSConfig:        certificate.config,
 		SkipHostEnv:      true,
+		UnixSocketConfig: &goplugin.UnixSocketConfig{TempDir: sockets},
 		StartTimeout:     limit,
 		SyncStdout:       &l.print, SyncStderr: &l.words,
 		Logger: hclog.NewNullLogger(),
@@ -82,7 +88,7 @@ func startProcess(im *image, name string, env []string, limit time.Duration) (*p
 			grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage), grpc.MaxCallSendMsgSize(maxMessage)),
 		},
 	})
-	p := &process{plugin: client, launch: l}
+	p := &process{plugin: client, launch: l, sockets: sockets}
 	if err := p.connect(limit); err != nil {
 		p.stop()
 		return nil, &startError{err, l.said()}
@@ -135,6 +141,7 @@ func (p *process) stop() {
 	}
 	p.launch.end()
 	p.plugin.Kill()
+	_ = os.RemoveAll(p.sockets) // what is left of it is swept by the next pegbook
 }
 
 // gate makes go-plugin speak the wire.
