@@ -134,7 +134,10 @@ func (s *site) testPegasus(t *testing.T) {
 	_ = t.Run("zookeeper", c.testZooKeeper) &&
 		t.Run("deploy", c.testDeploy) &&
 		t.Run("rolling update", c.testRollingUpdate) &&
-		t.Run("rebuild", c.testRebuild)
+		t.Run("restart a node", c.testRestartNode) &&
+		t.Run("backup", c.testBackup) &&
+		t.Run("rebuild", c.testRebuild) &&
+		t.Run("offline", c.testOffline)
 }
 
 func (c *cluster) testZooKeeper(t *testing.T) {
@@ -210,6 +213,37 @@ func (c *cluster) testRollingUpdate(t *testing.T) {
 		require.Equal(t, "/srv/work/pegasus/releases/2.5.0-0000000-glibc2.36-release/bin/pegasus_server", exe)
 		require.Equal(t, "0", c.on(t, m, "systemctl show --value --property=NRestarts "+unit), "systemd itself restarted nothing")
 	})
+}
+
+func (c *cluster) testRestartNode(t *testing.T) {
+	before := c.pids(t)
+	third := c.List[2].Name
+	args := append(c.newer(), "--limit", third)
+	dry := c.play(t, "restart-node.yml", append(args, "--check")...).ok(t)
+	require.Equal(t, before, c.pids(t))
+	real := c.play(t, "restart-node.yml", args...).ok(t)
+	requireSame(t, dry, real)
+	for unit, pid := range c.pids(t) {
+		require.Equal(t, unit == third+" pegasus-replica", pid != before[unit], unit)
+	}
+}
+
+func (c *cluster) testBackup(t *testing.T) {
+	before := c.pids(t)
+	args := []string{"-e", "backup_provider=local_service backup_poll=300ms", "-e", "{backup_tables: [temp]}"}
+	dry := c.play(t, "backup.yml", append(args, "--check")...).ok(t)
+	requireSame(t, dry, c.play(t, "backup.yml", args...).ok(t))
+	require.Equal(t, before, c.pids(t))
+}
+
+// testOffline takes the last server out.
+func (c *cluster) testOffline(t *testing.T) {
+	last := c.List[len(c.List)-1]
+	args := append(c.newer(), "--limit", last.Name)
+	dry := c.play(t, "offline-node.yml", append(args, "--check")...).ok(t)
+	require.Equal(t, "active", c.on(t, last, "systemctl is-active pegasus-replica"))
+	requireSame(t, dry, c.play(t, "offline-node.yml", args...).ok(t))
+	require.Equal(t, "0", c.on(t, last, "systemctl show --value --property=MainPID pegasus-replica"))
 }
 
 func (c *cluster) testRebuild(t *testing.T) {
