@@ -26,8 +26,8 @@ import (
 // TestValidate holds validate against playbooks in good order and with mistakes. Those in good order are the shipped
 // ones, which have neither errors nor warnings, and the conformance cases that a real run starts, which have no errors.
 // Then one mistake at a time is made in them. It counts as found when validate says something that it did not say
-// before. The table says apart how many are errors; go test -args mutations=N seed=N misses makes more and others and lists those that
-// are missed.
+// before. The table says apart how many are errors; go test -args mutations=N seed=N misses makes
+// more, and others, and lists those that are missed.
 func TestValidate(t *testing.T) {
 	subjects := mutationSubjects(t)
 	t.Run("raises no false alarm", func(t *testing.T) {
