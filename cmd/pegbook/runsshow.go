@@ -177,6 +177,6 @@ func (a *app) showWayOn(r *journal.Run, s *journal.Standing) {
 	case s.Sealed:
 		fmt.Fprintf(a.out, "\nit cannot be gone on with: %v\n", journal.ErrSealed)
 	case r.Resumable():
-		fmt.Fprintf(a.out, "\n%s need not be done again; to go on: pegbook runs resume %s\n", render.HowMany(s.Remembers, "step"), r.Run)
+		fmt.Fprintf(a.out, "\nit remembers %s; to go on: pegbook runs resume %s\n", render.HowMany(s.Remembers, "step"), r.Run)
 	}
 }

@@ -28,7 +28,7 @@ type Standing struct {
 	Message string `json:"message,omitempty"`
 	// Sealed says that what the run remembers cannot be read with the key of the home: it cannot be gone on with.
 	Sealed bool `json:"sealed,omitempty"`
-	// Remembers is how many steps need not be done again when the run is gone on with.
+	// Remembers is how many steps the run knows the ends of. Going on with it does those again that have failed.
 	Remembers int `json:"remembers"`
 
 	Torn   []*TornError   `json:"torn,omitempty"`
