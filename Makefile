@@ -4,7 +4,7 @@ GO ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS := -s -w -X main.version=$(VERSION)
 
-.PHONY: sim-check help build generate demo demo-clean test conformance setup lint docs audit bench e2e e2e-pegasus fuzz clean
+.PHONY: sim-check help build generate demo demo-clean test conformance setup lint docs audit bench e2e e2e-pegasus resume fuzz clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -49,6 +49,9 @@ e2e: build ## the main job at production times, under load (ten minutes)
 
 e2e-pegasus: setup build ## rolling updates on systemd hosts with faults put in: a table of faults and outcomes (SCALE=1, 40 minutes)
 	@scripts/e2e-pegasus $(SCALE)
+
+resume: ## kill a run at every boundary of its record and resume it; prints how many differences there are (two minutes)
+	@PEGBOOK_TEST_EVERY_BOUNDARY=1 go test ./runner -count=1 -v -run TestARun
 
 fuzz: ## every fuzz target for 20 seconds
 	@scripts/fuzz 20s

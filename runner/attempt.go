@@ -28,7 +28,7 @@ func (st *step) attempts(ctx context.Context, s *vars.Scope, res *result) {
 	for n := 1 + st.triedBefore(res); ; n++ {
 		x.attempt = n
 		st.attempt(ctx, s, x, res)
-		if !again.any {
+		if !again.any || res.taken {
 			return
 		}
 		res.attempts = n
@@ -171,7 +171,9 @@ func (st *step) attempt(ctx context.Context, s *vars.Scope, x *prepared, res *re
 		delete(res.fields, "unreachable")
 		return
 	}
-	st.judge(s, res)
+	if !res.taken {
+		st.judge(s, res)
+	}
 }
 
 // renew makes the result that of a new attempt.
@@ -223,7 +225,7 @@ func (st *step) propose(ctx context.Context, s *vars.Scope, x *prepared, host mo
 func (st *step) changedBefore(x *prepared, res *result) {
 	if st.made(x, res) {
 		res.changed, res.status, res.acted = true, event.Changed, true
-		res.msg = firstOf(res.msg, "was changed before the run ended")
+		st.note(event.Noted{Text: "the change was made before the run ended"})
 	}
 }
 
@@ -240,7 +242,7 @@ func (st *step) conclude(x *prepared, proposal *modules.Proposal, err error, res
 	switch {
 	case err == nil, errors.Is(err, modules.ErrStarted):
 	case errors.Is(err, errTaken):
-		res.msg = "taken as done: it was under way when the run ended"
+		res.msg, res.taken = "taken as done: it was under way when the run ended", true
 	case x.check && proposal.Waits:
 		res.status, res.changed, res.opaque = event.Unknown, false, true
 		res.msg = firstOf(res.msg, "waits for what is not so yet")

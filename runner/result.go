@@ -35,6 +35,7 @@ type result struct {
 	delegatedTo string
 	took        time.Duration
 	at          int           // which item of the loop it is of, from 1; 0 of none
+	taken       bool          // as done: nobody knows what came of it
 	acted       bool          // its host was, or may have been, changed
 	expects     time.Duration // as the module said
 	learned     []learned     // variables that the task set

@@ -330,7 +330,7 @@ func (b *bunch) end(ctx context.Context, t *turn, sum *result) {
 		if res.failed() && ctx.Err() != nil {
 			res.status, res.msg = event.Failed, context.Cause(ctx).Error()
 			delete(res.fields, "unreachable")
-		} else {
+		} else if !res.taken {
 			b.judge(t.scope, res)
 		}
 	}
