@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/pegbook/pegbook/runner/event"
 	"github.com/pegbook/pegbook/runner/secret"
@@ -90,7 +91,7 @@ func Clean(text string, multiline bool) string {
 		case r == '\n':
 			b.WriteString(" ⏎ ")
 		case isControl(r):
-			fmt.Fprintf(&b, "\\x%02x", r)
+			b.WriteString(written(r))
 		default:
 			b.WriteRune(r)
 		}
@@ -98,7 +99,19 @@ func Clean(text string, multiline bool) string {
 	return b.String()
 }
 
-func isControl(r rune) bool { return r < 0x20 || r == 0x7f || (r >= 0x80 && r < 0xa0) }
+// isControl says whether a character acts on how text is shown: control characters, and those that have no shape of
+// their own, such as what turns the direction of text and so makes a line read as another one.
+func isControl(r rune) bool {
+	return r < 0x20 || r == 0x7f || (r >= 0x80 && r < 0xa0) || unicode.Is(unicode.Cf, r)
+}
+
+// written is how a control character is shown.
+func written(r rune) string {
+	if r < 0x100 {
+		return fmt.Sprintf("\\x%02x", r)
+	}
+	return fmt.Sprintf("\\u%04x", r)
+}
 
 // recap writes the closing table: one line a host, or, for many hosts, those that are not all well and a
 // sum of the rest.

@@ -2,7 +2,6 @@ package render
 
 import (
 	"bytes"
-	"fmt"
 	"os"
 	"regexp"
 	"slices"
@@ -121,10 +120,7 @@ func cellsOf(line string) []cell {
 			n := tabStop - column%tabStop
 			c = cell{strings.Repeat(" ", n), n}
 		case isControl(r):
-			c.text = fmt.Sprintf("\\x%02x", r)
-			c.wide = len(c.text)
-		case unicode.Is(unicode.Cf, r): // those that turn the direction of text could show something else than what is there
-			c.text = fmt.Sprintf("\\u%04x", r)
+			c.text = written(r)
 			c.wide = len(c.text)
 		case unicode.In(r, unicode.Mn, unicode.Me):
 			c.wide = 0
