@@ -131,7 +131,7 @@ func (m *Machines) start(ctx context.Context) error {
 var masked = [...]string{
 	"zookeeper.service", "postgresql.service", "mariadb.service", "systemd-networkd.service",
 	"systemd-timesyncd.service", "systemd-resolved.service", "console-getty.service", "e2scrub_reap.service",
-	"apt-daily.timer", "apt-daily-upgrade.timer", "man-db.timer", "e2scrub_all.timer", "dpkg-db-backup.timer", "fstrim.timer", "logrotate.timer",
+	"apt-daily.timer", "apt-daily-upgrade.timer", "man-db.timer", "e2scrub_all.timer", "dpkg-db-backup.timer", "fstrim.timer", "logrotate.timer", "supervisor.service",
 }
 
 func (m *Machines) boot(ctx context.Context, machine Machine) error {
