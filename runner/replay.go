@@ -42,29 +42,45 @@ func (r *run) fits() error {
 		return fmt.Errorf("steps were under way when the run ended; say what becomes of them")
 	}
 	rows := r.plan.places()
-	keys := slices.SortedFunc(maps.Keys(past.steps), func(a, b stepKey) int {
-		return past.steps[a].turn - past.steps[b].turn
-	})
-	for _, key := range keys {
-		s := past.steps[key]
+	ended := past.ended()
+	for _, s := range ended {
+		key := s.key
 		_, row, _ := strings.Cut(key.place, ":")
 		_, row, _ = strings.Cut(row, ":")
-		if s.done == nil || strings.ContainsAny(row, "!>") {
+		if strings.ContainsAny(row, "!>") {
 			continue // what handlers and includes are is known when the run gets there
 		}
 		w := rows[playOf(key.place)+":"+row]
 		if w == nil {
 			return unlikeError("task %q has run on %s and is no longer where it was in the playbook", s.task, key.host)
 		}
-		if err := r.sameTask(w, s, key.host); err != nil {
+		if err := r.sameTask(w, s.pastStep, key.host); err != nil {
 			return err
 		}
 	}
-	if err := r.sameFiles(keys); err != nil {
+	if err := r.sameFiles(ended); err != nil {
 		return err
 	}
 	past.fit = true
 	return nil
+}
+
+// endedStep is a step that has ended, with where it stands.
+type endedStep struct {
+	key stepKey
+	*pastStep
+}
+
+// ended are the steps that have ended, in the order in which they did.
+func (p *Past) ended() []endedStep {
+	all := make([]endedStep, 0, len(p.steps))
+	for key, s := range p.steps {
+		if s.done != nil {
+			all = append(all, endedStep{key, s})
+		}
+	}
+	slices.SortFunc(all, func(a, b endedStep) int { return a.turn - b.turn })
+	return all
 }
 
 // places are the rows of the plan by where they stand.
@@ -101,7 +117,7 @@ func (r *run) sameTask(w *row, s *pastStep, host string) error {
 }
 
 // sameFiles finds files of the control node that were used by steps which are not done again, and are different now.
-func (r *run) sameFiles(keys []stepKey) error {
+func (r *run) sameFiles(ended []endedStep) error {
 	past := r.opts.Past
 	latest := map[string]string{} // path → digest as the run saw the file last
 	seen := map[int]bool{}
@@ -110,11 +126,8 @@ func (r *run) sameFiles(keys []stepKey) error {
 			latest[u.name] = u.SHA256
 		}
 	}
-	for _, key := range keys {
-		s := past.steps[key]
-		if s.done == nil {
-			continue
-		}
+	for _, s := range ended {
+		key := s.key
 		for _, id := range s.done.Uses {
 			u := past.used[id]
 			if seen[id] || u.What == "var" || u.What == "" {
