@@ -10,6 +10,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/pegbook/pegbook/modules"
 	"github.com/pegbook/pegbook/plugins"
@@ -218,12 +219,35 @@ func (t *task) carryOut(ctx context.Context, call *modules.Call, host modules.Ho
 	}
 	call.Note("waiting until %s is %s", t.Name, t.State)
 	if t.State == "started" {
-		return t.tell(ctx, "supervisor.startProcess", alreadyStarted, alreadyStarted, true)
+		return t.start(ctx)
 	}
 	if err := t.tell(ctx, "supervisor.stopProcess", notRunning, notRunning, true); err != nil || t.State == "stopped" {
 		return err
 	}
-	return t.tell(ctx, "supervisor.startProcess", alreadyStarted, alreadyStarted, true)
+	return t.start(ctx)
+}
+
+// start starts the program and waits until it runs: supervisord may have begun to start it by itself.
+func (t *task) start(ctx context.Context) error {
+	if err := t.tell(ctx, "supervisor.startProcess", alreadyStarted, alreadyStarted, true); err != nil {
+		return err
+	}
+	for {
+		now, err := t.ask(ctx)
+		switch {
+		case err != nil:
+			return err
+		case now.State == "RUNNING":
+			return nil
+		case now.State != "STARTING" && now.State != "BACKOFF":
+			return fmt.Errorf("%s does not stay up: supervisord says %s", t.Name, now.State)
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
 }
 
 // tell calls a method on the program; two codes say that there was nothing to do.
