@@ -11,6 +11,7 @@ import (
 	"gopkg.in/yaml.v3"
 
 	"github.com/pegbook/pegbook/modules"
+	"github.com/pegbook/pegbook/runner"
 	"github.com/pegbook/pegbook/runner/playbook"
 	"github.com/pegbook/pegbook/runner/vars"
 )
@@ -22,6 +23,7 @@ type mutationFile struct {
 	text   string
 	random *rand.Rand
 	names  func() string
+	known  runner.Set
 	found  []mutation
 }
 
@@ -279,7 +281,7 @@ func (f *mutationFile) tasks(list *yaml.Node, handlers bool) {
 func (f *mutationFile) task(t *yaml.Node, handler bool) {
 	for i := 0; i+1 < len(t.Content); i += 2 {
 		key, v := t.Content[i], t.Content[i+1]
-		m, isModule := moduleSet().Lookup(key.Value)
+		m, isModule := f.known.Lookup(key.Value)
 		switch {
 		case isModule:
 			f.slipNode("module", key)

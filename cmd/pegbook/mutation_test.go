@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -278,10 +279,11 @@ func (m mutation) judge(t *testing.T) mutationOutcome {
 func (s *mutationSubject) mutations(t *testing.T, random *rand.Rand) []mutation {
 	t.Helper()
 	var all []mutation
+	names, known := sync.OnceValue(s.names), moduleSet() // made once: there are thousands of places
 	for _, file := range s.files(t) {
 		text, err := os.ReadFile(filepath.Join(s.dir, file))
 		require.NoError(t, err)
-		f := &mutationFile{s: s, name: file, text: string(text), random: random, names: s.names}
+		f := &mutationFile{s: s, name: file, text: string(text), random: random, names: names, known: known}
 		f.sites()
 		all = append(all, f.found...)
 	}
