@@ -214,8 +214,13 @@ func (a *app) startedWith(r *journal.Run) (*runOptions, []string, error) {
 	return o, cmd.Flags().Args(), o.validate()
 }
 
+// staleLock is how long a resumed run waits for a lock at least: one that was killed holds its lock until the lock's
+// own end, which may be a session's timeout away.
+const staleLock = time.Minute
+
 // over lays how to go on over how the run was started.
 func (o *resumeOptions) over(started *runOptions) {
+	started.lockWait = max(started.lockWait, staleLock)
 	if o.forks > 0 {
 		started.forks = o.forks
 	}
