@@ -251,8 +251,14 @@ func (st *step) remembers() error {
 	return nil
 }
 
-// scope is what names mean to the step on a host; what it uses is kept.
-func (st *step) scope(h *host) *vars.Scope { return st.rowRun.scope(h).Track(st.used.track()) }
+// scope is what names mean to the step on a host. What it uses of its own host's is kept: that another one, which
+// the task is delegated to, is reached otherwise is no reason not to go on.
+func (st *step) scope(h *host) *vars.Scope {
+	if h != st.p.host {
+		return st.rowRun.scope(h)
+	}
+	return st.rowRun.scope(h).Track(st.used.track())
+}
 
 // settleAfter does what has waited until the step's end, or an item's, was written down.
 func (st *step) settleAfter(ctx context.Context) {
