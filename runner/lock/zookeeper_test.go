@@ -259,7 +259,9 @@ func TestSessionExpires(t *testing.T) {
 func TestConnectionIsCutAndComesBack(t *testing.T) {
 	onBoth(t, func(t *testing.T, addr string) {
 		w := &way{}
-		held, err := lockAt(addr, w).Take(t.Context(), who("alice"), Wait{})
+		l := lockAt(addr, w)
+		l.Timeout = 4 * session // the longest that the servers give: the client's library rests a second before it dials again
+		held, err := l.Take(t.Context(), who("alice"), Wait{})
 		require.NoError(t, err)
 		for range 3 {
 			w.set(true, false)
