@@ -61,14 +61,15 @@ func (s *labSite) testWrongVariables() {
 		args       []string
 	}{
 		{"a name for an address", "IPv4 addresses only", 2, []string{"-e", "address=meta1.example"}},
-		{"a name in a list", "with IPv4 addresses and no names", 2, []string{"-e", "zk_server_list=zk1:2181"}},
+		{"a name in a list", "with IPv4 addresses and no names", 2, []string{"-e", "zk_server_list=zk1:2181 lock_path="}},
+		{"a name that is nobody's, for the lock", "zk1: no such host", 1, []string{"-e", "zk_server_list=zk1:2181"}},
 		{"no list", "zk_server_list", 1, []string{"-i", without}},
 		{"a folder twice", "data_dirs has a folder twice", 2, []string{"-e", "data_dirs=a:/x/y,b:/x/y"}},
 		{"a name twice", "data_dirs has a name twice", 2, []string{"-e", "data_dirs=a:/x/y,a:/x/z"}},
 		{"no disk", "is its disk mounted", 2, []string{"-e", "data_dirs=a:/nowhere/pegasus"}},
 		{"a list without this server", "lacks this meta server", 2, []string{"-e", "meta_server_list=127.0.0.1:34601"}},
 		{"a marker without a value", "%{no.such.thing}", 1, []string{"-e", "config_template=" + s.file("c.ini", "[a]\nb = %{no.such.thing}\n")}},
-		{"no ZooKeeper", s.state.Hosts[0].IP + ":1", 2, []string{"-e", "zk_server_list=" + s.state.Hosts[0].IP + ":1 zookeeper_timeout=1s"}},
+		{"no ZooKeeper", s.state.Hosts[0].IP + ":1", 2, []string{"-e", "zk_server_list=" + s.state.Hosts[0].IP + ":1 zookeeper_timeout=1s lock_path="}},
 	} {
 		more := s.more
 		if c.name == "no list" {
