@@ -244,6 +244,10 @@ func (p *preflight) nodes() {
 			p.grave("the meta servers forget it when they are restarted", "replica server %s, which is not in the inventory, is %s", n.Address, n.Status)
 		case !known:
 			p.grave("add it to the inventory, or take it offline", "replica server %s is alive but not in the inventory", n.Address)
+		case n.silent() && slices.Contains(p.args.Leaving, n.Address):
+			p.warn("", "replica server %s, which leaves, sends beacons but does not answer: %s", n.Address, n.Error)
+		case n.silent(): // its copies are not there for reads and writes, whatever the meta server believes
+			p.grave("look at its log and restart it", "replica server %s is ALIVE, as it sends beacons, but does not answer: %s", n.Address, n.Error)
 		}
 	}
 }

@@ -81,6 +81,8 @@ func TestPreflight(t *testing.T) {
 		{name: "somebody froze it", change: func(b *bed) { b.Level = wire.LevelFreezed }, fails: "level: the level is freezed"},
 		{name: "it froze by itself", change: func(b *bed) { b.Freezed = true }, fails: "level: the cluster is frozen"},
 		{name: "a node is down", change: func(b *bed) { b.Nodes[0].Alive = false }, fails: "nodes: replica server " + fake.Replica(1) + " is UNALIVE"},
+		{name: "a node is alive and does not answer", change: func(b *bed) { b.Dead[fake.Replica(1)] = true }, fails: "nodes: replica server " + fake.Replica(1) + " is ALIVE, as it sends beacons, but does not answer"},
+		{name: "one that hangs leaves", args: `"operation": "offline", "leaving": ["` + fake.Replica(1) + `"]`, change: func(b *bed) { b.Dead[fake.Replica(1)] = true }, warns: "which leaves, sends beacons but does not answer"},
 		{name: "a node of the inventory is unknown", args: `"nodes": ["10.9.9.9:34801", ALL]`, fails: "does not know replica server 10.9.9.9:34801"},
 		{name: "a node is not in the inventory", args: `"nodes": ["` + fake.Replica(1) + `"]`, fails: "alive but not in the inventory"},
 		{name: "three at a time would freeze it", args: `"down": 3`, fails: "freeze: the cluster freezes while a replica server is down: 2 of 5"},

@@ -263,6 +263,9 @@ func (m *serverState) ask(ctx context.Context, s *session) {
 	m.Version, _ = s.HTTPVersion(ctx, m.Address)
 }
 
+// silent says whether the server did not even tell when it was started.
+func (n *nodeState) silent() bool { return n.Error != "" && n.Started == "" }
+
 func (n *nodeState) ask(ctx context.Context, s *session) {
 	var err error
 	if n.Started, err = s.StartTime(ctx, n.Address); err != nil {
