@@ -327,10 +327,13 @@ func pegasusKey(t *testing.T, i int) wire.Key {
 // put writes a key through whoever is primary.
 func (c *cluster) put(i int, value string) error {
 	r := c.config("temp")
+	if len(r.Partitions) == 0 {
+		return errNoPrimary
+	}
 	table := wire.Table{ID: r.AppID, PartitionCount: r.PartitionCount}
 	q := &wire.PutRequest{Key: pegasusKey(c.t, i), Value: []byte(value)}
 	pid := table.Partition(q.Key)
-	if len(r.Partitions) == 0 || r.Partitions[pid.Index].Primary == 0 {
+	if r.Partitions[pid.Index].Primary == 0 {
 		return errNoPrimary
 	}
 	frame, err := wire.EncodeData(1, patience, table, q)
@@ -349,11 +352,17 @@ func (c *cluster) get(i int) (string, error) { return c.getFrom("temp", i) }
 
 func (c *cluster) getFrom(name string, i int) (string, error) {
 	r := c.config(name)
+	if len(r.Partitions) == 0 {
+		return "", errNoPrimary
+	}
 	table := wire.Table{ID: r.AppID, PartitionCount: r.PartitionCount}
 	q := &wire.GetRequest{Key: pegasusKey(c.t, i)}
 	frame, err := wire.EncodeData(1, patience, table, q)
 	require.NoError(c.t, err)
 	primary := r.Partitions[table.Partition(q.Key).Index].Primary
+	if primary == 0 {
+		return "", errNoPrimary
+	}
 	var g wire.GetResponse
 	if err := exchange(netip.MustParseAddrPort(primary.String()), frame, &g); err != nil {
 		return "", err

@@ -19,9 +19,12 @@ import (
 	"github.com/pegbook/pegbook/modules/pegasus/wire"
 )
 
-// program runs one process in the foreground with a config, for at most wait;
-// -1 is the exit code of one that still ran.
-func program(t *testing.T, config string, wait time.Duration, args ...string) (code int, out string) {
+// killed is the exit code of a process that still ran when it was ended.
+const killed = 137
+
+// program runs one process in the foreground with a config until it ends, or is
+// killed because its output so far is enough.
+func program(t *testing.T, config string, enough func(out string) bool, args ...string) (code int, out string) {
 	t.Helper()
 	dir := t.TempDir()
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "libdsn_replica_server.so"), nil, 0o644))
@@ -31,15 +34,24 @@ func program(t *testing.T, config string, wait time.Duration, args ...string) (c
 		args[i] = strings.Replace(args[i], "CONFIG", path, 1)
 	}
 	env := map[string]string{"LD_LIBRARY_PATH": "/nonexistent:" + dir, pegasus.ScaleEnv: "0.01", pegasus.AddressEnv: "127.0.40.252"}
-	ctx, stop := context.WithTimeout(t.Context(), wait)
+	ctx, stop := context.WithTimeout(t.Context(), time.Minute)
 	defer stop()
 	b := &buffer{}
-	code = pegasus.Run(ctx, pegasus.Options{Args: args, Out: b, Err: b, Env: func(k string) string { return env[k] },
-		Version: pegasus.Version{Number: "2.5.0", Commit: "abc"}})
-	if ctx.Err() != nil {
-		code = -1
+	ended := make(chan int, 1)
+	go func() {
+		ended <- pegasus.Run(ctx, pegasus.Options{Args: args, Out: b, Err: b, Env: func(k string) string { return env[k] },
+			Version: pegasus.Version{Number: "2.5.0", Commit: "abc"}})
+	}()
+	for {
+		select {
+		case code = <-ended:
+			return code, b.String()
+		case <-time.After(10 * time.Millisecond):
+			if enough(b.String()) {
+				stop()
+			}
+		}
 	}
-	return code, b.String()
 }
 
 const minimal = "[core]\ndata_dir = DIR/app\n[meta_server]\nserver_list = 127.0.40.253:34601\n"
@@ -69,13 +81,16 @@ func TestStartWithBadConfig(t *testing.T) {
 			[]string{"CONFIG", "-app_list", "collector"}, 134, "grace_seconds > lease_seconds"},
 		{"told to crash", minimal + "[simulator]\ncrash_at_start = true\n", []string{"CONFIG", "-app_list", "collector"}, 134, "crash_at_start"},
 		{"bad number is taken for the default", minimal + "[replication]\nlb_interval_ms = abc\n",
-			[]string{"CONFIG", "-app_list", "collector"}, -1, ""},
-		{"one-box role with an index", minimal, []string{"CONFIG", "-app_list", "collector@1"}, -1, ""},
-		{"ZooKeeper cannot be reached", minimal + "[zookeeper]\nhosts_list = 127.0.40.254:1\ntimeout_ms = 5000\n", []string{"CONFIG", "-app_list", "meta"}, -1,
+			[]string{"CONFIG", "-app_list", "collector"}, killed, ""},
+		{"one-box role with an index", minimal, []string{"CONFIG", "-app_list", "collector@1"}, killed, ""},
+		{"ZooKeeper cannot be reached", minimal + "[zookeeper]\nhosts_list = 127.0.40.254:1\ntimeout_ms = 5000\n", []string{"CONFIG", "-app_list", "meta"}, killed,
 			"init meta_state_service failed, err = ERR_TIMEOUT"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			code, out := program(t, c.config, 400*time.Millisecond, c.args...)
+			began := time.Now()
+			code, out := program(t, c.config, func(out string) bool {
+				return c.code == killed && time.Since(began) > 400*time.Millisecond && strings.Contains(out, c.says)
+			}, c.args...)
 			require.Equal(t, c.code, code, out)
 			require.Contains(t, out, c.says)
 		})

@@ -59,13 +59,13 @@ func (z *zooKeeper) open(ctx context.Context) error {
 		return fmt.Errorf("zookeeper %s: %w", c.ZooKeeper, err)
 	}
 	z.conn, z.events = conn, events
+	wait := time.NewTicker(c.Scaled(c.ZKTimeout)) // runs on through attempts that fail
+	defer wait.Stop()
 	for {
-		wait := time.NewTimer(c.Scaled(c.ZKTimeout))
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
 		case e := <-events:
-			wait.Stop()
 			if e.State == zk.StateHasSession {
 				z.p.tasks.Go(func() { z.watchSession(ctx) })
 				return z.makePaths()
