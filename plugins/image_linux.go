@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -23,13 +24,31 @@ func newImage(name string, content []byte) (*image, error) {
 	file := os.NewFile(uintptr(fd), name)
 	_, err = file.Write(content)
 	if err == nil {
-		_, err = unix.FcntlInt(file.Fd(), unix.F_ADD_SEALS, unix.F_SEAL_WRITE|unix.F_SEAL_SHRINK|unix.F_SEAL_GROW|unix.F_SEAL_SEAL)
+		err = seal(file)
 	}
 	if err != nil {
 		file.Close()
 		return nil, fmt.Errorf("memory to run %s from: %w", name, err)
 	}
 	return &image{file}, nil
+}
+
+// sealTries and sealPause bound how long the kernel may use the memory for itself.
+const (
+	sealTries = 100
+	sealPause = 20 * time.Millisecond
+)
+
+// seal lets nobody write to a file in memory any more. The kernel refuses that while it holds a page for a moment
+// itself, as it does when it moves memory about.
+func seal(file *os.File) error {
+	for n := 1; ; n++ {
+		_, err := unix.FcntlInt(file.Fd(), unix.F_ADD_SEALS, unix.F_SEAL_WRITE|unix.F_SEAL_SHRINK|unix.F_SEAL_GROW|unix.F_SEAL_SEAL)
+		if !errors.Is(err, unix.EBUSY) || n == sealTries {
+			return err
+		}
+		time.Sleep(sealPause)
+	}
 }
 
 // path is what a child that has inherits as its first file executes.
