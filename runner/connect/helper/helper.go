@@ -183,87 +183,94 @@ func (s *server) start(ctx context.Context, f wire.Frame) {
 
 // do carries a request out and gives its answer, with room for a frame's header before it.
 func (s *server) do(ctx context.Context, r *request, payload []byte) []byte {
-	if len(payload) == 0 {
-		return wire.AppendError(wire.Begin(64), protocol("empty request"))
-	}
-	var refusal *wire.Error
-	if wire.Op(payload[0]) == wire.Fenced {
-		fencing, inner, err := wire.ParseFenced(payload[1:])
-		if err != nil || len(inner) == 0 || wire.Op(inner[0]) == wire.Fenced || r.body.fencing != nil {
-			return wire.AppendError(wire.Begin(64), protocol("a broken fence"))
-		}
-		release, refusal := s.fenced(ctx, fencing)
-		if refusal != nil {
-			return wire.AppendError(wire.Begin(64), refusal)
-		}
-		defer release()
-		r.body.fencing = fencing
-		return s.do(ctx, r, inner)
-	}
-	switch op, message := wire.Op(payload[0]), payload[1:]; op {
-	case wire.Nothing:
-		return wire.AppendDone(wire.Begin(1))
-	case wire.Look:
-		queries, err := wire.ParseLook(message)
-		if err != nil {
-			return wire.AppendError(wire.Begin(64), protocol(err.Error()))
-		}
-		var files []wire.File
-		if files, refusal = s.look(ctx, queries); refusal == nil {
-			return wire.AppendFiles(wire.Begin(256), files)
-		}
-	case wire.Apply:
-		changes, err := wire.ParseApply(message)
-		if err != nil {
-			return wire.AppendError(wire.Begin(64), protocol(err.Error()))
-		}
-		if refusal = s.apply(ctx, changes, r.body); refusal == nil {
-			return wire.AppendDone(wire.Begin(1))
-		}
-	case wire.Run:
-		command, err := wire.ParseRun(message)
-		if err != nil {
-			return wire.AppendError(wire.Begin(64), protocol(err.Error()))
-		}
-		var output *wire.Output
-		if output, refusal = s.run(ctx, command, r.body); refusal == nil {
-			return wire.AppendOutput(wire.Begin(64+len(output.Stdout)+len(output.Stderr)), output)
-		}
-	case wire.Job:
-		job, err := wire.ParseJob(message)
-		if err != nil {
-			return wire.AppendError(wire.Begin(64), protocol(err.Error()))
-		}
-		var state *wire.JobState
-		if state, refusal = s.job(ctx, job); refusal == nil {
-			return wire.AppendJobState(wire.Begin(128+len(state.Result)), state)
-		}
-	case wire.FenceOp:
-		if r.body.fencing == nil {
-			refusal = protocol("nothing to ask for")
-			break
-		}
-		dir, err := fenceFolder(r.body.fencing.Base)
-		if err == nil {
-			return wire.AppendFolder(wire.Begin(128), &wire.Folder{Path: dir, UID: os.Getuid()})
-		}
-		refusal = refuse("fence", dir, err)
-	case wire.Hold:
-		request, err := wire.ParseHold(message)
-		if err != nil {
-			return wire.AppendError(wire.Begin(64), protocol(err.Error()))
-		}
-		var state *wire.HoldState
-		if state, refusal = s.hold(request); refusal == nil {
-			return wire.AppendHoldState(wire.Begin(128+len(state.Note)), state)
-		}
-	default:
-		refusal = protocol("unknown operation")
+	answer, refusal := s.unfence(ctx, r, payload)
+	if refusal == nil {
+		return answer
 	}
 	if ctx.Err() != nil {
 		refusal.Kind = wire.Canceled
 	}
 	return wire.AppendError(wire.Begin(64), refusal)
+}
+
+// unfence carries a request out, within the fences that it came in, if any.
+func (s *server) unfence(ctx context.Context, r *request, payload []byte) ([]byte, *wire.Error) {
+	if len(payload) == 0 || wire.Op(payload[0]) != wire.Fenced {
+		return s.carryOut(ctx, r, payload)
+	}
+	fencing, inner, err := wire.ParseFenced(payload[1:])
+	if err != nil {
+		return nil, protocol("a broken fence")
+	}
+	release, refusal := s.fenced(ctx, fencing)
+	if refusal != nil {
+		return nil, refusal
+	}
+	defer release()
+	r.body.fencing = fencing
+	return s.carryOut(ctx, r, inner)
+}
+
+// carryOut carries a request out that stands in no fence of its own.
+func (s *server) carryOut(ctx context.Context, r *request, payload []byte) ([]byte, *wire.Error) {
+	if len(payload) == 0 {
+		return nil, protocol("empty request")
+	}
+	switch op, message := wire.Op(payload[0]), payload[1:]; op {
+	case wire.Nothing:
+		return wire.AppendDone(wire.Begin(1)), nil
+	case wire.Look:
+		return reply(message, wire.ParseLook, wire.AppendFiles, func(queries []wire.Query) ([]wire.File, *wire.Error) {
+			return s.look(ctx, queries)
+		})
+	case wire.Apply:
+		return reply(message, wire.ParseApply, done, func(changes []wire.Change) (struct{}, *wire.Error) {
+			return struct{}{}, s.apply(ctx, changes, r.body)
+		})
+	case wire.Run:
+		return reply(message, wire.ParseRun, wire.AppendOutput, func(c *wire.Command) (*wire.Output, *wire.Error) {
+			return s.run(ctx, c, r.body)
+		})
+	case wire.Job:
+		return reply(message, wire.ParseJob, wire.AppendJobState, func(j *wire.JobRequest) (*wire.JobState, *wire.Error) {
+			return s.job(ctx, j)
+		})
+	case wire.FenceOp:
+		return fenceAnswer(r.body.fencing)
+	case wire.Hold:
+		return reply(message, wire.ParseHold, wire.AppendHoldState, s.hold)
+	default:
+		return nil, protocol("unknown operation")
+	}
+}
+
+// reply reads a request, has it done and writes what came of it.
+func reply[Request, Result any](message []byte, parse func([]byte) (Request, error), write func([]byte, Result) []byte,
+	act func(Request) (Result, *wire.Error)) ([]byte, *wire.Error) {
+	request, err := parse(message)
+	if err != nil {
+		return nil, protocol(err.Error())
+	}
+	result, refusal := act(request)
+	if refusal != nil {
+		return nil, refusal
+	}
+	return write(wire.Begin(256), result), nil
+}
+
+// done is the answer to a request that has nothing to tell but that it was done.
+func done(b []byte, _ struct{}) []byte { return wire.AppendDone(b) }
+
+// fenceAnswer tells where the fences of the user's requests are kept.
+func fenceAnswer(f *wire.Fencing) ([]byte, *wire.Error) {
+	if f == nil {
+		return nil, protocol("nothing to ask for")
+	}
+	dir, err := fenceFolder(f.Base)
+	if err != nil {
+		return nil, refuse("fence", dir, err)
+	}
+	return wire.AppendFolder(wire.Begin(128), &wire.Folder{Path: dir, UID: os.Getuid()}), nil
 }
 
 func protocol(text string) *wire.Error {

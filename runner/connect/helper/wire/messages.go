@@ -1,6 +1,9 @@
 package wire
 
-import "math"
+import (
+	"math"
+	"slices"
+)
 
 // FileKind is what a path is, ChangeKind what a change does, ErrorKind why something was refused. The
 // numbers are part of the wire.
@@ -344,7 +347,7 @@ func (d *decoder) command() *Command {
 
 // AppendOutput appends the answer to Run.
 func AppendOutput(b []byte, o *Output) []byte {
-	e := encoder{append(b, 0)}
+	e := encoder{append(slices.Grow(b, 64+len(o.Stdout)+len(o.Stderr)), 0)}
 	e.int(int64(o.ExitCode))
 	e.int(int64(o.PID))
 	e.int(o.Started)
