@@ -162,7 +162,6 @@ func (m *GetRequest) key() Key         { return m.Key }
 func (*TTLRequest) Code() Code         { return CodeTTL }
 func (*TTLRequest) data() *TTLResponse { return &TTLResponse{} }
 func (m *TTLRequest) newReply() Reply  { return m.data() }
-func (m *TTLRequest) key() Key         { return m.Key }
 
 // Code is CodePut.
 func (*PutRequest) Code() Code            { return CodePut }
