@@ -6,13 +6,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/pegbook/pegbook/lab/stage"
 	"github.com/pegbook/pegbook/lab/traffic"
 )
 
@@ -27,9 +27,9 @@ func TestFaults(t *testing.T) {
 	pegbook := filepath.Join(t.TempDir(), "pegbook")
 	out, err := exec.CommandContext(t.Context(), "go", "build", "-o", pegbook, "github.com/pegbook/pegbook/cmd/pegbook").CombinedOutput()
 	require.NoError(t, err, "%s", out)
-	s, err := newStage(t.Context(), options{pegbook: pegbook, repository: filepath.Join("..", ".."), on: "lab", scale: 0.1, net: labNet, only: regexp.MustCompile(""), gap: 20 * time.Second})
+	s, err := stage.New(t.Context(), stage.Options{Pegbook: pegbook, Repository: filepath.Join("..", ".."), On: "lab", Scale: 0.1, Net: labNet})
 	require.NoError(t, err)
-	t.Cleanup(func() { assert.NoError(t, s.close()) })
+	t.Cleanup(func() { assert.NoError(t, s.Close()) })
 	for _, sc := range scenarios() {
 		// Times are those of a machine that is busy with other tests too.
 		for i := range sc.want {
@@ -39,13 +39,13 @@ func TestFaults(t *testing.T) {
 		}
 		switch sc.name {
 		case "meta-killed", "broken-package", "pegbook-killed":
-			r, err := s.play(t.Context(), sc)
+			r, err := play(t.Context(), s, sc, 20*time.Second)
 			require.NoError(t, err, sc.name)
 			t.Log(r.line())
 			assert.Empty(t, r.wrong, sc.name)
 			if sc.name == "pegbook-killed" {
 				// What it took in the end was an update of two replica servers that nothing disturbed.
-				forecast, err := s.forecast(t.Context(), (&performance{stage: s, scenario: sc, worked: s.replicas()[:2]}).updateArgs())
+				forecast, err := s.Forecast(t.Context(), (&performance{Stage: s, scenario: sc, worked: s.Replicas()[:2]}).updateArgs())
 				require.NoError(t, err)
 				assert.InEpsilon(t, 1, math.Exp2(math.Abs(math.Log2(forecast.Seconds()/r.took.Seconds()))), 1, "a forecast of %s for %s", forecast, r.took)
 			}
@@ -56,45 +56,44 @@ func TestFaults(t *testing.T) {
 // TestJudgeFinds lets everything be wrong that can be, one thing at a time.
 func TestJudgeFinds(t *testing.T) {
 	good := func() row {
-		return row{name: "ha", seen: seen{least: 2}, took: 10 * time.Second, forecast: 8 * time.Second, settings: "calm", wanted: "calm", after: "calm", spoke: true, saw: traffic.Summary{Operations: 5, LongestStallMS: 999}}
+		return row{name: "ha", seen: stage.Seen{Least: 2}, took: 10 * time.Second, forecast: 8 * time.Second, settings: "calm", wanted: "calm", after: "calm", spoke: true, saw: traffic.Summary{Operations: 5, LongestStallMS: 999}}
 	}
 	sc := scenario{name: "ha", forecast: true, want: []want{{least: 2, stall: time.Second}, {code: 2, least: 2, says: []string{"--tags restore"}}}}
-	o := options{gap: time.Second}
 	r := good()
-	r.judge(sc, o)
+	r.judge(sc, time.Second)
 	require.Empty(t, r.wrong)
 	for what, spoil := range map[string]func(r *row){
 		"exit code 4 instead of 0":             func(r *row) { r.code = 4 },
 		`nobody is told "--tags restore"`:      func(r *row) { r.code = 2 },
 		"the forecast was 8s, and it took 12s": func(r *row) { r.took = 12 * time.Second },
-		"nobody counted copies for 2s":         func(r *row) { r.seen.gap = 2 * time.Second },
+		"nobody counted copies for 2s":         func(r *row) { r.seen.Gap = 2 * time.Second },
 		"1 operations failed":                  func(r *row) { r.saw.Failures = 1 },
 		"3 acknowledged writes were lost":      func(r *row) { r.saw.LostWrites = 3 },
 		"an operation took 1s":                 func(r *row) { r.saw.LongestStallMS = 1000 },
-		"1 live copies of partition 2.3":       func(r *row) { r.seen.least, r.seen.which = 1, "partition 2.3" },
+		"1 live copies of partition 2.3":       func(r *row) { r.seen.Least, r.seen.Which = 1, "partition 2.3" },
 		`are "frantic" after it`:               func(r *row) { r.settings = "frantic" },
 		`are "frantic" when all is mended`:     func(r *row) { r.after = "frantic" },
 		"without a recap":                      func(r *row) { r.spoke = false },
-		"pegbook itself took 2s for a replica": func(r *row) { r.nodes = []node{{took: 5 * time.Second, waiting: 3 * time.Second}} },
+		"pegbook itself took 2s for a replica": func(r *row) { r.nodes = []stage.Node{{Took: 5 * time.Second, Waiting: 3 * time.Second}} },
 	} {
 		r := good()
 		spoil(&r)
-		r.judge(sc, o)
+		r.judge(sc, time.Second)
 		require.Len(t, r.wrong, 1, what)
 		require.Contains(t, r.wrong[0], what)
 		require.Contains(t, table([]row{r}), "WRONG")
 	}
 	r = good()
 	r.code, r.says = 2, "run it with --tags restore"
-	r.judge(sc, o)
+	r.judge(sc, time.Second)
 	require.Empty(t, r.wrong, "it may stop, too, if it says so")
 }
 
 // TestReports: the table as Markdown and as JSON.
 func TestReports(t *testing.T) {
 	dir := t.TempDir()
-	o := options{on: "lab", scale: 0.1, json: filepath.Join(dir, "table.json"), markdown: filepath.Join(dir, "table.md")}
-	rows := []row{{name: "ha", fault: "none", took: 10 * time.Second, forecast: 8 * time.Second, seen: seen{least: 2, looks: 50}, nodes: []node{{took: 5 * time.Second, waiting: 4900 * time.Millisecond}}}}
+	o := options{Options: stage.Options{On: "lab", Scale: 0.1}, json: filepath.Join(dir, "table.json"), markdown: filepath.Join(dir, "table.md")}
+	rows := []row{{name: "ha", fault: "none", took: 10 * time.Second, forecast: 8 * time.Second, seen: stage.Seen{Least: 2, Looks: 50}, nodes: []stage.Node{{Took: 5 * time.Second, Waiting: 4900 * time.Millisecond}}}}
 	require.NoError(t, write(o, time.Unix(0, 0), rows))
 	text, err := os.ReadFile(o.markdown)
 	require.NoError(t, err)

@@ -15,26 +15,28 @@ import (
 	"regexp"
 	"syscall"
 	"time"
+
+	"github.com/pegbook/pegbook/lab/stage"
 )
 
 func main() {
 	var o options
-	flag.StringVar(&o.pegbook, "pegbook", "bin/pegbook", "the program that does the updates")
-	flag.StringVar(&o.repository, "repository", ".", "the folder with playbooks/")
-	flag.StringVar(&o.on, "on", "machines", "machines (systemd hosts, real ZooKeeper; needs root) or lab")
-	flag.Float64Var(&o.scale, "scale", 1, "how long the servers take for what takes a real one a second")
-	flag.IntVar(&o.net, "net", 70, "machines: the third byte of their addresses 10.78.NET.11 …; lab: of 127.78.NET.10 …")
+	flag.StringVar(&o.Pegbook, "pegbook", "bin/pegbook", "the program that does the updates")
+	flag.StringVar(&o.Repository, "repository", ".", "the folder with playbooks/")
+	flag.StringVar(&o.On, "on", "machines", "machines (systemd hosts, real ZooKeeper; needs root) or lab")
+	flag.Float64Var(&o.Scale, "scale", 1, "how long the servers take for what takes a real one a second")
+	flag.IntVar(&o.Net, "net", 70, "machines: the third byte of their addresses 10.78.NET.11 …; lab: of 127.78.NET.10 …")
 	only := flag.String("only", "", "only the scenarios that this regular expression matches")
 	flag.DurationVar(&o.gap, "gap", 5*time.Second, "how long the watcher of copies may see nothing; a server that hangs is waited for a second")
 	flag.StringVar(&o.json, "json", "", "write the table to this file as JSON, too")
 	flag.StringVar(&o.markdown, "markdown", "", "write the table to this file as Markdown, too")
-	flag.BoolVar(&o.verbose, "v", false, "show how each run of pegbook ended")
+	flag.BoolVar(&o.Verbose, "v", false, "show how each run of pegbook ended")
 	flag.Parse()
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	err := fmt.Errorf("-on %s: choose machines or lab", o.on)
-	if o.on == "machines" || o.on == "lab" {
+	err := fmt.Errorf("-on %s: choose machines or lab", o.On)
+	if o.On == "machines" || o.On == "lab" {
 		if o.only, err = regexp.Compile(*only); err == nil {
 			err = e2e(ctx, o)
 		}
@@ -48,12 +50,9 @@ func main() {
 
 // options are the flags.
 type options struct {
-	pegbook, repository, on string
-	scale                   float64
-	net                     int
-	only                    *regexp.Regexp
-	verbose                 bool
-	json, markdown          string
+	stage.Options
+	only           *regexp.Regexp
+	json, markdown string
 	// gap is how long the watcher of copies may see nothing.
 	gap time.Duration
 }
@@ -61,17 +60,17 @@ type options struct {
 // e2e starts the cluster, plays the scenarios and prints their table.
 func e2e(ctx context.Context, o options) (err error) {
 	began := time.Now()
-	s, err := newStage(ctx, o)
+	s, err := stage.New(ctx, o.Options)
 	if err != nil {
 		return err
 	}
 	defer func() {
-		if closed := s.close(); err == nil {
+		if closed := s.Close(); err == nil {
 			err = closed
 		}
 	}()
-	fmt.Printf("%d hosts (%s), scale %g: up after %s\n", len(s.hosts.names()), o.on, o.scale, time.Since(began).Round(time.Second))
-	rows := s.playAll(ctx)
+	fmt.Printf("%d hosts (%s), scale %g: up after %s\n", len(s.Hosts.Names()), o.On, o.Scale, time.Since(began).Round(time.Second))
+	rows := playAll(ctx, s, o)
 	fmt.Print("\n", table(rows))
 	if err := write(o, began, rows); err != nil {
 		return err
@@ -86,13 +85,13 @@ func e2e(ctx context.Context, o options) (err error) {
 
 // playAll plays all scenarios that are asked for. One that cannot be played to its end is wrong, and the last one
 // where the cluster does not get healthy after it.
-func (s *stage) playAll(ctx context.Context) []row {
+func playAll(ctx context.Context, s *stage.Stage, o options) []row {
 	var rows []row
 	for _, sc := range scenarios() {
-		if !s.o.only.MatchString(sc.name) || (sc.machines && s.o.on != "machines") {
+		if !o.only.MatchString(sc.name) || (sc.machines && o.On != "machines") {
 			continue
 		}
-		r, err := s.play(ctx, sc)
+		r, err := play(ctx, s, sc, o.gap)
 		if err != nil {
 			r.mark("%v", err)
 		}
@@ -101,7 +100,7 @@ func (s *stage) playAll(ctx context.Context) []row {
 		for _, w := range r.wrong {
 			fmt.Println("    NOT AS IT MUST BE:", w)
 		}
-		if ctx.Err() != nil || err != nil && s.healthy(ctx, time.Minute) != nil {
+		if ctx.Err() != nil || err != nil && s.Healthy(ctx, time.Minute) != nil {
 			return rows
 		}
 	}

@@ -43,10 +43,10 @@ type outcome struct {
 func (r *row) report() outcome {
 	o := outcome{Name: r.name, Fault: r.fault, Outcome: r.outcome(), ExitCode: r.code, Seconds: r.took.Seconds(), Forecast: r.forecast.Seconds(),
 		Operations: r.saw.Operations, Failures: r.saw.Failures, LostWrites: r.saw.LostWrites, LongestStallMS: r.saw.LongestStallMS,
-		LeastCopies: r.seen.least, Counts: r.seen.looks, SettingsBefore: r.wanted, SettingsAfter: r.settings, SettingsMended: r.after,
+		LeastCopies: r.seen.Least, Counts: r.seen.Looks, SettingsBefore: r.wanted, SettingsAfter: r.settings, SettingsMended: r.after,
 		OwnMS: []int64{}, LastWord: r.lastWord, Wrong: append([]string{}, r.wrong...)}
 	for _, n := range r.nodes {
-		o.OwnMS = append(o.OwnMS, n.own().Milliseconds())
+		o.OwnMS = append(o.OwnMS, n.Own().Milliseconds())
 	}
 	return o
 }
@@ -65,7 +65,7 @@ func write(o options, began time.Time, rows []row) error {
 	if err != nil {
 		return err
 	}
-	r := report{Date: began.UTC().Format(time.RFC3339), On: o.on, Scale: o.scale, Load: strings.TrimSpace(string(load)), Faults: []outcome{}}
+	r := report{Date: began.UTC().Format(time.RFC3339), On: o.On, Scale: o.Scale, Load: strings.TrimSpace(string(load)), Faults: []outcome{}}
 	for i := range rows {
 		r.Faults = append(r.Faults, rows[i].report())
 	}

@@ -1,15 +1,13 @@
 package main
 
 import (
-	"archive/tar"
-	"bytes"
-	"compress/gzip"
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/pegbook/pegbook/lab/stage"
 )
 
 // scenario is a fault, when it is put in, and what must become of the update.
@@ -86,21 +84,21 @@ func scenarios() []scenario {
 
 // draining waits until a replica server's secondaries go, which is in the middle of its drain.
 func draining(ctx context.Context, p *performance, host string) error {
-	return p.run.until(ctx, "the drain of "+host, func(r record) bool {
+	return p.run.Until(ctx, "the drain of "+host, func(r stage.Record) bool {
 		return r.Event == "task_started" && r.Host == host && strings.HasSuffix(r.Task, "secondaries are taken out of service")
 	})
 }
 
 // ended waits until a task has ended on a host.
 func ended(ctx context.Context, p *performance, host, task string) error {
-	return p.run.until(ctx, task+" on "+host, func(r record) bool {
+	return p.run.Until(ctx, task+" on "+host, func(r stage.Record) bool {
 		return r.Event == "task_done" && r.Host == host && strings.HasSuffix(r.Task, task) && r.Status != "failed"
 	})
 }
 
 // deployVictim is what the message of a failed update tells people to do.
 func deployVictim(ctx context.Context, p *performance) error {
-	return p.pegbook(ctx, append([]string{"deploy.yml", "--limit", p.victim}, packageArgs(p.target())...)...)
+	return p.Do(ctx, append([]string{"deploy.yml", "--limit", p.victim}, stage.PackageArgs(p.Target())...)...)
 }
 
 // serverScenarios are about servers that die, or are not as they should be.
@@ -112,10 +110,10 @@ func serverScenarios() []scenario {
 				if err := draining(ctx, p, p.worked[1]); err != nil {
 					return err
 				}
-				if p.victim, err = p.leader(ctx); err != nil {
+				if p.victim, err = p.Leader(ctx); err != nil {
 					return err
 				}
-				return p.hosts.kill(ctx, p.victim, meta)
+				return p.Hosts.Kill(ctx, p.victim, stage.Meta)
 			},
 			mend: deployVictim,
 			// It goes on under the next leader. On a machine so busy that this one has not heard of all servers in time, it
@@ -125,12 +123,12 @@ func serverScenarios() []scenario {
 		{
 			name: "broken-package", fault: "the new package's server does not come up", restarts: 2,
 			args: func(p *performance) []string {
-				file := p.dir + "/pegasus-server-2.6.0-broken.tar.gz"
-				return append(onlyReplicas(2)(p), "-e", "package="+file, "-e", "package_sha256=")
+				return append(onlyReplicas(2)(p), stage.PackageArgs(p.broken)...)
 			},
-			before: func(_ context.Context, p *performance) error {
+			before: func(_ context.Context, p *performance) (err error) {
 				p.victim = p.worked[0]
-				return p.brokenPackage()
+				p.broken, err = p.BrokenPackage()
+				return err
 			},
 			mend: deployVictim,
 			want: stopped("cannot open shared object", "--limit"),
@@ -139,14 +137,14 @@ func serverScenarios() []scenario {
 			name: "slow-start", fault: "replica 2 takes two minutes to load its replicas", args: onlyReplicas(2),
 			before: func(ctx context.Context, p *performance) error {
 				p.victim = p.worked[1]
-				p.heal = func() error { return p.hosts.fault(context.WithoutCancel(ctx), p.victim, replica) }
-				return p.hosts.fault(ctx, p.victim, replica, "load_ms=120000")
+				p.heal = func() error { return p.Hosts.Fault(context.WithoutCancel(ctx), p.victim, stage.Replica) }
+				return p.Hosts.Fault(ctx, p.victim, stage.Replica, "load_ms=120000")
 			},
 			want: flawless(),
 		},
 		{
 			name: "two-copies", fault: "partitions stay at two copies after replica 1", args: func(p *performance) []string {
-				return onlyReplicas(2, "-e", fmt.Sprintf("healthy_timeout=%s", max(scaled(60*time.Second, p.o.scale), 5*time.Second)))(p)
+				return onlyReplicas(2, "-e", fmt.Sprintf("healthy_timeout=%s", max(stage.Scaled(60*time.Second, p.Scale), 5*time.Second)))(p)
 			},
 			before: func(ctx context.Context, p *performance) error {
 				p.heal = func() error { return p.everyMeta(context.WithoutCancel(ctx)) }
@@ -159,8 +157,8 @@ func serverScenarios() []scenario {
 
 // everyMeta has all meta servers misbehave, since any of them may lead.
 func (p *performance) everyMeta(ctx context.Context, settings ...string) error {
-	for host := range p.hosts.servers(meta) {
-		if err := p.hosts.fault(ctx, host, meta, settings...); err != nil {
+	for host := range p.Hosts.Servers(stage.Meta) {
+		if err := p.Hosts.Fault(ctx, host, stage.Meta, settings...); err != nil {
 			return err
 		}
 	}
@@ -170,8 +168,8 @@ func (p *performance) everyMeta(ctx context.Context, settings ...string) error {
 // hostScenarios are about what lies below the servers.
 func hostScenarios() []scenario {
 	cutVictim := func(ctx context.Context, p *performance) error {
-		p.heal = func() error { return p.hosts.cut(context.WithoutCancel(ctx), p.victim, false) }
-		return p.hosts.cut(ctx, p.victim, true)
+		p.heal = func() error { return p.Hosts.Cut(context.WithoutCancel(ctx), p.victim, false) }
+		return p.Hosts.Cut(ctx, p.victim, true)
 	}
 	return []scenario{
 		{
@@ -189,7 +187,7 @@ func hostScenarios() []scenario {
 			name: "link-cut-serving", fault: "link of replica 2 down as its turn begins, serving", machines: true, args: onlyReplicas(2),
 			during: func(ctx context.Context, p *performance) error {
 				p.victim = p.worked[1]
-				if err := p.run.until(ctx, "the turn of "+p.victim, func(r record) bool {
+				if err := p.run.Until(ctx, "the turn of "+p.victim, func(r stage.Record) bool {
 					return r.Event == "batch_started" && r.Play == "replica servers" && r.Batch == 2
 				}); err != nil {
 					return err
@@ -205,7 +203,7 @@ func hostScenarios() []scenario {
 			name: "link-cut-restarting", fault: "link of replica 1 down while it is restarted", machines: true, args: onlyReplicas(2),
 			during: func(ctx context.Context, p *performance) error {
 				p.victim = p.worked[0]
-				if err := p.run.until(ctx, "the restart of "+p.victim, func(r record) bool {
+				if err := p.run.Until(ctx, "the restart of "+p.victim, func(r stage.Record) bool {
 					return r.Event == "task_started" && r.Host == p.victim && strings.HasSuffix(r.Task, "replica server: restarted")
 				}); err != nil {
 					return err
@@ -220,7 +218,7 @@ func hostScenarios() []scenario {
 				if err := draining(ctx, p, p.worked[0]); err != nil {
 					return err
 				}
-				p.heal, err = p.hosts.loseZooKeeper(ctx)
+				p.heal, err = p.Hosts.LoseZooKeeper(ctx)
 				return err
 			},
 			want: flawless(),
@@ -234,12 +232,12 @@ func pegbookKilled() scenario {
 		name: "pegbook-killed", fault: "pegbook killed (-9) while replica 2 drains; then --tags restore and the update again", args: onlyReplicas(2), restarts: 2,
 		during: func(ctx context.Context, p *performance) error {
 			host := p.worked[1]
-			if err := p.run.until(ctx, "the wait for secondaries of "+host, func(r record) bool {
+			if err := p.run.Until(ctx, "the wait for secondaries of "+host, func(r stage.Record) bool {
 				return r.Event == "noted" && r.Host == host && strings.HasSuffix(r.Task, "secondaries are taken out of service")
 			}); err != nil {
 				return err
 			}
-			return p.run.cmd.Process.Kill()
+			return p.run.Signal(syscall.SIGKILL)
 		},
 		then: func(ctx context.Context, p *performance) error {
 			if p.code != -int(syscall.SIGKILL) {
@@ -247,10 +245,10 @@ func pegbookKilled() scenario {
 			}
 			// Nothing has been put back yet, as the documentation says; so the update refuses to go on. The lock of the
 			// run that was killed keeps others out until its session with ZooKeeper has ended.
-			if err := p.pegbook(ctx, "rolling-update.yml", "--lock-wait", "1m", "--tags", "restore", "-e", "level_after=lively"); err != nil {
+			if err := p.Do(ctx, "rolling-update.yml", "--lock-wait", "1m", "--tags", "restore", "-e", "level_after=lively"); err != nil {
 				return err
 			}
-			if err := p.healthy(ctx, 5*time.Minute); err != nil {
+			if err := p.Healthy(ctx, 5*time.Minute); err != nil {
 				return err
 			}
 			return p.again(ctx)
@@ -261,36 +259,11 @@ func pegbookKilled() scenario {
 
 // again runs the update that was interrupted once more.
 func (p *performance) again(ctx context.Context) (err error) {
-	if p.run, err = p.begin(ctx, "rolling-update.yml", p.updateArgs()...); err != nil {
+	if p.run, err = p.Begin(ctx, "rolling-update.yml", p.updateArgs()...); err != nil {
 		return err
 	}
 	began := time.Now()
-	p.code, err = p.run.wait()
+	p.code, err = p.run.Wait()
 	p.took = time.Since(began)
-	return err
-}
-
-// brokenPackage packs a release whose server says its version and does not start: a library is missing that only
-// the roles load.
-func (p *performance) brokenPackage() error {
-	const name = "pegasus-server-2.6.0-broken"
-	script := "#!/bin/sh\ncase \"$*\" in *-version*) echo 'Pegasus Server 2.6.0 (broken)'; exit 0;; esac\n" +
-		"echo './pegasus_server: error while loading shared libraries: libdsn_replica_server.so: cannot open shared object file' >&2\nexit 127\n"
-	var out bytes.Buffer
-	zip := gzip.NewWriter(&out)
-	archive := tar.NewWriter(zip)
-	var errs []error
-	for _, f := range []struct{ path, content string }{
-		{"VERSION", "Pegasus Server 2.6.0 (broken) release\n"}, {"bin/pegasus_server", script}, {"bin/config.ini", "[core]\n"},
-	} {
-		h := &tar.Header{Name: name + "/" + f.path, Mode: 0o755, Size: int64(len(f.content)), ModTime: time.Unix(1_700_000_000, 0)}
-		errs = append(errs, archive.WriteHeader(h))
-		_, err := archive.Write([]byte(f.content))
-		errs = append(errs, err)
-	}
-	if err := errors.Join(append(errs, archive.Close(), zip.Close())...); err != nil {
-		return err
-	}
-	_, err := p.file(name+".tar.gz", out.String())
 	return err
 }

@@ -7,6 +7,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/pegbook/pegbook/lab/stage"
 	"github.com/pegbook/pegbook/lab/traffic"
 )
 
@@ -18,12 +19,12 @@ type row struct {
 	// forecast is how long pegbook expected it to take; 0 where it was not asked.
 	forecast time.Duration
 	saw      traffic.Summary
-	seen     seen
+	seen     stage.Seen
 	// settings are those after the run, wanted those before it, after those when everything was mended.
 	settings, wanted, after string
 	says, lastWord          string
 	spoke                   bool
-	nodes                   []node
+	nodes                   []stage.Node
 	wrong                   []string
 }
 
@@ -35,7 +36,7 @@ const (
 )
 
 // judge compares with what must become of it.
-func (r *row) judge(sc scenario, o options) {
+func (r *row) judge(sc scenario, gap time.Duration) {
 	w := sc.want[0]
 	for _, other := range sc.want {
 		if other.code == r.code {
@@ -47,11 +48,11 @@ func (r *row) judge(sc scenario, o options) {
 	}
 	r.judgeClients(w)
 	r.judgeSettings()
-	if r.seen.least < w.least {
-		r.mark("%d live copies of %s", r.seen.least, r.seen.which)
+	if r.seen.Least < w.least {
+		r.mark("%d live copies of %s", r.seen.Least, r.seen.Which)
 	}
-	if r.seen.gap > o.gap {
-		r.mark("nobody counted copies for %s", r.seen.gap)
+	if r.seen.Gap > gap {
+		r.mark("nobody counted copies for %s", r.seen.Gap)
 	}
 	if !r.spoke {
 		r.mark("the run ended without a recap, or without a word: %s", r.says)
@@ -106,7 +107,7 @@ func (r *row) astray() float64 {
 func (r *row) own() time.Duration {
 	var most time.Duration
 	for _, n := range r.nodes {
-		most = max(most, n.own())
+		most = max(most, n.Own())
 	}
 	return most
 }
@@ -136,7 +137,7 @@ func (r *row) line() string {
 	if len(r.nodes) > 0 {
 		text += "\n    pegbook's own time in each replica server's turn:"
 		for _, n := range r.nodes {
-			text += fmt.Sprintf(" %s %d of %d ms", n.host, n.own().Milliseconds(), n.took.Milliseconds())
+			text += fmt.Sprintf(" %s %d of %d ms", n.Host, n.Own().Milliseconds(), n.Took.Milliseconds())
 		}
 	}
 	if r.lastWord != "" {
@@ -158,7 +159,7 @@ func (r *row) columns() []string {
 	}
 	return []string{
 		r.fault, r.outcome(), fmt.Sprint(r.code), r.took.Round(time.Second).String(), fmt.Sprint(r.saw.Operations), fmt.Sprint(r.saw.Failures),
-		fmt.Sprint(r.saw.LostWrites), fmt.Sprintf("%.0f ms", r.saw.LongestStallMS), fmt.Sprint(r.seen.least), r.back(), r.own().Round(time.Millisecond).String(), forecast,
+		fmt.Sprint(r.saw.LostWrites), fmt.Sprintf("%.0f ms", r.saw.LongestStallMS), fmt.Sprint(r.seen.Least), r.back(), r.own().Round(time.Millisecond).String(), forecast,
 	}
 }
 

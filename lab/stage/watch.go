@@ -1,4 +1,4 @@
-package main
+package stage
 
 import (
 	"context"
@@ -14,9 +14,9 @@ import (
 	"github.com/pegbook/pegbook/modules/pegasus/wire"
 )
 
-// watcher counts the live copies of every partition all the time. It believes no meta server, which learns late
+// Watcher counts the live copies of every partition all the time. It believes no meta server, which learns late
 // of a server that is gone: it asks the replica servers themselves what they serve.
-type watcher struct {
+type Watcher struct {
 	servers    []*server
 	partitions []wire.GPID
 	stop       context.CancelFunc
@@ -24,7 +24,7 @@ type watcher struct {
 
 	last   map[wire.GPID]int
 	looked time.Time
-	seen   seen
+	seen   Seen
 }
 
 // server is a replica server that is asked all the time, by itself: one that hangs must not keep the others from
@@ -39,14 +39,14 @@ type server struct {
 	said   time.Time
 }
 
-// seen is what the watcher saw.
-type seen struct {
-	// least is the least number of copies that any partition had; which says which one, and when.
-	least int
-	which string
-	looks int
-	// gap is the longest time between two counts.
-	gap time.Duration
+// Seen is what the Watcher saw.
+type Seen struct {
+	// Least is the least number of copies that any partition had; Which says which one, and when.
+	Least int
+	Which string
+	Looks int
+	// Gap is the longest time between two counts.
+	Gap time.Duration
 }
 
 const (
@@ -59,9 +59,10 @@ const (
 	enough = 99
 )
 
-func watch(ctx context.Context, metas []string, servers map[string]string) (*watcher, error) {
+// Watch begins to count the copies of every partition of the replica servers at addresses.
+func Watch(ctx context.Context, metas []string, servers map[string]string) (*Watcher, error) {
 	var dialer net.Dialer
-	w := &watcher{seen: seen{least: enough}, last: map[wire.GPID]int{}}
+	w := &Watcher{seen: Seen{Least: enough}, last: map[wire.GPID]int{}}
 	for _, addr := range servers {
 		node, err := wire.ParseAddress(addr)
 		if err != nil {
@@ -125,7 +126,7 @@ func (s *server) ask(ctx context.Context) {
 }
 
 // count adds up what the servers serve; one that has not answered for too long serves nothing.
-func (w *watcher) count(now time.Time) map[wire.GPID]int {
+func (w *Watcher) count(now time.Time) map[wire.GPID]int {
 	copies := map[wire.GPID]int{}
 	for _, s := range w.servers {
 		s.mu.Lock()
@@ -140,22 +141,22 @@ func (w *watcher) count(now time.Time) map[wire.GPID]int {
 }
 
 // take takes a count: a partition has as many copies as the better of its last two counts says.
-func (w *watcher) take(copies map[wire.GPID]int, at time.Time) {
-	w.seen.looks++
+func (w *Watcher) take(copies map[wire.GPID]int, at time.Time) {
+	w.seen.Looks++
 	if !w.looked.IsZero() {
-		w.seen.gap = max(w.seen.gap, at.Sub(w.looked))
+		w.seen.Gap = max(w.seen.Gap, at.Sub(w.looked))
 	}
 	w.looked = at
 	for _, pid := range w.partitions {
-		if n := max(copies[pid], w.last[pid]); n < w.seen.least {
-			w.seen.least, w.seen.which = n, fmt.Sprintf("partition %s at %s", pid, at.Format("15:04:05.0"))
+		if n := max(copies[pid], w.last[pid]); n < w.seen.Least {
+			w.seen.Least, w.seen.Which = n, fmt.Sprintf("partition %s at %s", pid, at.Format("15:04:05.0"))
 		}
 		w.last[pid] = copies[pid]
 	}
 }
 
-// end stops the watcher and gives what it saw.
-func (w *watcher) end() seen {
+// End stops the Watcher and gives what it saw.
+func (w *Watcher) End() Seen {
 	w.stop()
 	w.done.Wait()
 	for _, s := range w.servers {

@@ -1,4 +1,4 @@
-package main
+package stage
 
 import (
 	"context"
@@ -8,120 +8,17 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/pegbook/pegbook/lab"
 	"github.com/pegbook/pegbook/lab/machines"
 )
 
-// hosts is where the cluster runs, and what can happen to it there.
-type hosts interface {
-	names() []string
-	// inventory is pegbook's, packages what there is to update to.
-	inventory() string
-	packages() []lab.Package
-	// servers gives the addresses of a role's servers by the names of their hosts.
-	servers(role string) map[string]string
-	// prepare does what must be there before the cluster is deployed.
-	prepare(ctx context.Context, pegbook func(ctx context.Context, args ...string) error) error
-	// kill ends a server as a crash does; start starts one that was killed.
-	kill(ctx context.Context, host, role string) error
-	// fault has a host's servers of a role misbehave (docs/lab.md); no settings end it.
-	fault(ctx context.Context, host, role string, settings ...string) error
-	// cut takes a host off the network, or back on.
-	cut(ctx context.Context, host string, off bool) error
-	// loseZooKeeper kills the leader of the quorum and gives what starts it again.
-	loseZooKeeper(ctx context.Context) (heal func() error, err error)
-	close() error
-}
-
-const (
-	meta, replica, collector = "meta", "replica", "collector"
-	ports                    = "meta 34601 replica 34801 collector 34101"
-)
-
-// port is the port of a role's servers.
-func port(role string) string {
-	_, rest, _ := strings.Cut(ports, role+" ")
-	number, _, _ := strings.Cut(rest, " ")
-	return number
-}
-
-// onLab is the lab's simulated hosts.
-type onLab struct {
-	state *lab.State
-	dir   string
-}
-
-func startLab(ctx context.Context, o options, dir string) (hosts, error) {
-	pegbook, err := filepath.Abs(o.pegbook)
-	if err != nil {
-		return nil, err
-	}
-	h := &onLab{dir: filepath.Join(dir, "lab")}
-	h.state, err = lab.Up(ctx, lab.Options{Dir: h.dir, Scale: o.scale, Address: fmt.Sprintf("127.78.%d.10", o.net), Server: []string{pegbook, "lab", "serve"}})
-	if err != nil {
-		return nil, errors.Join(err, lab.Down(context.WithoutCancel(ctx), h.dir))
-	}
-	return h, nil
-}
-
-func (h *onLab) names() []string {
-	var list []string
-	for _, host := range h.state.Hosts {
-		list = append(list, host.Name)
-	}
-	return list
-}
-
-func (h *onLab) inventory() string       { return h.state.Inventory }
-func (h *onLab) packages() []lab.Package { return h.state.Packages }
-
-func (h *onLab) servers(role string) map[string]string {
-	m := map[string]string{}
-	for _, host := range h.state.Hosts {
-		if strings.HasPrefix(host.Name, role) {
-			m[host.Name] = net.JoinHostPort(host.IP, port(role))
-		}
-	}
-	return m
-}
-
-func (h *onLab) prepare(context.Context, func(context.Context, ...string) error) error { return nil }
-
-func (h *onLab) kill(ctx context.Context, host, role string) error {
-	report, err := lab.Status(ctx, h.dir)
-	if err != nil {
-		return err
-	}
-	for _, r := range report.Hosts {
-		for _, p := range r.Processes {
-			if r.Name == host && p.Role == role {
-				return syscall.Kill(p.PID, syscall.SIGKILL)
-			}
-		}
-	}
-	return fmt.Errorf("no %s server runs on %s", role, host)
-}
-
-func (h *onLab) fault(_ context.Context, host, _ string, settings ...string) error {
-	return lab.Fault(h.dir, []string{host}, settings)
-}
-
-var errNotOnLab = errors.New("the lab's hosts have no network and no ZooKeeper of their own")
-
-func (h *onLab) cut(context.Context, string, bool) error { return errNotOnLab }
-
-func (h *onLab) loseZooKeeper(context.Context) (func() error, error) { return nil, errNotOnLab }
-
-func (h *onLab) close() error { return lab.Down(context.Background(), h.dir) }
-
 // onMachines is hosts with systemd, sshd and ZooKeeper: the first three have a meta server and a member of the
 // quorum each, the last one the collector, those between the replica servers.
 type onMachines struct {
 	*machines.Machines
-	o        options
+	o        Options
 	dir      string
 	packed   []lab.Package
 	listing  string
@@ -134,12 +31,12 @@ const (
 	appDir       = "/srv/work/app/pegasus"
 )
 
-func startMachines(ctx context.Context, o options, dir string) (hosts, error) {
-	m, err := machines.Start(ctx, machines.Options{Dir: fmt.Sprintf("/var/tmp/pegbook-e2e-%d", o.net), Count: metaHosts + replicaHosts + 1, Net: o.net})
+func startMachines(ctx context.Context, o Options, dir string) (Hosts, error) {
+	m, err := machines.Start(ctx, machines.Options{Dir: fmt.Sprintf("/var/tmp/pegbook-e2e-%d", o.Net), Count: metaHosts + replicaHosts + 1, Net: o.Net})
 	if err != nil {
 		return nil, err
 	}
-	h := &onMachines{Machines: m, o: o, dir: dir, listing: filepath.Join(dir, "inventory.yml"), bookshop: filepath.Join(o.repository, "cmd", "pegbook", "testdata", "machines")}
+	h := &onMachines{Machines: m, o: o, dir: dir, listing: filepath.Join(dir, "inventory.yml"), bookshop: filepath.Join(o.Repository, "cmd", "pegbook", "testdata", "machines")}
 	if h.packed, err = lab.Packages(filepath.Join(dir, "packages")); err == nil {
 		err = os.WriteFile(h.listing, []byte(h.text()), 0o600)
 	}
@@ -177,7 +74,7 @@ func (h *onMachines) text() string {
     meta_restart_interval: %g
   children:
 `, h.KeyFile, h.KnownHosts, h.packed[0].File, h.packed[0].SHA256, strings.Join(zk, ","), appDir,
-		h.o.scale, scaled(10*time.Second, h.o.scale), scaled(quickRestart, h.o.scale), scaled(3*time.Second, h.o.scale), 30*h.o.scale)
+		h.o.Scale, Scaled(10*time.Second, h.o.Scale), Scaled(quickRestart, h.o.Scale), Scaled(3*time.Second, h.o.Scale), 30*h.o.Scale)
 	group := func(name string, list []machines.Machine, member bool) {
 		fmt.Fprintf(&b, "    %s:\n      hosts:\n", name)
 		for i, m := range list {
@@ -195,12 +92,7 @@ func (h *onMachines) text() string {
 	return b.String()
 }
 
-// scaled is a time of production at a scale.
-func scaled(d time.Duration, scale float64) time.Duration {
-	return time.Duration(float64(d) * scale).Round(time.Millisecond)
-}
-
-func (h *onMachines) names() []string {
+func (h *onMachines) Names() []string {
 	var list []string
 	for _, m := range h.List {
 		list = append(list, m.Name)
@@ -208,11 +100,11 @@ func (h *onMachines) names() []string {
 	return list
 }
 
-func (h *onMachines) inventory() string       { return h.listing }
-func (h *onMachines) packages() []lab.Package { return h.packed }
+func (h *onMachines) Inventory() string       { return h.listing }
+func (h *onMachines) Packages() []lab.Package { return h.packed }
 
-func (h *onMachines) servers(role string) map[string]string {
-	from := map[string][2]int{meta: {0, metaHosts}, replica: {metaHosts, metaHosts + replicaHosts}, collector: {metaHosts + replicaHosts, len(h.List)}}[role]
+func (h *onMachines) Servers(role string) map[string]string {
+	from := map[string][2]int{Meta: {0, metaHosts}, Replica: {metaHosts, metaHosts + replicaHosts}, Collector: {metaHosts + replicaHosts, len(h.List)}}[role]
 	m := map[string]string{}
 	for _, machine := range h.List[from[0]:from[1]] {
 		m[machine.Name] = net.JoinHostPort(machine.Address, port(role))
@@ -248,12 +140,12 @@ func (h *onMachines) prepare(ctx context.Context, pegbook func(ctx context.Conte
 	return pegbook(ctx, filepath.Join(h.bookshop, "zookeeper.yml"))
 }
 
-func (h *onMachines) kill(ctx context.Context, host, role string) error {
+func (h *onMachines) Kill(ctx context.Context, host, role string) error {
 	_, err := h.on(ctx, host, "systemctl kill --kill-whom=main --signal=KILL pegasus-"+role)
 	return err
 }
 
-func (h *onMachines) fault(ctx context.Context, host, role string, settings ...string) error {
+func (h *onMachines) Fault(ctx context.Context, host, role string, settings ...string) error {
 	file := fmt.Sprintf("%s/%s/faults", appDir, role)
 	script := "rm -f " + file
 	if len(settings) > 0 {
@@ -263,15 +155,15 @@ func (h *onMachines) fault(ctx context.Context, host, role string, settings ...s
 	return err
 }
 
-func (h *onMachines) cut(ctx context.Context, host string, off bool) error {
+func (h *onMachines) Cut(ctx context.Context, host string, off bool) error {
 	m, err := h.machine(host)
 	if err != nil {
 		return err
 	}
-	return h.Cut(ctx, m, off)
+	return h.Machines.Cut(ctx, m, off)
 }
 
-func (h *onMachines) loseZooKeeper(ctx context.Context) (func() error, error) {
+func (h *onMachines) LoseZooKeeper(ctx context.Context) (func() error, error) {
 	for _, m := range h.List[:metaHosts] {
 		mode, err := zooKeeperMode(ctx, m.Address)
 		if err != nil {

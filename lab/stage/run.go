@@ -1,4 +1,4 @@
-package main
+package stage
 
 import (
 	"bufio"
@@ -18,8 +18,8 @@ import (
 	"github.com/pegbook/pegbook/runner/event"
 )
 
-// record is what is looked at of pegbook's records.
-type record struct {
+// Record is what is looked at of pegbook's records.
+type Record struct {
 	Event    string    `json:"event"`
 	Time     time.Time `json:"time"`
 	Play     string    `json:"play"`
@@ -39,26 +39,30 @@ type record struct {
 	Recap map[string]event.Counts `json:"recap"`
 }
 
-// run is a run of pegbook.
-type run struct {
+// Run is a run of pegbook.
+type Run struct {
 	cmd    *exec.Cmd
 	stderr strings.Builder
 	ended  chan struct{}
 
 	mu      sync.Mutex // guards what follows
-	records []record
+	records []Record
 	more    chan struct{} // closed and replaced when records are added
 }
 
-// begin starts pegbook with a playbook.
-func (s *stage) begin(ctx context.Context, playbook string, args ...string) (*run, error) {
+// Begin starts pegbook with a playbook.
+func (s *Stage) Begin(ctx context.Context, playbook string, args ...string) (*Run, error) {
 	if !filepath.IsAbs(playbook) && !strings.Contains(playbook, "/") {
-		playbook = filepath.Join(s.o.repository, "playbooks", playbook)
+		playbook = filepath.Join(s.Repository, "playbooks", playbook)
 	}
-	argv := append([]string{"run", playbook, "--json", "-i", s.hosts.inventory()}, args...)
-	r := &run{cmd: exec.CommandContext(ctx, s.o.pegbook, argv...), ended: make(chan struct{}), more: make(chan struct{})}
-	r.cmd.Cancel = func() error { return r.cmd.Process.Signal(os.Interrupt) }
-	r.cmd.Env = s.env()
+	return s.Start(ctx, append([]string{"run", playbook, "--json", "-i", s.Hosts.Inventory()}, args...)...)
+}
+
+// Start starts pegbook with a verb that shows records.
+func (s *Stage) Start(ctx context.Context, argv ...string) (*Run, error) {
+	r := &Run{cmd: exec.CommandContext(ctx, s.Pegbook, argv...), ended: make(chan struct{}), more: make(chan struct{})}
+	r.cmd.Cancel = func() error { return r.Signal(os.Interrupt) }
+	r.cmd.Env = s.Env()
 	r.cmd.WaitDelay = 30 * time.Second
 	r.cmd.Stderr = &r.stderr
 	out, err := r.cmd.StdoutPipe()
@@ -72,16 +76,26 @@ func (s *stage) begin(ctx context.Context, playbook string, args ...string) (*ru
 	return r, nil
 }
 
-// env is pegbook's environment: what it keeps of its runs is this stage's.
-func (s *stage) env() []string {
-	return append(os.Environ(), "PEGBOOK_HOME="+filepath.Join(s.dir, ".pegbook"))
+// Env is pegbook's environment: what it keeps of its runs is this stage's.
+func (s *Stage) Env() []string { return append(os.Environ(), "PEGBOOK_HOME="+s.Home()) }
+
+// Home is where pegbook keeps its runs.
+func (s *Stage) Home() string { return filepath.Join(s.Dir, ".pegbook") }
+
+// Signal sends the run's process a signal.
+func (r *Run) Signal(which os.Signal) error { return r.cmd.Process.Signal(which) }
+
+// Kill ends the run's process at once, and waits for that.
+func (r *Run) Kill() {
+	_ = r.Signal(os.Kill) // it has ended
+	_, _ = r.Wait()       // how is known
 }
 
-func (r *run) read(out io.Reader, hear func(record)) {
+func (r *Run) read(out io.Reader, hear func(Record)) {
 	lines := bufio.NewScanner(out)
 	lines.Buffer(nil, 64<<20)
 	for lines.Scan() {
-		var rec record
+		var rec Record
 		if json.Unmarshal(lines.Bytes(), &rec) != nil {
 			continue // the last line of a run that was killed
 		}
@@ -95,8 +109,8 @@ func (r *run) read(out io.Reader, hear func(record)) {
 	close(r.ended)
 }
 
-// wait waits for the run's end and gives its exit code, -9 for one that was killed.
-func (r *run) wait() (int, error) {
+// Wait waits for the run's end and gives its exit code, -9 for one that was killed.
+func (r *Run) Wait() (int, error) {
 	<-r.ended
 	err := r.cmd.Wait()
 	var exit *exec.ExitError
@@ -109,8 +123,8 @@ func (r *run) wait() (int, error) {
 	return 0, err
 }
 
-// until waits for a record. A run that ends before is an error.
-func (r *run) until(ctx context.Context, what string, is func(record) bool) error {
+// Until waits for a Record. A run that ends before is an error.
+func (r *Run) Until(ctx context.Context, what string, is func(Record) bool) error {
 	for from := 0; ; {
 		r.mu.Lock()
 		for ; from < len(r.records); from++ {
@@ -128,7 +142,7 @@ func (r *run) until(ctx context.Context, what string, is func(record) bool) erro
 			all := from == len(r.records)
 			r.mu.Unlock()
 			if all {
-				return fmt.Errorf("the run ended before %s: %s", what, r.says())
+				return fmt.Errorf("the run ended before %s: %s", what, r.Says())
 			}
 		case <-ctx.Done():
 			return context.Cause(ctx)
@@ -136,16 +150,17 @@ func (r *run) until(ctx context.Context, what string, is func(record) bool) erro
 	}
 }
 
-func (r *run) all() []record {
+// All are the records so far.
+func (r *Run) All() []Record {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.records[:len(r.records):len(r.records)]
 }
 
-// says is what the run tells people: messages of what failed, and the last word.
-func (r *run) says() string {
+// Says is what the run tells people: messages of what failed, and the last word.
+func (r *Run) Says() string {
 	var b strings.Builder
-	for _, rec := range r.all() {
+	for _, rec := range r.All() {
 		switch {
 		case rec.Status == "failed" || rec.Status == "unreachable":
 			fmt.Fprintf(&b, "%s %s on %s: %s\n", rec.Task, rec.Status, rec.Host, rec.Msg)
@@ -156,10 +171,10 @@ func (r *run) says() string {
 	return b.String() + r.stderr.String()
 }
 
-// waited lists the tasks that took a while, and what was expected of them.
-func (r *run) waited() string {
+// Waited lists the tasks that took a while, and what was expected of them.
+func (r *Run) Waited() string {
 	var b strings.Builder
-	for _, rec := range r.all() {
+	for _, rec := range r.All() {
 		if rec.Event == "task_done" && max(rec.TookMS, rec.Expects) >= 300 {
 			fmt.Fprintf(&b, "  %6.0f ms of %6.0f  %s  %s\n", rec.TookMS, rec.Expects, rec.Host, rec.Task)
 		}
@@ -167,10 +182,10 @@ func (r *run) waited() string {
 	return b.String()
 }
 
-// lastWord is the first line of what ended the run.
-func (r *run) lastWord() string {
+// LastWord is the first line of what ended the run.
+func (r *Run) LastWord() string {
 	var last string
-	for _, rec := range r.all() {
+	for _, rec := range r.All() {
 		if (rec.Status == "failed" || rec.Status == "unreachable") && rec.Msg != "" {
 			last = rec.Msg
 		}
@@ -179,17 +194,17 @@ func (r *run) lastWord() string {
 	return last
 }
 
-// node is how a replica server's turn went.
-type node struct {
-	host          string
-	took, waiting time.Duration
+// Node is how a replica server's turn went.
+type Node struct {
+	Host          string
+	Took, Waiting time.Duration
 }
 
-// own is the time that pegbook itself took: what is left without the tasks in which it waits for servers.
-func (n node) own() time.Duration { return n.took - n.waiting }
+// Own is the time that pegbook itself took: what is left without the tasks in which it waits for servers.
+func (n Node) Own() time.Duration { return n.Took - n.Waiting }
 
 // waits says whether a task lasts as long as the servers take, or as it takes to give a host up.
-func waits(rec record) bool {
+func waits(rec Record) bool {
 	if rec.Status == "unreachable" {
 		return true
 	}
@@ -202,26 +217,26 @@ func waits(rec record) bool {
 	return false
 }
 
-// nodes are the turns of the replica servers that were ended.
-func (r *run) nodes() []node {
-	var list []node
+// Nodes are the turns of the replica servers that were ended.
+func (r *Run) Nodes() []Node {
+	var list []Node
 	var first time.Time
-	for _, rec := range r.all() {
+	for _, rec := range r.All() {
 		if rec.Play != "replica servers" {
 			continue
 		}
 		switch rec.Event {
 		case "batch_started":
 			first = rec.Time
-			list = append(list, node{host: strings.Join(rec.Hosts, " ")})
+			list = append(list, Node{Host: strings.Join(rec.Hosts, " ")})
 		case "task_done":
 			if len(list) == 0 {
 				continue // nobody's turn
 			}
 			n := &list[len(list)-1]
-			n.took = rec.Time.Sub(first)
+			n.Took = rec.Time.Sub(first)
 			if waits(rec) {
-				n.waiting += time.Duration(rec.TookMS * float64(time.Millisecond))
+				n.Waiting += time.Duration(rec.TookMS * float64(time.Millisecond))
 			}
 		}
 	}

@@ -1,4 +1,4 @@
-package main
+package stage
 
 import (
 	"context"
@@ -23,7 +23,7 @@ const (
 )
 
 // heard takes what a run says about starts of replica servers.
-func (s *stage) heard(rec record) {
+func (s *Stage) heard(rec Record) {
 	if rec.Event != "task_done" || rec.Module != "daemon" || !strings.Contains(rec.Task, "replica server:") || rec.Status != "changed" && rec.Status != "failed" {
 		return
 	}
@@ -37,12 +37,12 @@ func (s *stage) heard(rec record) {
 	s.started[rec.Host] = starts{last: now, quick: was.quick + 1}
 }
 
-func (s *stage) quick() time.Duration { return scaled(quickRestart, s.o.scale) }
+func (s *Stage) quick() time.Duration { return Scaled(quickRestart, s.Scale) }
 
-// workedOn chooses the replica servers that a scenario is about, in the order of updates: the two that have been
+// WorkedOn chooses the replica servers that a scenario is about, in the order of updates: the two that have been
 // restarted least lately. Where these would be restarted too often it waits.
-func (s *stage) workedOn(ctx context.Context, restarts int) ([]string, error) {
-	hosts := s.replicas()
+func (s *Stage) WorkedOn(ctx context.Context, restarts int) ([]string, error) {
+	hosts := s.Replicas()
 	quick := func(host string) (n int, until time.Time) {
 		s.mu.Lock()
 		defer s.mu.Unlock()
@@ -58,7 +58,7 @@ func (s *stage) workedOn(ctx context.Context, restarts int) ([]string, error) {
 		return n - m
 	})
 	pair := hosts[:2]
-	slices.SortFunc(pair, func(a, b string) int { return slices.Index(s.replicas(), a) - slices.Index(s.replicas(), b) })
+	slices.SortFunc(pair, func(a, b string) int { return slices.Index(s.Replicas(), a) - slices.Index(s.Replicas(), b) })
 	for _, host := range pair {
 		n, until := quick(host)
 		if n+restarts <= quickLimit {
