@@ -16,9 +16,16 @@ import (
 // not in it: a playbook may empty that.
 func faultsFile(s *State, h Host) string { return filepath.Join(s.Dir, "hosts", h.Name+".faults") }
 
-// Fault has the simulated servers on some hosts of the lab in dir misbehave, from now on and when they
+// linkFile is what the lab's process looks at for the faults of a host itself; zooKeeperFile for those of ZooKeeper.
+func linkFile(s *State, h Host) string { return filepath.Join(s.Dir, "hosts", h.Name+".link") }
+func zooKeeperFile(s *State) string    { return filepath.Join(s.Dir, "zookeeper.faults") }
+
+// ZooKeeperHost is the name that stands for ZooKeeper among the hosts of Fault.
+const ZooKeeperHost = "zookeeper"
+
+// Fault has some hosts of the lab in dir, and the simulated servers on them, misbehave, from now on and when they
 // start again: settings such as "hung" or "load_ms=60000" (docs/lab.md). They replace the ones before; no
-// settings take all away. No hosts means all.
+// settings take all away. No hosts means all. ZooKeeperHost has settings of its own.
 func Fault(dir string, hosts, settings []string) error {
 	dir, err := Dir(dir)
 	if err != nil {
@@ -31,7 +38,14 @@ func Fault(dir string, hosts, settings []string) error {
 	if err != nil {
 		return err
 	}
-	if err := pegasus.CheckFaults(strings.Join(settings, "\n")); err != nil {
+	if slices.Contains(hosts, ZooKeeperHost) {
+		return state.zooKeeperFault(hosts, settings)
+	}
+	servers, links := split(settings)
+	if _, err := linkFault(links); err != nil {
+		return err
+	}
+	if err := pegasus.CheckFaults(strings.Join(servers, "\n")); err != nil {
 		return err
 	}
 	for _, name := range hosts {
@@ -43,11 +57,24 @@ func Fault(dir string, hosts, settings []string) error {
 		if len(hosts) > 0 && !slices.Contains(hosts, h.Name) {
 			continue
 		}
-		if err := setFaults(faultsFile(state, h), settings); err != nil {
+		if err := errors.Join(setFaults(faultsFile(state, h), servers), setFaults(linkFile(state, h), links)); err != nil {
 			return err
 		}
 	}
+	if len(hosts) == 0 && len(settings) == 0 {
+		return setFaults(zooKeeperFile(state), nil)
+	}
 	return nil
+}
+
+func (s *State) zooKeeperFault(hosts, settings []string) error {
+	if len(hosts) > 1 {
+		return errors.New("ZooKeeper has faults of its own: name it alone")
+	}
+	if _, err := zooKeeperFault(settings); err != nil {
+		return err
+	}
+	return setFaults(zooKeeperFile(s), settings)
 }
 
 func setFaults(path string, settings []string) error {

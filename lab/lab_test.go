@@ -139,7 +139,7 @@ func TestUpAfterCrash(t *testing.T) {
 	o := options(t)
 	s, err := Up(t.Context(), o)
 	require.NoError(t, err)
-	c, _, err := zk.Connect([]string{s.ZooKeeper}, 2*time.Second, zk.WithLogger(quiet{}))
+	c, _, err := zk.Connect([]string{s.ZooKeeper}, time.Second, zk.WithLogger(quiet{}))
 	require.NoError(t, err)
 	defer c.Close()
 	require.Eventually(t, func() bool {
@@ -334,4 +334,65 @@ func TestFaultsReachTheHostsTheyAreFor(t *testing.T) {
 	require.NoError(t, Fault(dir, nil, nil))
 	require.NoFileExists(t, filepath.Join(dir, "hosts/replica2.faults"))
 	require.ErrorIs(t, Fault(t.TempDir(), nil, nil), ErrNoLab)
+}
+
+// TestHostsMisbehave has a host refuse SSH, and ZooKeeper go away and end a session, while the lab runs.
+func TestHostsMisbehave(t *testing.T) {
+	o := options(t)
+	s, err := Up(t.Context(), o)
+	require.NoError(t, err)
+	reaches := func() bool {
+		conn, err := net.Dial("tcp", s.Hosts[1].SSH)
+		if err != nil {
+			return false
+		}
+		defer conn.Close()
+		_ = conn.SetDeadline(time.Now().Add(500 * time.Millisecond))
+		hello := make([]byte, 4)
+		_, err = io.ReadFull(conn, hello)
+		return err == nil && string(hello) == "SSH-"
+	}
+	require.True(t, reaches())
+	for _, setting := range []string{"ssh_refused", "ssh_hangs"} {
+		require.NoError(t, Fault(o.Dir, []string{"replica1"}, []string{setting}))
+		require.Eventually(t, func() bool { return !reaches() }, 10*time.Second, 50*time.Millisecond, setting)
+		require.Contains(t, ssh(t, s, 2, "echo well"), "well")
+		require.NoError(t, Fault(o.Dir, nil, nil))
+		require.Eventually(t, reaches, 10*time.Second, 50*time.Millisecond, setting)
+	}
+	require.ErrorContains(t, Fault(o.Dir, []string{"replica1"}, []string{"ssh_delay_ms=much"}), "give milliseconds")
+	require.ErrorContains(t, Fault(o.Dir, []string{"replica1", ZooKeeperHost}, []string{"down"}), "name it alone")
+	require.ErrorContains(t, Fault(o.Dir, []string{ZooKeeperHost}, []string{"hung"}), `no fault "hung"`)
+
+	c, events, err := zk.Connect([]string{s.ZooKeeper}, time.Second, zk.WithLogInfo(false))
+	require.NoError(t, err)
+	defer c.Close()
+	await(t, events, zk.StateHasSession)
+	_, err = c.Create("/mine", nil, zk.FlagEphemeral, zk.WorldACL(zk.PermAll))
+	require.NoError(t, err)
+	require.NoError(t, Fault(o.Dir, []string{ZooKeeperHost}, []string{"down"}))
+	await(t, events, zk.StateDisconnected)
+	time.Sleep(1500 * time.Millisecond) // longer than the session lasts without a word
+	require.NoError(t, Fault(o.Dir, []string{ZooKeeperHost}, nil))
+	await(t, events, zk.StateHasSession)
+	there, _, err := c.Exists("/mine")
+	require.NoError(t, err)
+	require.True(t, there, "no session ends while ZooKeeper is down")
+	require.NoError(t, Fault(o.Dir, []string{ZooKeeperHost}, []string{"expire=/mine"}))
+	await(t, events, zk.StateExpired)
+}
+
+func await(t *testing.T, events <-chan zk.Event, state zk.State) {
+	t.Helper()
+	deadline := time.After(15 * time.Second)
+	for {
+		select {
+		case e := <-events:
+			if e.State == state {
+				return
+			}
+		case <-deadline:
+			t.Fatalf("the session does not become %s", state)
+		}
+	}
 }

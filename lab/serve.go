@@ -66,7 +66,7 @@ func listen(ctx context.Context, dir string, log *slog.Logger) ([]func(context.C
 	if err != nil {
 		return nil, inUse(state.ZooKeeper, err)
 	}
-	services := []func(context.Context) error{zk.Serve}
+	services, faults := []func(context.Context) error{zk.Serve}, []*faulty{faultyZooKeeper(state, zk)}
 	for _, h := range state.Hosts {
 		key, err := sshhost.OpenKey(hostKey(state, h))
 		if err != nil {
@@ -78,9 +78,9 @@ func listen(ctx context.Context, dir string, log *slog.Logger) ([]func(context.C
 		if err != nil {
 			return nil, inUse(h.SSH, err)
 		}
-		services = append(services, host.Serve)
+		services, faults = append(services, host.Serve), append(faults, faultyHost(state, h, host))
 	}
-	return services, nil
+	return append(services, func(ctx context.Context) error { return misbehave(ctx, faults, log) }), nil
 }
 
 // environment is what tells the processes of a host whose they are, and the simulated servers where they

@@ -204,7 +204,7 @@ docs/lab.md tells what each does.`,
 		},
 	}
 	labDirFlag(cmd, &dir)
-	cmd.Flags().StringSliceVar(&hosts, "host", nil, "hosts whose servers misbehave (default all)")
+	cmd.Flags().StringSliceVar(&hosts, "host", nil, "hosts that misbehave, or zookeeper (default all hosts)")
 	return cmd
 }
 

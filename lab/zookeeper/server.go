@@ -50,6 +50,7 @@ type Server struct {
 	last     int64 // session id given out last
 	secret   []byte
 	dirty    bool
+	down     bool // see Fault
 	received int64
 	sent     int64
 	wg       sync.WaitGroup
@@ -132,14 +133,25 @@ func (s *Server) accept(ctx context.Context) error {
 			return fmt.Errorf("accept a ZooKeeper client: %w", err)
 		}
 		c := newConn(s, nc)
-		s.mu.Lock()
-		s.conns[c] = true
-		s.mu.Unlock()
+		if !s.enter(c) {
+			nc.Close()
+			continue
+		}
 		s.wg.Go(c.serve)
 		if ctx.Err() != nil { // AfterFunc may have run between Accept and the entry in conns
 			c.close()
 		}
 	}
+}
+
+// enter counts a connection in, unless nobody is let in.
+func (s *Server) enter(c *conn) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.down {
+		s.conns[c] = true
+	}
+	return !s.down
 }
 
 // tick ends silent sessions, removes containers that are done with, and saves.
@@ -163,20 +175,6 @@ func (s *Server) tick(ctx context.Context) {
 				}
 				saved = now
 			}
-		}
-	}
-}
-
-func (s *Server) expire(now time.Time) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, session := range s.sessions {
-		if now.After(session.deadline) {
-			s.log.Info("ZooKeeper session expired", "session", fmt.Sprintf("%#x", session.id))
-			if session.conn != nil {
-				session.conn.close()
-			}
-			s.end(session)
 		}
 	}
 }
