@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -18,6 +19,8 @@ const (
 	pluginPatience = 2 * time.Second
 	// settling is how long is waited for what the host still does for a task that has been given up.
 	settling = 6 * time.Second
+	// maxResult bounds what register may have to store.
+	maxResult = 32 << 20
 )
 
 // errNothingToDo is a second Do, or one of a proposal that has none.
@@ -29,6 +32,8 @@ type asked struct {
 	end func(error) // ends the stream
 
 	call *modules.Call
+
+	said chatter // for the goroutine that listens
 
 	turn  sync.Mutex // guards doing
 	doing modules.Host
@@ -52,11 +57,53 @@ func newAsked(l link, end func(error), call *modules.Call) *asked {
 
 // tell passes on what a module says on its way.
 func (a *asked) tell(f *wire.Frame) {
+	may, missed := a.said.may(time.Now())
+	switch {
+	case !may:
+		return
+	case missed > 0:
+		a.call.Note("%d notes came too fast to be shown", missed)
+	}
 	if p := f.GetProgress(); p != nil {
 		a.call.Progress(progressFromWire(p))
 		return
 	}
-	a.call.Note("%s", f.GetNote())
+	a.call.Note("%s", shortened(f.GetNote()))
+}
+
+const (
+	// maxNote bounds what is shown of a note, in bytes.
+	maxNote = 4 << 10
+	// maxBurst and pace bound the notes of a task: so many at any speed, then one in that time.
+	maxBurst = 200
+	pace     = 50 * time.Millisecond
+)
+
+func shortened(note string) string {
+	if len(note) <= maxNote {
+		return note
+	}
+	return strings.ToValidUTF8(note[:maxNote], "") + "…"
+}
+
+// chatter is how much a task has said lately: notes are shown, written and kept, and a module may be in a loop.
+type chatter struct {
+	from   time.Time // when there was room for all again, as far as is known
+	missed int
+}
+
+// may says whether there is room for one more, and how many there was none for since the last.
+func (c *chatter) may(now time.Time) (room bool, missed int) {
+	if full := now.Add(-maxBurst * pace); c.from.Before(full) {
+		c.from = full
+	}
+	if c.from.Add(pace).After(now) {
+		c.missed++
+		return false, 0
+	}
+	c.from = c.from.Add(pace)
+	missed, c.missed = c.missed, 0
+	return true, missed
 }
 
 // leave ends the task: the plugin's side is cancelled, and what the host does for it.
@@ -114,8 +161,11 @@ func (a *asked) setOutput(p *modules.Proposal, raw []byte) error {
 		p.Output = nil
 		return nil
 	}
-	if raw[0] != '{' || !json.Valid(raw) {
-		return fmt.Errorf("its output is no object: %.60q", raw)
+	switch {
+	case len(raw) > maxResult:
+		return fmt.Errorf("%w: its result has %d bytes; the most is %d", errNonsense, len(raw), maxResult)
+	case raw[0] != '{' || !json.Valid(raw):
+		return fmt.Errorf("%w: its result is no object: %.60q", errNonsense, raw)
 	}
 	p.Output = &output{raw}
 	return nil

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 
 	"github.com/pegbook/pegbook/modules"
@@ -51,7 +52,31 @@ func (s *session) foundToWire(path string, content []byte) *wire.Content {
 	if len(content) <= shortContent {
 		return &wire.Content{Name: path, Size: int64(len(content)), Inline: content}
 	}
-	return s.contentToWire(modules.Bytes(path, content))
+	c := s.contentToWire(modules.Bytes(path, content))
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.found = append(s.found, c)
+	s.foundBytes += c.Size
+	for s.foundBytes > maxFound {
+		s.forget(s.found[0].Number)
+	}
+	return c
+}
+
+// maxFound bounds the content of the host's files that is kept for the other side until it reads it: one that looks
+// at a large file every second shall not cost more with each.
+const maxFound = 64 << 20
+
+// forget lets go of content of a file of the host. The caller holds mu.
+func (s *session) forget(number uint64) {
+	for i, c := range s.found {
+		if c.Number == number {
+			s.found = slices.Delete(s.found, i, i+1)
+			s.foundBytes -= c.Size
+			delete(s.contents, number)
+			return
+		}
+	}
 }
 
 func readShort(source modules.Source) ([]byte, error) {
@@ -205,6 +230,7 @@ func (s *session) bytes(c *wire.Content, limit int64) ([]byte, error) {
 func (s *session) openContent(number uint64) *wire.Frame {
 	s.mu.Lock()
 	source := s.contents[number]
+	s.forget(number)
 	s.mu.Unlock()
 	if source == nil {
 		return failed(fmt.Errorf("there is no content number %d", number))

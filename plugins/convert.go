@@ -2,6 +2,8 @@ package plugins
 
 import (
 	"encoding/json"
+	"fmt"
+	"strings"
 	"time"
 
 	"github.com/pegbook/pegbook/modules"
@@ -22,6 +24,18 @@ func moment(ns int64) time.Time {
 		return time.Time{}
 	}
 	return time.Unix(0, ns)
+}
+
+// printable is a text for people as the wire carries it: what is no UTF-8 in it, such as a line of an old
+// configuration in a diff, is replaced by a sign for that.
+func printable(text string) string { return strings.ToValidUTF8(text, "\uFFFD") }
+
+func allPrintable(texts []string) []string {
+	all := make([]string, len(texts))
+	for i, text := range texts {
+		all[i] = printable(text)
+	}
+	return all
 }
 
 func moduleToWire(m *modules.Module) *wire.Module {
@@ -199,9 +213,9 @@ func (s *session) jobFromWire(w *wire.JobState) modules.JobState {
 }
 
 func progressToWire(p modules.Progress) *wire.Progress {
-	w := &wire.Progress{Phase: p.Phase, ExpectsNs: int64(p.Expects), Detail: p.Detail}
+	w := &wire.Progress{Phase: printable(p.Phase), ExpectsNs: int64(p.Expects), Detail: printable(p.Detail)}
 	for _, c := range p.Counts {
-		w.Counts = append(w.Counts, &wire.Progress_Count{Name: c.Name, Left: int64(c.Left), Of: int64(c.Of)})
+		w.Counts = append(w.Counts, &wire.Progress_Count{Name: printable(c.Name), Left: int64(c.Left), Of: int64(c.Of)})
 	}
 	return w
 }
@@ -217,7 +231,7 @@ func progressFromWire(w *wire.Progress) modules.Progress {
 func diffToWire(diff []modules.Diff) []*wire.Diff {
 	var all []*wire.Diff
 	for _, d := range diff {
-		all = append(all, &wire.Diff{Subject: d.Subject, Before: d.Before, After: d.After, Note: d.Note, Secret: d.Secret})
+		all = append(all, &wire.Diff{Subject: printable(d.Subject), Before: printable(d.Before), After: printable(d.After), Note: printable(d.Note), Secret: d.Secret})
 	}
 	return all
 }
@@ -255,8 +269,8 @@ func valuesFromWire(vars map[string][]byte) map[string]json.RawMessage {
 // proposedToWire puts a proposal on the wire but for its Do, which stays.
 func (s *session) proposedToWire(p *modules.Proposal) (*wire.Proposed, error) {
 	w := &wire.Proposed{Diff: diffToWire(p.Diff), Does: p.Do != nil, Predicted: p.Predicts != nil, Predicts: p.Predicts,
-		Leaves: s.changesToWire(p.Leaves), Waits: p.Waits, ExpectsNs: int64(p.Expects), Skip: p.Skip,
-		FactRank: string(p.FactRank), Message: p.Message, Facts: valuesToWire(p.Facts)}
+		Once: p.Once, Leaves: s.changesToWire(p.Leaves), Waits: p.Waits, ExpectsNs: int64(p.Expects), Skip: p.Skip,
+		FactRank: string(p.FactRank), Message: printable(p.Message), Facts: valuesToWire(p.Facts)}
 	var err error
 	if w.Output, err = resultJSON(p.Output); err != nil {
 		return nil, err
@@ -283,12 +297,17 @@ func resultJSON(output any) ([]byte, error) {
 
 // proposedFromWire is a proposal without its Do.
 func (s *session) proposedFromWire(w *wire.Proposed) (*modules.Proposal, error) {
-	p := &modules.Proposal{Diff: diffFromWire(w.Diff), Waits: w.Waits, Expects: time.Duration(w.ExpectsNs), Skip: w.Skip,
+	p := &modules.Proposal{Diff: diffFromWire(w.Diff), Waits: w.Waits, Once: w.Once, Expects: time.Duration(w.ExpectsNs), Skip: w.Skip,
 		Facts: valuesFromWire(w.Facts), FactRank: modules.FactRank(w.FactRank), Message: w.Message}
 	if w.Predicted {
 		if p.Predicts = w.Predicts; p.Predicts == nil {
 			p.Predicts = map[string]string{}
 		}
+	}
+	switch p.FactRank {
+	case modules.RankSet, modules.RankFound, modules.RankBoth:
+	default:
+		return nil, fmt.Errorf("%w: there is no rank of facts %q", errNonsense, w.FactRank)
 	}
 	var err error
 	if p.Leaves, err = s.changesFromWire(w.Leaves); err != nil {

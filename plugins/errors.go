@@ -62,7 +62,7 @@ func (s *session) problem(err error) *wire.Error {
 	if err == nil {
 		return nil
 	}
-	e := &wire.Error{Message: err.Error()}
+	e := &wire.Error{Message: printable(err.Error())}
 	for _, k := range kinds() {
 		if errors.Is(err, k.err) {
 			e.Kinds = append(e.Kinds, k.kind)
@@ -70,37 +70,68 @@ func (s *session) problem(err error) *wire.Error {
 	}
 	var exit *modules.ExitError
 	if errors.As(err, &exit) {
-		e.Exit = &wire.Error_Exit{Argv: exit.Argv, Output: outputToWire(exit.Output)}
+		e.Exit = &wire.Error_Exit{Argv: allPrintable(exit.Argv), Output: outputToWire(exit.Output)}
 	}
 	var file *modules.FileError
 	if errors.As(err, &file) {
-		e.File = &wire.Error_FileError{Op: file.Op, Path: file.Path, Text: file.Text}
+		e.File = &wire.Error_FileError{Op: file.Op, Path: printable(file.Path), Text: printable(file.Text)}
 	}
 	var gone *modules.UnreachableError
 	if errors.As(err, &gone) {
-		e.Unreachable = &wire.Error_Unreachable{Host: gone.Host, Hint: gone.Hint, Cause: text(gone.Err)}
+		e.Unreachable = &wire.Error_Unreachable{Host: gone.Host, Hint: printable(gone.Hint), Cause: printable(text(gone.Err))}
 	}
 	var arg *modules.ArgumentError
 	if errors.As(err, &arg) {
-		e.Argument = &wire.Error_Argument{Name: arg.Arg, Problem: arg.Problem, Hint: arg.Hint}
+		e.Argument = &wire.Error_Argument{Name: printable(arg.Arg), Problem: printable(arg.Problem), Hint: printable(arg.Hint)}
 	}
 	var from *told
 	if errors.As(err, &from) {
 		e.Given = from.number
 	}
+	e.Number = s.keepError(err)
+	return e
+}
+
+// maxErrors is how many of the errors that were told are known again when they come back. One comes back soon or
+// never, and a task may meet any number of them.
+const maxErrors = 256
+
+// numbered is an error that was told to the other side.
+type numbered struct {
+	number uint64
+	err    error
+}
+
+// keepError gives an error a number.
+func (s *session) keepError(err error) uint64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	e.Number = s.number()
-	s.errors[e.Number] = err
-	return e
+	kept := numbered{s.number(), err}
+	if len(s.errors) < maxErrors {
+		s.errors = append(s.errors, kept)
+	} else {
+		s.errors[s.oldest] = kept
+		s.oldest = (s.oldest + 1) % maxErrors
+	}
+	return kept.number
+}
+
+// errorOf is the error of this side that has the number; nil where none has it any more.
+func (s *session) errorOf(number uint64) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, e := range s.errors {
+		if e.number == number {
+			return e.err
+		}
+	}
+	return nil
 }
 
 // failure is an error that the other side has told. One of this side that comes back is itself again.
 func (s *session) failure(e *wire.Error) error {
-	s.mu.Lock()
-	ours := s.errors[e.Given]
-	s.mu.Unlock()
-	if ours != nil && ours.Error() == e.Message {
+	ours := s.errorOf(e.Given)
+	if ours != nil && printable(ours.Error()) == e.Message {
 		return ours
 	}
 	err := &told{text: e.Message, number: e.Number, wraps: meanings(e)}

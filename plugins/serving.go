@@ -141,7 +141,7 @@ func (t *served) eval(expr modules.Expr) (json.RawMessage, error) {
 }
 
 func (t *served) tell(format string, args ...any) {
-	_ = t.send(&wire.Frame{Body: &wire.Frame_Note{Note: fmt.Sprintf(format, args...)}}) // where the stream has ended nobody listens
+	_ = t.send(&wire.Frame{Body: &wire.Frame_Note{Note: printable(fmt.Sprintf(format, args...))}}) // where the stream has ended nobody listens
 }
 
 func (t *served) report(p modules.Progress) {

@@ -8,6 +8,9 @@ import (
 	"sync"
 	"time"
 
+	"google.golang.org/grpc"
+	"google.golang.org/protobuf/proto"
+
 	"github.com/pegbook/pegbook/modules"
 	"github.com/pegbook/pegbook/plugins/wire"
 )
@@ -25,9 +28,8 @@ const (
 
 // link is the stream of a task, seen from either side.
 type link interface {
-	Send(*wire.Frame) error
+	grpc.Stream
 	Recv() (*wire.Frame, error)
-	Context() context.Context
 }
 
 // session is one side of a task's stream: it asks, answers, and keeps what the other side may name by number.
@@ -42,27 +44,30 @@ type session struct {
 	// patience is how long a cancelled question is waited for.
 	patience time.Duration
 
-	sending  sync.Mutex // guards link.Send
+	sending  sync.Mutex // guards link.SendMsg
 	handlers sync.WaitGroup
 	over     chan struct{} // closed when the stream has ended
 
-	mu       sync.Mutex // guards what follows
-	last     uint64
-	waiting  map[uint64]chan *wire.Frame
-	running  map[uint64]context.CancelFunc
-	heard    time.Time // when the other side last said something
-	contents map[uint64]modules.Source
-	streams  map[uint64]io.ReadWriteCloser
-	errors   map[uint64]error
-	ended    error
-	owes     bool // the other side holds content that this one may still read
+	mu         sync.Mutex // guards what follows
+	last       uint64
+	waiting    map[uint64]chan *wire.Frame
+	running    map[uint64]context.CancelFunc
+	heard      time.Time // when the other side last said something
+	contents   map[uint64]modules.Source
+	found      []*wire.Content // those of contents that are files of the host, which are read once
+	foundBytes int64
+	streams    map[uint64]io.ReadWriteCloser
+	errors     []numbered // the last that were told, from oldest on
+	oldest     int
+	ended      error
+	owes       bool // the other side holds content that this one may still read
 }
 
 func newSession(l link) *session {
 	return &session{
 		link: l, over: make(chan struct{}), heard: time.Now(),
 		waiting: map[uint64]chan *wire.Frame{}, running: map[uint64]context.CancelFunc{},
-		contents: map[uint64]modules.Source{}, streams: map[uint64]io.ReadWriteCloser{}, errors: map[uint64]error{},
+		contents: map[uint64]modules.Source{}, streams: map[uint64]io.ReadWriteCloser{},
 	}
 }
 
@@ -193,15 +198,32 @@ func nothing() *wire.Frame {
 // reply sends an answer. An answer that cannot be sent has nobody who waits for it: the stream has ended.
 func (s *session) reply(id uint64, f *wire.Frame) {
 	f.Id = id
-	if err := s.send(f); err != nil {
+	err := s.send(f)
+	if errors.Is(err, errUntellable) {
+		f = failed(err)
+		f.Id = id
+		err = s.send(f)
+	}
+	if err != nil {
 		s.finish(err)
 	}
 }
 
+// errUntellable is a frame that the wire does not carry. Nothing of it was sent.
+var errUntellable = errors.New("cannot be told across the wire of plugins")
+
+// send sends a frame. It is put into bytes first: gRPC ends the stream with a frame that it cannot send.
 func (s *session) send(f *wire.Frame) error {
+	if size := proto.Size(f); size > maxMessage {
+		return fmt.Errorf("%d bytes at once %w: the most is %d", size, errUntellable, maxMessage)
+	}
+	var raw grpc.PreparedMsg
+	if err := raw.Encode(s.link, f); err != nil {
+		return fmt.Errorf("a name or text that is not UTF-8 %w (%w)", errUntellable, err)
+	}
 	s.sending.Lock()
 	defer s.sending.Unlock()
-	return s.link.Send(f)
+	return s.link.SendMsg(&raw)
 }
 
 // ask asks the other side. An Error for an answer is returned as an error. Where ctx ends first, the other side is
@@ -245,7 +267,13 @@ func (s *session) put(f *wire.Frame) (chan *wire.Frame, error) {
 	f.Id = s.last
 	s.waiting[f.Id] = answer
 	s.mu.Unlock()
-	if err := s.send(f); err != nil {
+	switch err := s.send(f); {
+	case errors.Is(err, errUntellable):
+		s.mu.Lock()
+		delete(s.waiting, f.Id)
+		s.mu.Unlock()
+		return nil, err
+	case err != nil:
 		// The stream has ended; the reason is told to whoever listens.
 		select {
 		case <-s.over:

@@ -10,6 +10,7 @@ ArgumentError, FileError, ExitError, Unreachable, Unpredicted; any other excepti
 
 import base64
 import datetime
+import functools
 import json
 import os
 import pkgutil
@@ -211,15 +212,17 @@ class Module:
 class Proposal:
     """What a module found. Without do there is nothing to carry out; with changes pegbook makes them itself."""
 
-    def __init__(self, diff=(), output=None, do=None, changes=None, message="", facts=None, waits=False, predicts=None, leaves=()):
+    def __init__(self, diff=(), output=None, do=None, changes=None, message="", facts=None, waits=False, predicts=None, leaves=(),
+                 once=False):
         self.diff, self.output, self.do, self.changes = list(diff), output, do, changes
         self.message, self.facts, self.waits, self.predicts, self.leaves = message, facts or {}, waits, predicts, leaves
+        self.once = once  # doing it twice is not the same, and propose cannot tell whether it was done
 
     def fill(self, wire):
         wire.diff.extend(self.diff)
         wire.output = _result(self.output)
         wire.does = self.do is not None
-        wire.message, wire.waits = self.message, self.waits
+        wire.message, wire.waits, wire.once = self.message, self.waits, self.once
         wire.leaves.extend(self.leaves)
         for name, value in self.facts.items():
             wire.facts[name] = json.dumps(value).encode()
@@ -293,7 +296,7 @@ class Found:
     def __getattr__(self, name):
         return getattr(self._wire, name)
 
-    @property
+    @functools.cached_property
     def data(self):
         if not self._wire.HasField("content"):
             return None
@@ -452,7 +455,7 @@ def _certificate():
 
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
-    now = datetime.datetime.utcnow()
+    now = datetime.datetime.now(datetime.timezone.utc)
     certificate = (
         x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
         .serial_number(x509.random_serial_number()).not_valid_before(now - datetime.timedelta(minutes=1))

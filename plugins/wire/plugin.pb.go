@@ -1419,7 +1419,9 @@ type Proposed struct {
 	Joins     []*Proposed_Join    `protobuf:"bytes,14,rep,name=joins,proto3" json:"joins,omitempty"`
 	Message   string              `protobuf:"bytes,15,opt,name=message,proto3" json:"message,omitempty"`
 	// only_changes: changes are all that carrying out does.
-	OnlyChanges   bool `protobuf:"varint,16,opt,name=only_changes,json=onlyChanges,proto3" json:"only_changes,omitempty"`
+	OnlyChanges bool `protobuf:"varint,16,opt,name=only_changes,json=onlyChanges,proto3" json:"only_changes,omitempty"`
+	// once: carrying out twice is not the same, and proposing cannot tell whether it was done.
+	Once          bool `protobuf:"varint,17,opt,name=once,proto3" json:"once,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1562,6 +1564,13 @@ func (x *Proposed) GetMessage() string {
 func (x *Proposed) GetOnlyChanges() bool {
 	if x != nil {
 		return x.OnlyChanges
+	}
+	return false
+}
+
+func (x *Proposed) GetOnce() bool {
+	if x != nil {
+		return x.Once
 	}
 	return false
 }
@@ -1861,7 +1870,7 @@ type File struct {
 	ModifiedKnown bool   `protobuf:"varint,10,opt,name=modified_known,json=modifiedKnown,proto3" json:"modified_known,omitempty"`
 	Target        string `protobuf:"bytes,11,opt,name=target,proto3" json:"target,omitempty"`
 	Sum           string `protobuf:"bytes,12,opt,name=sum,proto3" json:"sum,omitempty"`
-	// content is what was asked for; it may have to be read as a stream.
+	// content is what was asked for; it may have to be read as a stream, once and soon.
 	Content       *Content `protobuf:"bytes,13,opt,name=content,proto3" json:"content,omitempty"`
 	Truncated     bool     `protobuf:"varint,14,opt,name=truncated,proto3" json:"truncated,omitempty"`
 	Entries       []*File  `protobuf:"bytes,15,rep,name=entries,proto3" json:"entries,omitempty"`
@@ -4455,7 +4464,7 @@ const file_plugin_proto_rawDesc = "" +
 	"\bhostname\x18\x04 \x01(\tR\bhostname\x12\x10\n" +
 	"\x03dir\x18\x05 \x01(\tR\x03dir\x12\x14\n" +
 	"\x05batch\x18\x06 \x03(\tR\x05batch\x12\x1c\n" +
-	"\tverbosity\x18\a \x01(\x05R\tverbosity\"\xa1\b\n" +
+	"\tverbosity\x18\a \x01(\x05R\tverbosity\"\xb5\b\n" +
 	"\bProposed\x12+\n" +
 	"\x04diff\x18\x01 \x03(\v2\x17.pegbook.plugin.v1.DiffR\x04diff\x12\x16\n" +
 	"\x06output\x18\x02 \x01(\fR\x06output\x12\x12\n" +
@@ -4474,7 +4483,8 @@ const file_plugin_proto_rawDesc = "" +
 	"\tvar_files\x18\r \x03(\v2#.pegbook.plugin.v1.Proposed.VarFileR\bvarFiles\x126\n" +
 	"\x05joins\x18\x0e \x03(\v2 .pegbook.plugin.v1.Proposed.JoinR\x05joins\x12\x18\n" +
 	"\amessage\x18\x0f \x01(\tR\amessage\x12!\n" +
-	"\fonly_changes\x18\x10 \x01(\bR\vonlyChanges\x1a;\n" +
+	"\fonly_changes\x18\x10 \x01(\bR\vonlyChanges\x12\x12\n" +
+	"\x04once\x18\x11 \x01(\bR\x04once\x1a;\n" +
 	"\rPredictsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a8\n" +

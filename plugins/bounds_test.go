@@ -1,0 +1,195 @@
+package plugins
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/pegbook/pegbook/modules"
+	"github.com/pegbook/pegbook/modules/modtest"
+	"github.com/pegbook/pegbook/plugins/wire"
+)
+
+// filled is a value with something in every field. Sources are left out: TestContentOfAnySizeTravelsBothWays has them.
+func filled[T any](t *testing.T) T {
+	t.Helper()
+	var v T
+	fill(t, reflect.ValueOf(&v).Elem())
+	return v
+}
+
+func fill(t *testing.T, v reflect.Value) {
+	t.Helper()
+	switch v.Type() {
+	case reflect.TypeFor[time.Time]():
+		v.Set(reflect.ValueOf(time.Unix(7, 8)))
+		return
+	case reflect.TypeFor[modules.FactRank]():
+		v.SetString(string(modules.RankBoth))
+		return
+	}
+	switch v.Kind() {
+	case reflect.String:
+		v.SetString("text")
+	case reflect.Bool:
+		v.SetBool(true)
+	case reflect.Int, reflect.Int64:
+		v.SetInt(7)
+	case reflect.Uint32, reflect.Uint64, reflect.Uint8:
+		v.SetUint(7)
+	case reflect.Pointer:
+		v.Set(reflect.New(v.Type().Elem()))
+		fill(t, v.Elem())
+	case reflect.Slice:
+		if v.Type() == reflect.TypeFor[[]modules.File]() {
+			v.Set(reflect.ValueOf([]modules.File{{Path: "/entry"}}))
+			return
+		}
+		v.Set(reflect.MakeSlice(v.Type(), 1, 1))
+		fill(t, v.Index(0))
+	case reflect.Map:
+		key, value := reflect.New(v.Type().Key()).Elem(), reflect.New(v.Type().Elem()).Elem()
+		fill(t, key)
+		fill(t, value)
+		v.Set(reflect.MakeMap(v.Type()))
+		v.SetMapIndex(key, value)
+	case reflect.Struct:
+		for i := range v.NumField() {
+			if v.Type().Field(i).IsExported() {
+				fill(t, v.Field(i))
+			}
+		}
+	case reflect.Interface, reflect.Func:
+	default:
+		t.Fatalf("what is a %s filled with?", v.Type())
+	}
+}
+
+func TestEveryFieldOfTheContractCrossesTheWire(t *testing.T) {
+	s := newSession(nil)
+	proposal := filled[modules.Proposal](t)
+	proposal.Changes, proposal.VarFiles = nil, nil
+	w, err := s.proposedToWire(&proposal)
+	require.NoError(t, err)
+	gotProposal, err := s.proposedFromWire(w)
+	require.NoError(t, err)
+	require.Equal(t, &proposal, gotProposal)
+
+	change := filled[modules.Change](t)
+	gotChanges, err := s.changesFromWire(s.changesToWire([]modules.Change{change}))
+	require.NoError(t, err)
+	require.Equal(t, []modules.Change{change}, gotChanges)
+
+	file := filled[modules.File](t)
+	gotFiles, err := s.filesFromWire(s.filesToWire([]modules.File{file}), []modules.Query{{Content: 100}})
+	require.NoError(t, err)
+	require.Equal(t, []modules.File{file}, gotFiles)
+
+	require.Equal(t, filled[modules.Query](t), queriesFromWire(queriesToWire([]modules.Query{filled[modules.Query](t)}))[0])
+	require.Equal(t, filled[modules.Command](t), commandFromWire(commandToWire(filled[modules.Command](t))))
+	require.Equal(t, filled[modules.Output](t), outputFromWire(outputToWire(filled[modules.Output](t))))
+	require.Equal(t, filled[modules.JobState](t), s.jobFromWire(s.jobToWire(filled[modules.JobState](t))))
+	require.Equal(t, filled[modules.Progress](t), progressFromWire(progressToWire(filled[modules.Progress](t))))
+	require.Equal(t, filled[modules.Schema](t), schemaFromWire(schemaToWire(filled[modules.Schema](t))))
+}
+
+func TestTextThatIsNoUTF8IsShownAsWellAsItCanBe(t *testing.T) {
+	var said []string
+	m := behind(t, func(_ context.Context, call *modules.Call, _ noArgs) (*modules.Proposal, error) {
+		call.Note("note \xff")
+		p := &modules.Proposal{Message: "message \xff", Diff: []modules.Diff{{Subject: "/etc/latin1", Before: "caf\xe9\n", After: "café\n", Note: "\xff"}}}
+		p.Do = func(context.Context, modules.Host) error { return errors.New("error \xff") }
+		return p, nil
+	})
+	host := modtest.NewMachine("h")
+	p, err := m.Propose(t.Context(), &modules.Call{Host: host, Note: func(format string, args ...any) { said = append(said, fmt.Sprintf(format, args...)) }}, nil)
+	require.NoError(t, err)
+	require.Equal(t, []string{"note \uFFFD"}, said)
+	require.Equal(t, "message \uFFFD", p.Message)
+	require.Equal(t, []modules.Diff{{Subject: "/etc/latin1", Before: "caf\uFFFD\n", After: "café\n", Note: "\uFFFD"}}, p.Diff)
+	require.EqualError(t, p.Do(t.Context(), host), "error \uFFFD")
+}
+
+func TestWhatTheWireCannotCarryFailsOneQuestion(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		propose proposing
+		want    string
+	}{
+		{"a path that is no UTF-8", func(ctx context.Context, call *modules.Call, _ noArgs) (*modules.Proposal, error) {
+			_, err := call.Host.Look(ctx, modules.Query{Path: "/srv/caf\xe9"})
+			return nil, err
+		}, "not UTF-8 cannot be told across the wire of plugins"},
+		{"a name in a folder of the host that is no UTF-8", func(ctx context.Context, call *modules.Call, _ noArgs) (*modules.Proposal, error) {
+			_, err := call.Host.Look(ctx, modules.Query{Path: "/srv", List: true})
+			return nil, err
+		}, "not UTF-8 cannot be told across the wire of plugins"},
+		{"a result without end", func(context.Context, *modules.Call, noArgs) (*modules.Proposal, error) {
+			return &modules.Proposal{Output: strings.Repeat("x", maxMessage)}, nil
+		}, "bytes at once cannot be told across the wire of plugins: the most is"},
+		{"a large result", func(context.Context, *modules.Call, noArgs) (*modules.Proposal, error) {
+			return &modules.Proposal{Output: struct{ Text string }{strings.Repeat("x", maxResult)}}, nil
+		}, "its result has 33554443 bytes; the most is 33554432"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			_, err := probe(t, modtest.NewMachine("h").Write("/srv/caf\xe9", ""), func(ctx context.Context, call *modules.Call, a noArgs) (*modules.Proposal, error) {
+				p, err := c.propose(ctx, call, a)
+				if _, again := call.Host.Look(ctx, modules.Query{Path: "/etc"}); again != nil {
+					return nil, fmt.Errorf("the task has ended: %w", again)
+				}
+				return p, err
+			})
+			require.ErrorContains(t, err, c.want)
+			require.NotContains(t, err.Error(), "the task has ended")
+		})
+	}
+}
+
+func TestNotesOfAModuleInALoopAreBounded(t *testing.T) {
+	var said []string
+	m := behind(t, func(_ context.Context, call *modules.Call, _ noArgs) (*modules.Proposal, error) {
+		for i := range 5000 {
+			call.Note("%d", i)
+		}
+		time.Sleep(2 * pace)
+		call.Note("%s", strings.Repeat("long ", maxNote))
+		return nil, nil
+	})
+	_, err := m.Propose(t.Context(), &modules.Call{Host: failing{}, Note: func(format string, args ...any) { said = append(said, fmt.Sprintf(format, args...)) }}, nil)
+	require.NoError(t, err)
+	require.Greater(t, len(said), maxBurst)
+	require.Less(t, len(said), 3*maxBurst)
+	require.Regexp(t, `^\d+ notes came too fast to be shown$`, said[len(said)-2])
+	require.Len(t, said[len(said)-1], maxNote+len("…"))
+}
+
+// A module that looks at a large file every second, or meets errors, runs for hours.
+func TestLongTaskHoldsNoMoreThanItNeeds(t *testing.T) {
+	s := newSession(nil)
+	content := bytes.Repeat([]byte("x"), 10<<20)
+	for range 50 {
+		s.foundToWire("/var/log/large", content)
+	}
+	require.LessOrEqual(t, s.foundBytes, int64(maxFound))
+	require.Len(t, s.contents, len(s.found))
+	read := s.found[1]
+	require.NotNil(t, s.openContent(read.Number).GetStream())
+	require.NotNil(t, s.openContent(read.Number).GetError(), "it is kept until it is read")
+	require.Len(t, s.contents, len(s.found))
+
+	var last *wire.Error
+	for n := range 2000 {
+		last = s.problem(fmt.Errorf("error %d", n))
+	}
+	require.Len(t, s.errors, maxErrors)
+	require.EqualError(t, s.errorOf(last.Number), "error 1999")
+	require.EqualError(t, s.errorOf(last.Number-maxErrors+1), "error 1744")
+	require.NoError(t, s.errorOf(last.Number-maxErrors))
+}
