@@ -28,7 +28,7 @@ type typist struct {
 	seen bytes.Buffer
 }
 
-// atTerminal runs pegbook in a folder with some files.
+// atTerminal runs pegbook in a folder with some files; without arguments it is to be started.
 func atTerminal(t *testing.T, files map[string]string, args ...string) *typist {
 	t.Helper()
 	dir := t.TempDir()
@@ -41,8 +41,14 @@ func atTerminal(t *testing.T, files map[string]string, args ...string) *typist {
 	}
 	p := &typist{t: t, interrupts: make(chan os.Signal, 2), code: make(chan int, 1)}
 	p.open()
-	go func() { p.code <- run(t.Context(), args, streams{in: p.tty, out: p.tty, err: p.tty}, p.interrupts) }()
+	if len(args) > 0 {
+		p.start(args...)
+	}
 	return p
+}
+
+func (p *typist) start(args ...string) {
+	go func() { p.code <- run(p.t.Context(), args, streams{in: p.tty, out: p.tty, err: p.tty}, p.interrupts) }()
 }
 
 func (p *typist) open() {

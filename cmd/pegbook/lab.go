@@ -232,7 +232,7 @@ func (a *app) traffic(ctx context.Context, o traffic.Options, length time.Durati
 	}
 	select {
 	case <-over:
-	case <-a.interrupts:
+	case <-a.hear():
 	case <-ctx.Done():
 	}
 	ctx, stop := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
@@ -254,9 +254,10 @@ func newLabServeCmd(a *app) *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ctx, stop := context.WithCancel(cmd.Context())
 			defer stop()
+			interrupts := a.hear()
 			go func() {
 				select {
-				case <-a.interrupts:
+				case <-interrupts:
 					stop()
 				case <-ctx.Done():
 				}

@@ -2,10 +2,9 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"strings"
-
-	"golang.org/x/term"
 
 	"github.com/pegbook/pegbook/runner"
 	"github.com/pegbook/pegbook/runner/diag"
@@ -13,13 +12,13 @@ import (
 
 // answer asks all questions of vars_prompt and gives the plan with the answers. Without a terminal the
 // defaults are the answers; questions that have none keep the run from starting.
-func (a *app) answer(plan *runner.Plan) (*runner.Plan, error) {
+func (a *app) answer(ctx context.Context, plan *runner.Plan) (*runner.Plan, error) {
 	questions := plan.Questions()
 	if len(questions) == 0 {
 		return plan, nil
 	}
 	answers := make([]string, len(questions))
-	if err := a.answers(questions, answers); err != nil {
+	if err := a.answers(ctx, questions, answers); err != nil {
 		return nil, err
 	}
 	answered, problems := plan.Answered(answers)
@@ -29,7 +28,7 @@ func (a *app) answer(plan *runner.Plan) (*runner.Plan, error) {
 	return answered, nil
 }
 
-func (a *app) answers(questions []runner.Question, answers []string) error {
+func (a *app) answers(ctx context.Context, questions []runner.Question, answers []string) error {
 	file, ok := terminal(a.in)
 	if !ok {
 		return a.withoutTerminal(questions)
@@ -37,12 +36,12 @@ func (a *app) answers(questions []runner.Question, answers []string) error {
 	in := bufio.NewReader(a.in)
 	read := func(private bool) (string, error) {
 		if !private {
-			line, err := in.ReadString('\n')
+			line, err := typed(ctx, file, func() (string, error) { return in.ReadString('\n') })
 			return strings.TrimRight(line, "\r\n"), err
 		}
-		typed, err := term.ReadPassword(int(file.Fd()))
+		text, err := readSecret(ctx, file)
 		fmt.Fprintln(a.err)
-		return string(typed), err
+		return text, err
 	}
 	for i, q := range questions {
 		var err error

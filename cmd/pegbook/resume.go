@@ -99,6 +99,9 @@ func (a *app) resume(cmd *cobra.Command, o resumeOptions, name string) error {
 		return err
 	}
 	started.past = past
+	if err := a.hearFirst(cmd.Context()); err != nil {
+		return err
+	}
 	kept, torn, err := home.Resume(run.Run, a.session(cmd, time.Now()), func(runner.Entry) { entries-- })
 	if err != nil {
 		return err
@@ -244,7 +247,7 @@ func (a *app) planAgain(ctx context.Context, o *runOptions, paths []string, past
 			return nil, a.jsonProblem(o.asJSON, err)
 		}
 		plan = answered
-	} else if plan, err = a.answer(plan); err != nil {
+	} else if plan, err = a.answer(ctx, plan); err != nil {
 		return nil, a.jsonProblem(o.asJSON, err)
 	}
 	return plan, plan.Fits(past)

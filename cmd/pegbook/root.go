@@ -40,8 +40,8 @@ func color(stream any) bool {
 // app is what verbs share: streams and interrupts.
 type app struct {
 	streams
-	interrupts <-chan os.Signal
-	args       []string // as typed
+	attention attention
+	args      []string // as typed
 	// secrets are masked in whatever the program shows.
 	secrets *secret.Set
 	// plugins are those that were started; they end with the program.
@@ -53,14 +53,20 @@ func (a *app) look() render.Options { return render.Options{Color: color(a.err),
 
 // run is the whole program but for the process: tests and scripts call it.
 func run(ctx context.Context, args []string, s streams, interrupts <-chan os.Signal) int {
-	a := &app{streams: s, interrupts: interrupts, args: args, secrets: &secret.Set{}, plugins: &pluginHouse{}}
+	a := &app{streams: s, args: args, secrets: &secret.Set{}, plugins: &pluginHouse{}}
 	defer a.plugins.close() //nolint:errcheck // whatever is left of a plugin ends with this process
 	root := newRootCmd(a)
 	root.SetArgs(args)
 	root.SetIn(s.in)
 	root.SetOut(s.out)
 	root.SetErr(s.err)
-	return a.outcome(root.ExecuteContext(ctx))
+	ctx, end := a.attend(ctx, interrupts)
+	defer end()
+	err := root.ExecuteContext(ctx)
+	if err != nil && errors.Is(context.Cause(ctx), errInterrupted) {
+		err = errInterrupted // whatever it has led to
+	}
+	return a.outcome(err)
 }
 
 func newRootCmd(a *app) *cobra.Command {
@@ -111,6 +117,9 @@ func (a *app) outcome(err error) int {
 		return 0
 	case errors.As(err, &exit):
 		return int(exit)
+	case errors.Is(err, errInterrupted):
+		fmt.Fprintf(a.err, "\npegbook: %s\n", err)
+		return 130
 	case errors.As(err, &problems):
 		render.Diagnostics(a.err, problems, a.look())
 	default:

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -293,11 +294,14 @@ func (a *app) runPlaybooks(cmd *cobra.Command, o runOptions, paths []string) err
 		a.list(plan, o.list)
 		return nil
 	}
-	if plan, err = a.answer(plan); err != nil {
+	if plan, err = a.answer(ctx, plan); err != nil {
 		return a.jsonProblem(o.asJSON, err)
 	}
 	if err := a.canAnswer(plan, o); err != nil {
 		return a.jsonProblem(o.asJSON, err)
+	}
+	if err := a.hearFirst(ctx); err != nil {
+		return err
 	}
 	kept, err := a.keep(cmd, home, o, plan)
 	if err != nil {
@@ -309,6 +313,7 @@ func (a *app) runPlaybooks(cmd *cobra.Command, o runOptions, paths []string) err
 
 // carryOut runs a plan and ends its journal.
 func (a *app) carryOut(ctx context.Context, o runOptions, plan *runner.Plan, kept *journal.Writer) error {
+	defer outlivesReaders()()
 	view := a.view(o)
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
@@ -404,25 +409,27 @@ type view struct {
 	sink     event.Sink
 	aside    func(f func())
 	close    func() error
-	terminal bool // people see it
+	terminal bool            // people see it
+	gone     <-chan struct{} // closed when whoever reads it has gone
 }
 
 // view is JSON lines, the live view on a terminal, or plain lines elsewhere.
 func (a *app) view(o runOptions) view {
-	v := view{aside: func(f func()) { f() }, close: func() error { return nil }}
+	out := &audience{Writer: a.out, gone: make(chan struct{})}
+	v := view{aside: func(f func()) { f() }, close: func() error { return nil }, gone: out.gone}
 	look := render.Options{Verbosity: o.verbosity, Diff: o.diff, Color: color(a.out), Secrets: a.secrets}
 	file, onTerminal := terminal(a.out)
 	v.terminal = onTerminal && !o.asJSON && !o.forecast
 	switch {
 	case o.asJSON:
-		w := bufio.NewWriterSize(a.out, 64<<10)
+		w := bufio.NewWriterSize(out, 64<<10)
 		v.sink, v.close = event.NewLines(flushing{w}), w.Flush
 	case o.forecast:
-		v.sink = render.NewForecast(a.out, look)
+		v.sink = render.NewForecast(out, look)
 	case !onTerminal || os.Getenv("TERM") == "dumb":
-		v.sink = render.NewPlain(a.out, look)
+		v.sink = render.NewPlain(out, look)
 	default:
-		live := render.NewLive(a.out, look, func() (int, int) {
+		live := render.NewLive(out, look, func() (int, int) {
 			width, height, err := term.GetSize(int(file.Fd()))
 			if err != nil || width == 0 || height == 0 {
 				return 80, 24
@@ -446,38 +453,42 @@ func (f flushing) Write(b []byte) (int, error) {
 }
 
 // watchInterrupts makes the first interrupt, or abort from another terminal, end the run in good order (start
-// nothing new) and the second cancel the steps in flight.
+// nothing new) and the second cancel the steps in flight. A run that nobody can watch any more ends in good order,
+// too, and has no second: a terminal that goes may say so twice.
 func (a *app) watchInterrupts(v view, aborts <-chan abort, cancel context.CancelCauseFunc) <-chan struct{} {
 	drain := make(chan struct{})
-	interrupts := a.interrupts
-	next := func() abort {
+	interrupts := a.hear()
+	next := func(hangup, gone string) abort {
 		for {
 			select {
-			case _, ok := <-interrupts:
-				if ok {
-					return abort{}
+			case s := <-interrupts:
+				if s != syscall.SIGHUP {
+					return abort{by: "interrupted"}
+				} else if hangup != "" {
+					return abort{by: hangup}
 				}
-				interrupts = nil
 			case b := <-aborts:
+				b.by = "aborted by " + b.by
 				return b
+			case <-v.gone:
+				if gone != "" {
+					return abort{by: gone}
+				}
+				v.gone = nil
 			}
 		}
 	}
 	go func() {
-		first := next()
+		first := next("the terminal has gone", "whoever read what the run shows has gone")
 		close(drain)
 		if first.now {
-			cancel(errors.New("aborted by " + first.by))
+			cancel(errors.New(first.by))
 			return
 		}
-		who := "interrupted"
-		if first.by != "" {
-			who = "aborted by " + first.by
-		}
 		v.aside(func() {
-			fmt.Fprintf(a.err, "\npegbook: %s; nothing new is started, and the steps in flight go on to their end. Interrupt again to cancel them.\n", who)
+			fmt.Fprintf(a.err, "\npegbook: %s; nothing new is started, and the steps in flight go on to their end. Interrupt again to cancel them.\n", first.by)
 		})
-		next()
+		next("", "")
 		cancel(errors.New("interrupted twice"))
 	}()
 	return drain
@@ -489,13 +500,11 @@ func (a *app) ask(aside func(f func())) connect.Prompt {
 	if !ok {
 		return nil
 	}
-	return func(_ context.Context, question string) (secret string, err error) {
+	return func(ctx context.Context, question string) (secret string, err error) {
 		aside(func() {
 			fmt.Fprint(a.err, question+": ")
-			var typed []byte
-			typed, err = term.ReadPassword(int(file.Fd()))
+			secret, err = readSecret(ctx, file)
 			fmt.Fprintln(a.err)
-			secret = string(typed)
 		})
 		return secret, err
 	}

@@ -155,11 +155,12 @@ func (a *app) runEditor(ctx context.Context, path string) error {
 	hangup := make(chan os.Signal, 1)
 	signal.Notify(hangup, syscall.SIGHUP, syscall.SIGQUIT)
 	defer signal.Stop(hangup)
+	interrupts := a.hear()
 	go func() {
 		defer stop()
 		for {
 			select {
-			case s, ok := <-a.interrupts:
+			case s, ok := <-interrupts:
 				if ok && s == os.Interrupt {
 					continue
 				}
