@@ -381,11 +381,9 @@ func (a *asked) openFolder(q *wire.OpenFolder) (*wire.Frame, error) {
 }
 
 // silentError is a plugin that neither asks nor answers.
-type silentError struct{ limit time.Duration }
+type silentError struct{ problem string }
 
-func (e *silentError) Error() string {
-	return fmt.Sprintf("has said nothing for %s; a module that waits for long says so with Note", e.limit)
-}
+func (e *silentError) Error() string { return e.problem }
 
 // watched does something that waits for the plugin, and gives the task up when the plugin is silent for too long.
 func (a *asked) watched(limit time.Duration, do func() error) error {
@@ -402,7 +400,7 @@ func (a *asked) watched(limit time.Duration, do func() error) error {
 			case <-time.After(left):
 			}
 		}
-		a.end(&silentError{limit})
+		a.end(&silentError{fmt.Sprintf("has said nothing for %s; a module that waits for long says so with Note", limit)})
 	}()
 	err := do()
 	var silent *silentError

@@ -18,10 +18,14 @@ import (
 // hostile is a plugin that keeps to no protocol.
 type hostile struct {
 	wire.UnimplementedPluginServer
+	mute bool
 	task func(stream grpc.BidiStreamingServer[wire.Frame, wire.Frame]) error
 }
 
-func (h *hostile) Describe(context.Context, *wire.DescribeRequest) (*wire.Description, error) {
+func (h *hostile) Describe(ctx context.Context, _ *wire.DescribeRequest) (*wire.Description, error) {
+	if h.mute {
+		<-ctx.Done()
+	}
 	return &wire.Description{Modules: []*wire.Module{{Name: "evil", Doc: "Evil"}}}, nil
 }
 
@@ -85,6 +89,13 @@ func TestNonsenseFailsTheTaskAndNamesThePlugin(t *testing.T) {
 			require.ErrorContains(t, err, c.want)
 		})
 	}
+}
+
+func TestPluginThatDoesNotDescribeItselfIsNamed(t *testing.T) {
+	_, err := loopback(t.Context(), Options{Start: 100 * time.Millisecond}, &hostile{mute: true})
+	var e *Error
+	require.ErrorAs(t, err, &e)
+	require.EqualError(t, err, "plugin loopback: has not said what it has within 100ms")
 }
 
 // ask asks pegbook everything that it should not be asked, and gives the answers.

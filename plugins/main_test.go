@@ -7,7 +7,9 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -51,17 +53,24 @@ func behave(how string) {
 	case "is no gRPC":
 		fmt.Printf("1|1|unix|%s/x|netrpc|\n", os.Getenv("PLUGIN_UNIX_SOCKET_DIR"))
 		time.Sleep(time.Hour)
-	case "has a child":
-		if err := exec.Command("/bin/sh", "-c", "exec sleep 4242").Start(); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
-		}
+	case "has children":
+		haveChildren()
 	case "two of a name":
 		m := modules.Define("twin", "Twin\n\nText", func(context.Context, *modules.Call, struct{}) (*modules.Proposal, error) { return nil, nil })
 		m.Name = "Not A Name"
 		Serve(m)
 	}
 	Serve(testModules()...)
+}
+
+// haveChildren starts a process, and one that leaves the plugin's process group.
+func haveChildren() {
+	for _, argv := range [][]string{{"/bin/sleep", "4242"}, {"/usr/bin/setsid", "/bin/sleep", "4243"}} {
+		if err := exec.Command(argv[0], argv[1:]...).Start(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+	}
 }
 
 type doArgs struct {
@@ -94,6 +103,24 @@ func testModules() []*modules.Module {
 				_, _ = io.WriteString(os.Stderr, line)
 				_, _ = io.WriteString(os.Stdout, line)
 			}
+		case "die soon":
+			time.AfterFunc(time.Millisecond, func() { os.Exit(7) })
+		case "files":
+			open, err := filepath.Glob("/proc/self/fd/*")
+			if err != nil {
+				return nil, err
+			}
+			var cores syscall.Rlimit
+			if err := syscall.Getrlimit(syscall.RLIMIT_CORE, &cores); err != nil {
+				return nil, err
+			}
+			var files []string
+			for _, fd := range open {
+				if name, err := os.Readlink(fd); err == nil {
+					files = append(files, name)
+				}
+			}
+			return &modules.Proposal{Message: fmt.Sprint("cores up to ", cores.Max, " ", files)}, nil
 		case "environment":
 			return &modules.Proposal{Message: strings.Join(append(os.Environ(), os.Args...), "\n")}, nil
 		case "nothing":
@@ -116,7 +143,10 @@ func beKilled() {
 	self, err := os.Executable()
 	if err == nil {
 		var p *Plugin
-		if p, err = Open(context.Background(), File{Path: self}, Options{}); err == nil {
+		if err = os.Setenv(behaviour, "has children"); err == nil {
+			p, err = Open(context.Background(), File{Path: self, Env: []string{behaviour}}, Options{})
+		}
+		if err == nil {
 			fmt.Println(p.PID())
 			time.Sleep(time.Hour)
 		}

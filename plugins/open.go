@@ -65,9 +65,10 @@ type Plugin struct {
 	image   *image
 	modules []*modules.Module
 
-	mu     sync.Mutex // guards now and closed
-	now    *process
-	closed bool
+	mu       sync.Mutex // guards what follows
+	now      *process
+	starting *start // nil: nobody waits for a process
+	closed   bool
 }
 
 // Error is a plugin that does not do its part.
@@ -172,12 +173,6 @@ func sumOf(content []byte) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// Name is the file's name without its suffix.
-func (p *Plugin) Name() string { return p.name }
-
-// Path is the plugin's file.
-func (p *Plugin) Path() string { return p.file.Path }
-
 // SHA256 is the sum of what is run.
 func (p *Plugin) SHA256() string { return p.sum }
 
@@ -197,11 +192,16 @@ func (p *Plugin) PID() int {
 // Close ends the plugin's process and waits for that.
 func (p *Plugin) Close() error {
 	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.closed {
+	closed, starting := p.closed, p.starting
+	p.closed = true
+	p.mu.Unlock()
+	if closed {
 		return nil
 	}
-	p.closed = true
+	if starting != nil {
+		starting.giveUp()
+		<-starting.done
+	}
 	if p.now != nil {
 		p.now.stop()
 	}
@@ -211,26 +211,56 @@ func (p *Plugin) Close() error {
 	return p.image.close()
 }
 
+// start is a process that is being started. Whoever needs one waits for the same.
+type start struct {
+	giveUp context.CancelFunc
+	done   chan struct{} // closed when there is an outcome
+	now    *process
+	err    error
+}
+
 // process gives the plugin's process, started where there is none.
-func (p *Plugin) process() (*process, error) {
+func (p *Plugin) process(ctx context.Context) (*process, error) {
 	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.closed {
+	switch {
+	case p.closed:
+		p.mu.Unlock()
 		return nil, &Error{Plugin: p.name, Path: p.file.Path, Problem: "was closed"}
+	case p.now != nil && !p.now.dead():
+		defer p.mu.Unlock()
+		return p.now, nil
+	case p.starting == nil:
+		p.starting = p.start(context.WithoutCancel(ctx), p.now)
 	}
-	if p.now != nil {
-		if !p.now.dead() {
-			return p.now, nil
+	s := p.starting
+	p.mu.Unlock()
+	select {
+	case <-s.done:
+		return s.now, s.err
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+}
+
+// start starts a process in place of a dead one.
+func (p *Plugin) start(ctx context.Context, dead *process) *start {
+	ctx, giveUp := context.WithCancel(ctx)
+	s := &start{giveUp: giveUp, done: make(chan struct{})}
+	go func() {
+		defer giveUp()
+		if dead != nil {
+			dead.stop()
 		}
-		p.now.stop()
-		p.now = nil
-	}
-	now, err := startProcess(p.image, p.name, p.environment(), p.options.Start)
-	if err != nil {
-		return nil, p.startProblem(err)
-	}
-	p.now = now
-	return now, nil
+		s.now, s.err = startProcess(ctx, p.image, p.name, p.environment(), p.options.Start)
+		if s.err != nil {
+			s.err = p.startProblem(s.err)
+		}
+		p.mu.Lock()
+		p.now, p.starting = s.now, nil
+		p.mu.Unlock()
+		close(s.done)
+	}()
+	return s
 }
 
 func (p *Plugin) startProblem(err error) error {
@@ -255,11 +285,11 @@ func (p *Plugin) environment() []string {
 
 // describe asks the plugin what it has.
 func (p *Plugin) describe(ctx context.Context) error {
-	now, err := p.process()
+	now, err := p.process(ctx)
 	if err != nil {
 		return err
 	}
-	limited, stop := context.WithTimeoutCause(ctx, p.options.Start, fmt.Errorf("plugin %s has not said what it has within %s", p.name, p.options.Start))
+	limited, stop := context.WithTimeoutCause(ctx, p.options.Start, &silentError{"has not said what it has within " + p.options.Start.String()})
 	defer stop()
 	d, err := now.Describe(limited, &wire.DescribeRequest{Pegbook: p.options.Pegbook})
 	if err != nil {
@@ -345,28 +375,43 @@ func (p *Plugin) module(ctx context.Context, w *wire.Module) *modules.Module {
 	return m
 }
 
-// propose lets the plugin propose. The task's stream lives until the proposal was carried out, or ctx ends.
+// propose lets the plugin propose. One that had died before, of what it did for another task, is asked anew.
 func (p *Plugin) propose(ctx context.Context, name string, call *modules.Call, args json.RawMessage) (*modules.Proposal, error) {
-	now, err := p.process()
+	now, err := p.process(ctx)
 	if err != nil {
 		return nil, err
 	}
+	served := now.served.Load()
+	proposal, heard, err := p.proposeBy(ctx, now, name, call, args)
+	if err == nil || heard || !served || ctx.Err() != nil || !now.dead() {
+		return proposal, err
+	}
+	if now, err = p.process(ctx); err != nil {
+		return nil, err
+	}
+	proposal, _, err = p.proposeBy(ctx, now, name, call, args)
+	return proposal, err
+}
+
+// proposeBy lets a process propose. The task's stream lives until the proposal was carried out, or ctx ends. heard
+// says whether the plugin has said anything.
+func (p *Plugin) proposeBy(ctx context.Context, now *process, name string, call *modules.Call, args json.RawMessage) (proposal *modules.Proposal, heard bool, err error) {
 	streamCtx, end := context.WithCancelCause(ctx)
 	stream, err := now.Task(streamCtx)
 	if err != nil {
 		end(nil)
-		return nil, p.blame(ctx, now, err)
+		return nil, false, p.blame(ctx, now, err)
 	}
 	a := newAsked(stream, end, call)
-	var proposal *modules.Proposal
 	err = a.watched(p.options.Silence, func() (err error) {
 		proposal, err = a.propose(ctx, name, args)
 		return err
 	})
 	if err != nil || proposal == nil {
 		a.leave()
-		return nil, p.blame(ctx, now, err)
+		return nil, a.answered.Load(), p.blame(ctx, now, err)
 	}
+	now.served.Store(true)
 	switch carryOut := proposal.Do; {
 	case carryOut == nil || proposal.Changes != nil:
 		if !a.owed() {
@@ -378,7 +423,7 @@ func (p *Plugin) propose(ctx context.Context, name string, call *modules.Call, a
 			return p.blame(ctx, now, a.watched(p.options.Silence, func() error { return carryOut(ctx, host) }))
 		}
 	}
-	return proposal, nil
+	return proposal, true, nil
 }
 
 // blame makes an error of the wire one that names the plugin; others, those of the module, stay as they are.
@@ -390,7 +435,7 @@ func (p *Plugin) blame(ctx context.Context, now *process, err error) error {
 	switch {
 	case err == nil:
 		return nil
-	case errors.As(err, &silent):
+	case errors.As(err, &silent), transport && errors.As(context.Cause(ctx), &silent):
 		e.Problem = silent.Error()
 	case errors.Is(err, errNonsense):
 		e.Problem = "answers nonsense: " + err.Error()
@@ -431,7 +476,7 @@ func (p *Plugin) obituary(now *process, st *status.Status) string {
 
 // reads asks a module what a text uses.
 func (p *Plugin) reads(ctx context.Context, name string, args json.RawMessage, text string) (modules.Reading, error) {
-	now, err := p.process()
+	now, err := p.process(ctx)
 	if err != nil {
 		return modules.Reading{}, err
 	}

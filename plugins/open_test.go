@@ -2,6 +2,7 @@ package plugins
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -9,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"sync"
@@ -92,6 +94,65 @@ func TestPluginThatDiesFailsItsTaskAndServesTheNext(t *testing.T) {
 	require.NoError(t, err)
 	err = proposal.Do(t.Context(), modtest.NewMachine("host1"))
 	require.ErrorContains(t, err, "plugin plugins: died (exit status 7)")
+}
+
+func TestPluginThatDiedBeforeATaskDoesNotFailIt(t *testing.T) {
+	p := mustOpen(t, Options{})
+	for range 10 {
+		_, err := act(t.Context(), p, "die soon")
+		require.NoError(t, err)
+		time.Sleep(time.Millisecond)
+		proposal, err := act(t.Context(), p, "well")
+		require.NoError(t, err)
+		require.Equal(t, "well", proposal.Message)
+	}
+}
+
+func TestStartThatHangsIsGivenUpWithItsTask(t *testing.T) {
+	self, err := os.Executable()
+	require.NoError(t, err)
+	t.Setenv(behaviour, "never serves")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	enough := errors.New("that is enough")
+	time.AfterFunc(100*time.Millisecond, func() { cancel(enough) })
+	began := time.Now()
+	_, err = Open(ctx, File{Path: self, Env: []string{behaviour}}, Options{})
+	require.ErrorIs(t, err, enough)
+	require.Less(t, time.Since(began), 3*time.Second)
+}
+
+func TestTasksWaitForOneStart(t *testing.T) {
+	p := mustOpen(t, Options{Start: time.Second})
+	t.Setenv(behaviour, "never serves")
+	_, err := act(t.Context(), p, "die")
+	require.Error(t, err)
+	began := time.Now()
+	var all sync.WaitGroup
+	errs := make(chan error, 20)
+	for range cap(errs) {
+		all.Go(func() {
+			_, err := act(t.Context(), p, "well")
+			errs <- err
+		})
+	}
+	all.Wait()
+	require.Less(t, time.Since(began), 5*time.Second)
+	for range cap(errs) {
+		require.ErrorContains(t, <-errs, "has not begun to serve within 1s")
+	}
+}
+
+func TestPluginIsGivenNoOpenFilesAndLeavesNoCores(t *testing.T) {
+	f, err := os.Open("/etc/passwd")
+	require.NoError(t, err)
+	defer f.Close()
+	left, err := syscall.Dup(int(f.Fd())) // as a shell's exec 9< leaves it
+	require.NoError(t, err)
+	defer syscall.Close(left)
+	proposal, err := act(t.Context(), mustOpen(t, Options{}), "files")
+	require.NoError(t, err)
+	require.NotContains(t, proposal.Message, "/etc/passwd")
+	require.Contains(t, proposal.Message, "cores up to 0 ")
 }
 
 func TestBugInAModuleFailsItsTaskAlone(t *testing.T) {
@@ -230,18 +291,37 @@ func gone(t *testing.T, pid int) {
 	}, 5*time.Second, 10*time.Millisecond, "process %d lives on", pid)
 }
 
-func TestCloseEndsThePluginAndItsChildren(t *testing.T) {
-	p, err := open(t, "has a child", Options{})
+// family is a process and those that its environment tells: what it has started, wherever that is now.
+func family(t *testing.T, pid int) []int {
+	t.Helper()
+	env, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", pid))
 	require.NoError(t, err)
-	pid := p.PID()
-	children, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid))
-	require.NoError(t, err)
-	require.NoError(t, p.Close())
-	gone(t, pid)
-	for _, child := range strings.Fields(string(children)) {
-		n, err := strconv.Atoi(child)
+	mark := regexp.MustCompile("PLUGIN_UNIX_SOCKET_DIR=[^\x00]+").Find(env)
+	require.NotEmpty(t, mark)
+	var all []int
+	require.Eventually(t, func() bool {
+		all = nil
+		paths, err := filepath.Glob("/proc/[0-9]*/environ")
 		require.NoError(t, err)
-		gone(t, n)
+		for _, path := range paths {
+			if env, err := os.ReadFile(path); err == nil && bytes.Contains(env, mark) {
+				n, err := strconv.Atoi(filepath.Base(filepath.Dir(path)))
+				require.NoError(t, err)
+				all = append(all, n)
+			}
+		}
+		return len(all) == 3
+	}, 5*time.Second, 10*time.Millisecond)
+	return all
+}
+
+func TestCloseEndsThePluginAndItsChildren(t *testing.T) {
+	p, err := open(t, "has children", Options{})
+	require.NoError(t, err)
+	all := family(t, p.PID())
+	require.NoError(t, p.Close())
+	for _, pid := range all {
+		gone(t, pid)
 	}
 	_, err = act(t.Context(), p, "well")
 	require.ErrorContains(t, err, "was closed")
@@ -269,10 +349,12 @@ func TestNoPluginOutlivesAKilledPegbook(t *testing.T) {
 	require.NoError(t, err)
 	pid, err := strconv.Atoi(strings.TrimSpace(line))
 	require.NoError(t, err, line)
-	require.NoError(t, syscall.Kill(pid, 0))
+	all := family(t, pid)
 	require.NoError(t, cmd.Process.Kill())
 	_ = cmd.Wait()
-	gone(t, pid)
+	for _, pid := range all {
+		gone(t, pid)
+	}
 	// What it has left is taken away by the next one.
 	left := func() []string {
 		paths, err := filepath.Glob(filepath.Join("/tmp", fmt.Sprintf("%s%d-*", socketPrefix, cmd.Process.Pid)))

@@ -21,6 +21,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -55,13 +56,14 @@ const (
 type process struct {
 	wire.PluginClient
 	plugin  *goplugin.Client
-	launch  *launch // nil: it is this process
-	sockets string  // the folder of its socket
-	close   func()  // where launch is nil
+	launch  *launch     // nil: it is this process
+	sockets string      // the folder of its socket
+	close   func()      // where launch is nil
+	served  atomic.Bool // it has answered a task
 }
 
 // startProcess starts a plugin and connects to it.
-func startProcess(im *image, name string, env []string, limit time.Duration) (*process, error) {
+func startProcess(ctx context.Context, im *image, name string, env []string, limit time.Duration) (*process, error) {
 	certificate, err := newCertificate()
 	if err != nil {
 		return nil, err
@@ -70,7 +72,8 @@ func startProcess(im *image, name string, env []string, limit time.Duration) (*p
 	if err != nil {
 		return nil, err
 	}
-	l := &launch{image: im, name: name, env: append(env, "PLUGIN_CLIENT_CERT="+string(certificate.pem)), exited: make(chan struct{})}
+	l := &launch{image: im, name: name, env: append(env, "PLUGIN_CLIENT_CERT="+string(certificate.pem)), mark: "PLUGIN_UNIX_SOCKET_DIR=" + sockets,
+		exited: make(chan struct{})}
 	client := goplugin.NewClient(&goplugin.ClientConfig{
 		HandshakeConfig:  goplugin.HandshakeConfig{ProtocolVersion: Version, MagicCookieKey: cookie, MagicCookieValue: cookieValue},
 		Plugins:          goplugin.PluginSet{service: &gate{}},
@@ -89,6 +92,7 @@ func startProcess(im *image, name string, env []string, limit time.Duration) (*p
 		},
 	})
 	p := &process{plugin: client, launch: l, sockets: sockets}
+	defer context.AfterFunc(ctx, l.giveUp)()
 	if err := p.connect(limit); err != nil {
 		p.stop()
 		return nil, &startError{err, l.said()}
@@ -201,8 +205,9 @@ type launch struct {
 	image *image
 	name  string
 	env   []string
-	words tail // of its standard error
-	print tail // of its standard output
+	mark  string // what the environment of its children holds and that of nobody else
+	words tail   // of its standard error
+	print tail   // of its standard output
 
 	cmd      *exec.Cmd
 	started  time.Time
@@ -212,8 +217,10 @@ type launch struct {
 	exited   chan struct{}
 	how      string // how it ended, once exited is closed
 
-	mu    sync.Mutex // guards hello
-	hello string     // its first line
+	mu      sync.Mutex // guards what follows
+	hello   string     // its first line
+	running bool
+	given   bool // up
 }
 
 var _ runner.Runner = (*launch)(nil)
@@ -241,13 +248,23 @@ func (l *launch) Start(context.Context) error {
 	}
 	l.cmd.Stdin, l.cmd.Stdout, l.cmd.Stderr, l.input = stdin, outside, complaints, input
 	l.started = time.Now()
+	closeOnExec()
 	err = l.cmd.Start()
-	stdin.Close()
+	if err == nil {
+		keepCoresOff(l.cmd.Process.Pid)
+		watchOver(l.cmd.Process.Pid, l.mark, stdin)
+	}
 	outside.Close()
 	complaints.Close()
 	if err != nil {
-		return errors.Join(fmt.Errorf("cannot be started: %w", err), input.Close(), stdout.Close(), stderr.Close())
+		return errors.Join(fmt.Errorf("cannot be started: %w", err), stdin.Close(), input.Close(), stdout.Close(), stderr.Close())
 	}
+	l.mu.Lock()
+	l.running = true
+	if l.given {
+		l.killGroup()
+	}
+	l.mu.Unlock()
 	greeting, to := io.Pipe()
 	l.greeting = greeting
 	go func() { _, _ = io.Copy(&l.words, stderr) }() // ends with the pipe
@@ -281,6 +298,7 @@ func (l *launch) await(outputs ...*os.File) {
 		l.how = err.Error()
 	}
 	l.killGroup()
+	killMarked(l.mark)
 	time.Sleep(20 * time.Millisecond) // for its last words, where somebody else still holds the pipes
 	for _, f := range outputs {
 		f.Close()
@@ -289,6 +307,16 @@ func (l *launch) await(outputs ...*os.File) {
 }
 
 func (l *launch) killGroup() { _ = syscall.Kill(-l.cmd.Process.Pid, syscall.SIGKILL) } // no such group: it is gone
+
+// giveUp ends a process that is not waited for any more.
+func (l *launch) giveUp() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.given = true
+	if l.running {
+		l.killGroup()
+	}
+}
 
 // end ends the process: with its input closed it should end by itself.
 func (l *launch) end() {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc"
@@ -47,6 +48,7 @@ type session struct {
 	sending  sync.Mutex // guards link.SendMsg
 	handlers sync.WaitGroup
 	over     chan struct{} // closed when the stream has ended
+	answered atomic.Bool   // the other side has said something
 
 	mu         sync.Mutex // guards what follows
 	last       uint64
@@ -79,6 +81,7 @@ func (s *session) listen() error {
 			s.finish(err)
 			return err
 		}
+		s.answered.Store(true)
 		s.mu.Lock()
 		s.heard = time.Now()
 		s.mu.Unlock()
