@@ -81,7 +81,7 @@ func (a *app) resume(cmd *cobra.Command, o resumeOptions, name string) error {
 	if err != nil {
 		return err
 	}
-	past, entries, err := pastOf(run)
+	past, read, err := pastOf(run)
 	if err != nil {
 		return err
 	}
@@ -102,11 +102,11 @@ func (a *app) resume(cmd *cobra.Command, o resumeOptions, name string) error {
 	if err := a.hearFirst(cmd.Context()); err != nil {
 		return err
 	}
-	kept, torn, err := home.Resume(run.Run, a.session(cmd, time.Now()), func(runner.Entry) { entries-- })
+	kept, torn, err := home.Resume(run.Run, a.session(cmd, time.Now()))
 	if err != nil {
 		return err
 	}
-	if entries != 0 {
+	if !kept.Follows(read) {
 		return errors.Join(fmt.Errorf("somebody else has gone on with run %s; look at it with pegbook runs show", run.Run), kept.Close())
 	}
 	for _, t := range torn {
@@ -150,21 +150,21 @@ func refusal(r *journal.Run) error {
 	return fmt.Errorf("run %s is %s", r.Run, r.State)
 }
 
-// pastOf reads what a run remembers, and how many entries that are.
-func pastOf(r *journal.Run) (*runner.Past, int, error) {
+// pastOf reads what a run remembers.
+func pastOf(r *journal.Run) (*runner.Past, journal.Reading, error) {
 	var entries []runner.Entry
 	reading, err := r.Entries(func(e runner.Entry) error {
 		entries = append(entries, e)
 		return nil
 	})
 	if err != nil {
-		return nil, 0, err
+		return nil, reading, err
 	}
 	if len(reading.Damage) > 0 {
-		return nil, 0, reading.Damage[0]
+		return nil, reading, reading.Damage[0]
 	}
 	past, err := runner.NewPast(entries)
-	return past, len(entries), err
+	return past, reading, err
 }
 
 // undecided refuses to go on while nobody has said what becomes of commands that were under way.

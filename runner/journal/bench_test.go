@@ -84,6 +84,6 @@ func BenchmarkThousandHosts(b *testing.B) {
 		require.Len(b, s.Hosts, hosts)
 		b.ReportMetric(time.Since(start).Seconds(), "s/show")
 		b.ReportMetric(float64(r.Bytes)/1e6, "MB")
-		require.Less(b, r.Bytes, int64(100<<20))
+		require.Less(b, r.Bytes, int64(30<<20))
 	}
 }

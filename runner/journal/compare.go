@@ -57,7 +57,7 @@ func Compare(a, b *Run) (*Difference, error) {
 			return nil, fmt.Errorf("run %s: %w", r.Run, err)
 		}
 		ends[i] = &outcomes{ended: map[outcomeKey]brief{}, times: map[outcomeKey]int{}}
-		if _, err := r.read(eventsFile, ends[i].event); err != nil {
+		if _, err := r.read(eventsFile, nil, ends[i].event); err != nil {
 			return nil, fmt.Errorf("run %s: %w", r.Run, err)
 		}
 	}

@@ -2,12 +2,15 @@ package journal
 
 import (
 	"bytes"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -51,86 +54,149 @@ func read(t *testing.T, h *Home) ([]runner.Entry, Reading, error) {
 	return got, found, err
 }
 
+// parts are the blocks of a file of a run, as they lie there.
+func parts(t *testing.T, path, run string) [][]byte {
+	t.Helper()
+	whole, err := os.ReadFile(path)
+	require.NoError(t, err)
+	b := newBlocks(bytes.NewReader(whole), int64(len(whole)), run, filepath.Base(path))
+	var all [][]byte
+	for {
+		start := b.off
+		if _, _, err := b.next(); errors.Is(err, io.EOF) {
+			return all
+		} else {
+			require.NoError(t, err)
+		}
+		all = append(all, whole[start:b.off])
+	}
+}
+
 func TestEntriesComeBackAsTheyWereKept(t *testing.T) {
 	h, want := kept(t)
 	got, found, err := read(t, h)
 	require.NoError(t, err)
-	assert.Equal(t, Reading{}, found)
+	assert.Equal(t, Reading{blocks: uint32(len(want))}, found)
 	assert.Equal(t, want, got)
 }
 
 func TestATornEndIsLeftOutAndTheRunGoesOnBehindTheRest(t *testing.T) {
 	h, want := kept(t)
 	path := filepath.Join(h.folder("r1"), stepsFile)
-	whole, err := os.ReadFile(path)
-	require.NoError(t, err)
-	last := bytes.LastIndexByte(whole[:len(whole)-1], '\n') + 1
-	for cut := last + 1; cut < len(whole); cut++ {
-		require.NoError(t, os.WriteFile(path, whole[:cut], 0o600))
-		got, found, err := read(t, h)
-		require.NoError(t, err)
-		assert.Equal(t, want[:len(want)-1], got)
-		assert.Empty(t, found.Damage)
-		if assert.NotNil(t, found.Torn, cut) {
-			assert.Equal(t, int64(cut-last), found.Torn.Bytes)
+	blocks := parts(t, path, "r1")
+	whole, last := bytes.Join(blocks, nil), blocks[len(blocks)-1]
+	before := len(whole) - len(last)
+	for cut := 1; cut < len(last); cut++ {
+		for what, left := range map[string][]byte{"cut": last[:cut], "zeros": append(slices.Clone(last[:cut]), make([]byte, len(last)-cut)...)} {
+			if what == "zeros" && cut > 3 && cut < headLen || bytes.Equal(left, last) {
+				continue // half a head is damage
+			}
+			if what == "zeros" && cut < headLen {
+				left = make([]byte, len(last))
+			}
+			require.NoError(t, os.WriteFile(path, append(slices.Clone(whole[:before]), left...), 0o600))
+			got, found, err := read(t, h)
+			require.NoError(t, err)
+			assert.Equal(t, want[:len(want)-1], got)
+			assert.Empty(t, found.Damage)
+			if assert.NotNil(t, found.Torn, "%s at %d", what, cut) {
+				assert.Equal(t, int64(len(left)), found.Torn.Bytes)
+			}
 		}
 	}
-	var before []runner.Entry
-	w, torn, err := h.Resume("r1", Session{}, func(e runner.Entry) { before = append(before, e) })
+	w, torn, err := h.Resume("r1", Session{})
 	require.NoError(t, err)
 	assert.Len(t, torn, 1)
-	assert.Equal(t, want[:len(want)-1], before)
 	require.NoError(t, w.Keep(want[len(want)-1]))
 	require.NoError(t, w.Close())
 	got, found, err := read(t, h)
 	require.NoError(t, err)
-	assert.Equal(t, Reading{}, found)
+	assert.Equal(t, Reading{blocks: uint32(len(want))}, found)
 	assert.Equal(t, want, got)
 }
 
-// TestNoChangeGoesUnnoticed: whatever is done to a byte or line of what a run remembers, the entries that are read are
+// TestNoChangeGoesUnnoticed: whatever is done to a byte or block of what a run remembers, the entries that are read are
 // those that were kept, up to where damage is told.
 func TestNoChangeGoesUnnoticed(t *testing.T) {
 	h, want := kept(t)
+	other, _ := kept(t)
 	path := filepath.Join(h.folder("r1"), stepsFile)
-	whole, err := os.ReadFile(path)
-	require.NoError(t, err)
-	lines := bytes.SplitAfter(whole, []byte{'\n'})
-	lines = lines[:len(lines)-1]
+	blocks := parts(t, path, "r1")
+	whole := bytes.Join(blocks, nil)
 	changes := map[string][]byte{}
 	for i := range whole {
 		changed := slices.Clone(whole)
 		changed[i] ^= 1 << (i % 8)
 		changes[fmt.Sprintf("byte %d", i)] = changed
 	}
-	for i := range lines {
-		changes[fmt.Sprintf("without line %d", i+1)] = bytes.Join(slices.Delete(slices.Clone(lines), i, i+1), nil)
-		changes[fmt.Sprintf("line %d twice", i+1)] = bytes.Join(slices.Insert(slices.Clone(lines), i, lines[i]), nil)
+	for i := range blocks {
+		changes[fmt.Sprintf("without block %d", i+1)] = bytes.Join(slices.Delete(slices.Clone(blocks), i, i+1), nil)
+		changes[fmt.Sprintf("block %d twice", i+1)] = bytes.Join(slices.Insert(slices.Clone(blocks), i, blocks[i]), nil)
 		if i > 0 {
-			swapped := slices.Clone(lines)
+			swapped := slices.Clone(blocks)
 			swapped[i], swapped[i-1] = swapped[i-1], swapped[i]
-			changes[fmt.Sprintf("line %d before %d", i+1, i)] = bytes.Join(swapped, nil)
+			changes[fmt.Sprintf("block %d before %d", i+1, i)] = bytes.Join(swapped, nil)
 		}
 	}
-	delete(changes, fmt.Sprintf("without line %d", len(lines))) // as if it had not been written yet
+	events, err := os.ReadFile(filepath.Join(h.folder("r1"), eventsFile))
+	require.NoError(t, err)
+	changes["the run's events"] = events
+	delete(changes, fmt.Sprintf("without block %d", len(blocks))) // as if it had not been written yet
 	for what, changed := range changes {
 		require.NoError(t, os.WriteFile(path, changed, 0o600))
 		got, found, err := read(t, h)
-		told := err != nil || len(found.Damage) > 0 || found.Torn != nil
-		assert.True(t, told, "%s is not told", what)
+		require.NoError(t, err, what)
+		assert.NotEmpty(t, found.Damage, "%s is not told", what)
+		assert.Nil(t, found.Torn, what)
 		for _, e := range got {
 			assert.Contains(t, want, e, what)
 		}
-		if found.Torn != nil {
-			assert.Equal(t, fmt.Sprintf("byte %d", len(whole)-1), what, "only the last line's end makes it a torn one")
-			continue
-		}
-		_, _, err = h.Resume("r1", Session{}, func(runner.Entry) {})
+		_, _, err = h.Resume("r1", Session{})
 		var damage *DamageError
 		if assert.ErrorAs(t, err, &damage, what) {
 			assert.Equal(t, stepsFile, damage.File)
-			assert.Positive(t, damage.Line)
+			assert.Positive(t, damage.Block)
 		}
+	}
+	theirs, err := os.ReadFile(filepath.Join(other.folder("r1"), stepsFile))
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(path, theirs, 0o600))
+	_, _, err = read(t, h)
+	assert.ErrorIs(t, err, ErrSealed, "steps of the run of another home")
+}
+
+// TestDamageLosesNoMoreThanWhatIsNear: behind a place that cannot be read the events are read again.
+func TestDamageLosesNoMoreThanWhatIsNear(t *testing.T) {
+	h := home(t)
+	w := create(t, h, "r1")
+	const all = 5000
+	for n := range all {
+		w.Record(event.Record{Seq: int64(n + 1), Time: time.Now(), Event: event.TaskDone{Task: fmt.Sprint("task ", n), Host: "h", Msg: strings.Repeat(fmt.Sprint(n), 30)}})
+	}
+	require.NoError(t, w.Close())
+	path := filepath.Join(h.folder("r1"), eventsFile)
+	whole, err := os.ReadFile(path)
+	require.NoError(t, err)
+	for _, at := range []int{5, headLen + 3, len(whole) / 2} {
+		changed := slices.Clone(whole)
+		changed[at] ^= 1
+		require.NoError(t, os.WriteFile(path, changed, 0o600))
+		r, err := h.Open("r1")
+		require.NoError(t, err)
+		n, last := 0, int64(0)
+		found, err := r.Events(func(e event.Record) error {
+			assert.Greater(t, e.Seq, last)
+			n, last = n+1, e.Seq
+			return nil
+		})
+		require.NoError(t, err)
+		if assert.Len(t, found.Damage, 1) {
+			assert.LessOrEqual(t, found.Damage[0].Offset, int64(at))
+			assert.Contains(t, found.Damage[0].Error(), "bytes from there are left out")
+		}
+		assert.Equal(t, int64(all), last)
+		assert.Greater(t, n, all/2)
+		assert.Less(t, n, all)
 	}
 }
 
@@ -149,29 +215,31 @@ func TestWithoutTheKeyNothingPrivateIsRead(t *testing.T) {
 	assert.NoError(t, err)
 }
 
-// FuzzLines: a file of anything is read to its end, within bounds, and gives no record whose checksum does not fit.
-func FuzzLines(f *testing.F) {
-	line, sum := appendLine(nil, []byte(`{"a":1}`), 0)
-	two, _ := appendLine(slices.Clone(line), []byte(`{"b":2}`), sum)
-	for _, seed := range [][]byte{line, two, two[:len(two)-3], {}, []byte("\n\n"), bytes.Repeat([]byte{0}, 100), append(slices.Clone(two), two...)} {
+// FuzzBlocks: a file of anything is read to its end, within bounds, and gives nothing whose checksum does not fit.
+func FuzzBlocks(f *testing.F) {
+	p := packer{seed: seedOf("r1", eventsFile)}
+	one := p.block(nil, []byte("{\"a\":1}\n"))
+	two := p.block(slices.Clone(one), []byte("{\"b\":2}\n"))
+	for _, seed := range [][]byte{one, two, two[:len(two)-3], {}, bytes.Repeat([]byte{0}, 100), append(slices.Clone(two), two...), append([]byte("pgb*"), two...)} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, raw []byte) {
-		l := newLines(bytes.NewReader(raw), "fuzz")
-		var again []byte
-		before := uint32(0)
-		for range len(raw) + 2 {
-			object, err := l.next()
+		b := newBlocks(bytes.NewReader(raw), int64(len(raw)), "r1", eventsFile)
+		var u unpacker
+		for range 2*len(raw) + 2 {
+			h, body, err := b.next()
 			var damage *DamageError
 			if errors.As(err, &damage) {
-				before = l.before
 				continue
 			}
 			if err != nil {
 				return
 			}
-			again, before = appendLine(again[:0], object, before)
-			assert.True(t, bytes.Contains(raw, again), "%q is no line of it", again)
+			block := append(h.put(nil, b.seed), body...)
+			assert.True(t, bytes.Contains(raw, append(binary.BigEndian.AppendUint32(block, checksum(h.sum, body)), end)), "%q is no block of it", block)
+			if h.unpacked < 1<<16 {
+				_, _ = u.records(h, body)
+			}
 		}
 		t.Fatal("it does not come to an end")
 	})

@@ -1,127 +1,81 @@
 package journal
 
 import (
-	"encoding/base64"
+	"bytes"
 	"encoding/json"
 	"errors"
 	"strconv"
-	"sync"
 
 	"github.com/pegbook/pegbook/runner"
 )
 
 const (
-	eventsFile = "events.jsonl"
-	stepsFile  = "steps.jsonl"
+	eventsFile = "events.blocks"
+	stepsFile  = "steps.blocks"
 )
 
-// stepRecord is an entry as it is written. What the entry says about the place of a step is readable; what it
-// holds is not, since nobody can tell of a result whether there is a secret in it.
+// stepRecord is an entry as it is written. Nobody can tell of a result whether there is a secret in it, so all of its
+// file is sealed.
 type stepRecord struct {
-	Kind   runner.EntryKind `json:"k"`
-	Place  string           `json:"p,omitempty"`
-	Host   int              `json:"h,omitempty"` // the number of its name
-	Item   int              `json:"i,omitempty"`
-	Task   int              `json:"t,omitempty"` // the number of its name
-	Sealed []byte           `json:"s,omitempty"`
+	Kind    runner.EntryKind `json:"k"`
+	Place   string           `json:"p,omitempty"`
+	Host    string           `json:"h,omitempty"`
+	Item    int              `json:"i,omitempty"`
+	Task    string           `json:"t,omitempty"`
+	Private bool             `json:"x,omitempty"`
+	State   json.RawMessage  `json:"s,omitempty"`
 }
 
-// place is what the sealed part is bound to: moved to another step it does not open.
-func (r stepRecord) place() string {
-	return string(r.Kind) + "|" + r.Place + "|" + strconv.Itoa(r.Host) + "|" + strconv.Itoa(r.Item) + "|" + strconv.Itoa(r.Task)
+// writeEntry gives an entry's record.
+func writeEntry(e runner.Entry) ([]byte, error) {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false) // it would make a result larger than its bound
+	err := enc.Encode(stepRecord{Kind: e.Kind, Place: e.Place, Host: e.Host, Item: e.Item, Task: e.Task, Private: e.Private, State: e.State})
+	return bytes.TrimSuffix(b.Bytes(), []byte{'\n'}), err
 }
 
-const private = 1 // a flag of what is sealed
-
-// entryName is a record that gives the name of a task or host a number: the same few stand in all entries of a run.
-const entryName runner.EntryKind = "name"
-
-// names are the numbers of names, from 1.
-type names struct {
-	mu      sync.Mutex // guards numbers, and that a number's record comes before those that use it
-	numbers map[string]int
+// entries reads the entries of a run.
+type entries struct {
+	words map[string]string // places, hosts and tasks: the same few stand in all entries
 }
 
-// sealEntry gives an entry's object. Sealed are flags and the state.
-func (k *key) sealEntry(e runner.Entry, host, task int) ([]byte, error) {
-	r := stepRecord{Kind: e.Kind, Place: e.Place, Host: host, Item: e.Item, Task: task}
-	if len(e.State) > 0 || e.Private {
-		inner := make([]byte, 1, 1+len(e.State))
-		if e.Private {
-			inner[0] = private
-		}
-		r.Sealed = k.seal(r.place(), append(inner, e.State...))
-	}
-	return json.Marshal(r)
-}
-
-// sealName gives the object of a name.
-func (k *key) sealName(name string, number int) ([]byte, error) {
-	r := stepRecord{Kind: entryName, Item: number}
-	r.Sealed = k.seal(r.place(), []byte(name))
-	return json.Marshal(r)
-}
-
-// opener reads the entries of a run, in order.
-type opener struct {
-	key   *key
-	names map[int]string
-}
-
-// entry gives an entry; false where the record is none that a run has kept.
-func (o *opener) entry(raw []byte) (runner.Entry, bool, error) {
-	r, err := readStep(raw)
-	if err != nil {
-		return runner.Entry{}, false, err
-	}
-	e := runner.Entry{Kind: r.Kind, Place: r.Place, Host: o.names[r.Host], Item: r.Item, Task: o.names[r.Task]}
-	known := (r.Task == 0 || e.Task != "") && (r.Host == 0 || e.Host != "") // else the name's record is damaged, which is told
-	if len(r.Sealed) == 0 {
-		return e, known && e.Kind != entryCut, nil
-	}
-	inner, err := o.key.unseal(r.place(), r.Sealed)
-	if err != nil {
-		return e, false, err
-	}
-	if r.Kind == entryName {
-		o.names[r.Item] = string(inner)
-		return e, false, nil
-	}
-	if len(inner) == 0 {
-		return e, false, ErrSealed
-	}
-	if e.Private = inner[0] == private; len(inner) > 1 {
-		e.State = inner[1:]
-	}
-	return e, known && e.Kind != entryCut, nil
-}
-
-// readStep reads what sealEntry has written.
-func readStep(raw []byte) (stepRecord, error) {
-	var r stepRecord
+// entry gives an entry, whose state is a part of the record; false where the record is none that a run has kept.
+func (r *entries) entry(record []byte) (runner.Entry, bool, error) {
+	var e runner.Entry
 	var wrong error
-	err := fields(raw, func(name, value []byte) bool {
+	err := fields(record, func(name, value []byte) bool {
 		switch string(name) {
 		case "k":
-			var s string
-			s, wrong = text(value)
-			r.Kind = runner.EntryKind(s)
+			var kind string
+			kind, wrong = r.word(value)
+			e.Kind = runner.EntryKind(kind)
 		case "p":
-			r.Place, wrong = text(value)
+			e.Place, wrong = r.word(value)
 		case "h":
-			r.Host, wrong = strconv.Atoi(string(value))
+			e.Host, wrong = r.word(value)
 		case "i":
-			r.Item, wrong = strconv.Atoi(string(value))
+			e.Item, wrong = strconv.Atoi(string(value))
 		case "t":
-			r.Task, wrong = strconv.Atoi(string(value))
+			e.Task, wrong = r.word(value)
+		case "x":
+			e.Private = string(value) == "true"
 		case "s":
-			if len(value) < 2 {
-				wrong = errShape
-				break
-			}
-			r.Sealed, wrong = base64.StdEncoding.AppendDecode(nil, value[1:len(value)-1])
+			e.State = value[:len(value):len(value)]
 		}
 		return wrong == nil
 	})
-	return r, errors.Join(err, wrong)
+	return e, e.Kind != entryCut, errors.Join(err, wrong)
+}
+
+// word is a string's text, one for all that are equal.
+func (r *entries) word(value []byte) (string, error) {
+	if s, ok := r.words[string(value)]; ok {
+		return s, nil
+	}
+	s, err := text(value)
+	if err == nil {
+		r.words[string(value)] = s
+	}
+	return s, err
 }

@@ -171,7 +171,10 @@ func readMeta(dir string) (Meta, error) {
 	}
 	var m Meta
 	if err := json.Unmarshal(raw, &m); err != nil {
-		return Meta{}, &DamageError{File: metaFile, Line: 1, What: err.Error()}
+		return Meta{}, &DamageError{File: metaFile, What: err.Error()}
+	}
+	if m.Schema < schema {
+		return Meta{}, fmt.Errorf("%s is of version %d, from an older pegbook, which this one (%d) does not read; use the pegbook that wrote it, or remove the run: pegbook runs rm %s", path, m.Schema, schema, filepath.Base(dir))
 	}
 	if m.Schema > schema {
 		return Meta{}, fmt.Errorf("%s is of version %d, which is newer than this pegbook knows (%d); use the pegbook that wrote it", path, m.Schema, schema)

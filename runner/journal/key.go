@@ -1,8 +1,6 @@
 package journal
 
 import (
-	"bytes"
-	"compress/flate"
 	"crypto/aes"
 	"crypto/cipher"
 	"crypto/hmac"
@@ -11,11 +9,9 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"sync"
 )
 
 const keyFile = "key"
@@ -26,9 +22,8 @@ var ErrSealed = errors.New("it is sealed with another key than the one in the jo
 // key seals what may hold secrets. It lies in the home, readable by its owner alone: whoever gets hold of one run's
 // folder (a copy, a backup, a bug report) reads nothing private in it.
 type key struct {
-	bytes   []byte
-	aead    cipher.AEAD
-	deflate sync.Pool // of *flate.Writer
+	bytes []byte
+	aead  cipher.AEAD
 }
 
 // readKey gives the key of a home, which is made when there is none.
@@ -76,41 +71,14 @@ func makeKey(home, path string) error {
 	return syncFolder(home)
 }
 
+// sealer is what seals the entries of a run.
+func (h *Home) sealer(run string) *sealer { return &sealer{h.key, run} }
+
 // seal encrypts a text for one place: moved to another it does not open.
 func (k *key) seal(place string, text []byte) []byte {
-	nonce := make([]byte, k.aead.NonceSize(), k.aead.NonceSize()+len(text)+k.aead.Overhead()+1)
+	nonce := make([]byte, k.aead.NonceSize(), k.aead.NonceSize()+len(text)+k.aead.Overhead())
 	rand.Read(nonce) //nolint:errcheck // it never fails
-	return k.aead.Seal(nonce, nonce, k.packed(text), []byte(place))
-}
-
-const (
-	asItIs   = 0
-	deflated = 1
-	// leastPacked is from where on packing saves more than it costs: what most steps have to remember is short.
-	leastPacked = 2 << 10
-	// mostUnpacked bounds what a sealed text may unfold to.
-	mostUnpacked = 256 << 20
-)
-
-func (k *key) packed(text []byte) []byte {
-	if len(text) >= leastPacked {
-		var b bytes.Buffer
-		b.WriteByte(deflated)
-		w, _ := k.deflate.Get().(*flate.Writer)
-		if w == nil {
-			w, _ = flate.NewWriter(nil, flate.BestSpeed) //nolint:errcheck // the level is one of flate's
-		}
-		w.Reset(&b)
-		_, err := w.Write(text)
-		if err = errors.Join(err, w.Close()); err != nil {
-			panic("journal: deflate into memory: " + err.Error())
-		}
-		k.deflate.Put(w)
-		if b.Len() < len(text) {
-			return b.Bytes()
-		}
-	}
-	return append([]byte{asItIs}, text...)
+	return k.aead.Seal(nonce, nonce, text, []byte(place))
 }
 
 // unseal gives the text that was sealed for a place.
@@ -120,14 +88,10 @@ func (k *key) unseal(place string, sealed []byte) ([]byte, error) {
 		return nil, ErrSealed
 	}
 	text, err := k.aead.Open(nil, sealed[:n], sealed[n:], []byte(place))
-	if err != nil || len(text) == 0 {
+	if err != nil {
 		return nil, ErrSealed
 	}
-	if text[0] == asItIs {
-		return text[1:], nil
-	}
-	r := flate.NewReader(bytes.NewReader(text[1:]))
-	return io.ReadAll(io.LimitReader(r, mostUnpacked))
+	return text, nil
 }
 
 // digest is what stands for a text that could be guessed.

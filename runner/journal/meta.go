@@ -6,7 +6,7 @@ import (
 )
 
 // schema is the version of what a run's folder holds.
-const schema = 1
+const schema = 2
 
 // Meta is what a run was started with.
 type Meta struct {

@@ -90,7 +90,7 @@ func (r *Run) findState() error {
 	if running {
 		r.State = Running
 	}
-	_, err = scan(filepath.Join(r.dir, eventsFile), func(object []byte) error {
+	_, err = scan(filepath.Join(r.dir, eventsFile), r.Run, nil, func(object []byte) error {
 		var e struct {
 			Event    string `json:"event"`
 			ExitCode int    `json:"exit_code"`
@@ -147,11 +147,12 @@ func stateOf(code int) State {
 type Reading struct {
 	Torn   *TornError
 	Damage []*DamageError
+	blocks uint32
 }
 
 // Events hands every event to take, in order, session after session.
 func (r *Run) Events(take func(event.Record) error) (Reading, error) {
-	return r.read(eventsFile, func(object []byte) error {
+	return r.read(eventsFile, nil, func(object []byte) error {
 		rec, err := event.Parse(object)
 		if err != nil {
 			return err
@@ -190,9 +191,9 @@ func (r *Run) Used() ([]Input, error) {
 
 // Entries hands everything that the run remembers to take, in order.
 func (r *Run) Entries(take func(runner.Entry) error) (Reading, error) {
-	o := opener{r.home.key, map[int]string{}}
-	return r.read(stepsFile, func(object []byte) error {
-		e, ok, err := o.entry(object)
+	in := entries{map[string]string{}}
+	return r.read(stepsFile, r.home.sealer(r.Run), func(record []byte) error {
+		e, ok, err := in.entry(record)
 		if err != nil || !ok {
 			return err
 		}
@@ -200,12 +201,12 @@ func (r *Run) Entries(take func(runner.Entry) error) (Reading, error) {
 	})
 }
 
-func (r *Run) read(name string, take func(object []byte) error) (Reading, error) {
-	s, err := scan(filepath.Join(r.dir, name), take)
+func (r *Run) read(name string, seal *sealer, take func(record []byte) error) (Reading, error) {
+	s, err := scan(filepath.Join(r.dir, name), r.Run, seal, take)
 	if r.State == Running || r.State == Paused {
 		s.torn = nil // it is being written
 	}
-	return Reading{Torn: s.torn, Damage: s.damage}, err
+	return Reading{Torn: s.torn, Damage: s.damage, blocks: s.number}, err
 }
 
 // Took is how long the run has gone on, over all its sessions, as far as that is known.

@@ -62,7 +62,7 @@ type InFlight struct {
 // Standing reads where the run stands.
 func (r *Run) Standing() (*Standing, error) {
 	s := &standing{hosts: map[string]*HostStanding{}, began: map[string]flight{}, acting: map[string]runner.Entry{}, kept: map[string]bool{}}
-	found, err := r.read(eventsFile, s.event)
+	found, err := r.read(eventsFile, nil, s.event)
 	if err != nil {
 		return nil, err
 	}

@@ -17,6 +17,8 @@ import (
 const (
 	// syncEvery is how often what was written is brought to the disk while nobody waits for it.
 	syncEvery = 100 * time.Millisecond
+	// gather is how long an event for which nobody waits may wait for others to be written with.
+	gather = 5 * time.Millisecond
 	// mostPending is how many bytes may wait to be written before the run waits for the disk.
 	mostPending = 8 << 20
 	// reserved is how much of the disk a run keeps for its end: what is in flight when the disk is full can still
@@ -34,9 +36,10 @@ type Writer struct {
 	lock *os.File // held while the run goes on
 	meta Meta     // belongs to who creates and closes
 	done *event.RunDone
+	// behind is the block of the steps behind which the writer has begun.
+	behind uint32
 
 	bounds bounds
-	names  names
 
 	mu      sync.Mutex // guards the fields below
 	change  *sync.Cond // of written, synced, err
@@ -47,6 +50,7 @@ type Writer struct {
 	synced  uint64 // of them, on the disk
 	awaited uint64 // up to where somebody waits for the disk
 	closed  bool
+	gathers bool  // what is pending is written in a moment
 	full    error // no act is kept
 	err     error // nothing is kept
 
@@ -56,12 +60,14 @@ type Writer struct {
 	ended          sync.WaitGroup
 }
 
-// file is one of a run's two files. size is where its last whole record ends, before that record's checksum.
+// file is one of a run's two files.
 type file struct {
 	*os.File
-	pending []byte
-	before  uint32
-	size    int64 // belongs to the writing goroutine
+	pending []byte // records
+	// What follows belongs to the writing goroutine: size is where the last whole block ends.
+	packer packer
+	block  []byte
+	size   int64
 }
 
 // Create begins to keep a run. Its folder appears under its name when it is whole.
@@ -113,7 +119,9 @@ func (h *Home) reserve(run string) (string, error) {
 
 func (h *Home) newWriter(m Meta) *Writer {
 	w := &Writer{home: h, dir: h.folder(m.Run), meta: m, wake: make(chan struct{}, 1), wakeSync: make(chan struct{}, 1),
-		complete: make(chan struct{}), failed: make(chan struct{}), names: names{numbers: map[string]int{}}}
+		complete: make(chan struct{}), failed: make(chan struct{})}
+	w.events.packer = packer{seed: seedOf(m.Run, eventsFile)}
+	w.steps.packer = packer{seed: seedOf(m.Run, stepsFile), seal: h.sealer(m.Run)}
 	w.change = sync.NewCond(&w.mu)
 	return w
 }
@@ -160,10 +168,10 @@ func (e *RunningError) Error() string {
 	return fmt.Sprintf("run %s is going on in another process", e.Run)
 }
 
-// Resume goes on with a run that no process carries on any more: its entries, in order, are handed to take, and what
-// is kept from now on comes behind them. The record that a power loss has left in pieces, told as torn, is removed. Damage
-// of what the run remembers is an error.
-func (h *Home) Resume(run string, s Session, take func(runner.Entry)) (w *Writer, torn []*TornError, err error) {
+// Resume goes on with a run that no process carries on any more: what is kept from now on comes behind what there is.
+// The block that a power loss has left in pieces, told as torn, is removed. Damage of what the run remembers is an
+// error.
+func (h *Home) Resume(run string, s Session) (w *Writer, torn []*TornError, err error) {
 	if err := valid(run); err != nil {
 		return nil, nil, err
 	}
@@ -185,24 +193,15 @@ func (h *Home) Resume(run string, s Session, take func(runner.Entry)) (w *Writer
 	if err != nil || !held {
 		return w, nil, errors.Join(err, &RunningError{run})
 	}
-	o := opener{h.key, map[int]string{}}
-	steps, err := w.steps.goOn(filepath.Join(w.dir, stepsFile), func(object []byte) error {
-		e, ok, err := o.entry(object)
-		if err == nil && ok {
-			take(e)
-		}
-		return err
-	})
+	steps, err := w.steps.goOn(filepath.Join(w.dir, stepsFile), m.Run)
 	if err != nil {
 		return w, nil, err
 	}
 	if len(steps.damage) > 0 {
 		return w, nil, steps.damage[0]
 	}
-	for number, name := range o.names {
-		w.names.numbers[name] = number
-	}
-	events, err := w.events.goOn(filepath.Join(w.dir, eventsFile), func([]byte) error { return nil })
+	w.behind = steps.number
+	events, err := w.events.goOn(filepath.Join(w.dir, eventsFile), m.Run)
 	if err != nil {
 		return w, nil, err
 	}
@@ -219,18 +218,21 @@ func (h *Home) Resume(run string, s Session, take func(runner.Entry)) (w *Writer
 	return w, torn, nil
 }
 
-// goOn opens a file to write behind its last whole record.
-func (f *file) goOn(path string, take func(object []byte) error) (scanned, error) {
-	s, err := scan(path, take)
+// goOn opens a file to write behind its last whole block.
+func (f *file) goOn(path, run string) (scanned, error) {
+	s, err := scan(path, run, nil, nil)
 	if err != nil {
 		return s, err
 	}
 	if f.File, err = openOwn(path, os.O_RDWR); err != nil {
 		return s, err
 	}
-	f.size, f.before = s.size, s.before
+	f.size, f.packer.number = s.size, s.number
 	return s, f.Truncate(s.size)
 }
+
+// Follows says whether the writer goes on right behind what a reading of the run's entries has read.
+func (w *Writer) Follows(r Reading) bool { return w.behind == r.blocks }
 
 // Run is the name of the run.
 func (w *Writer) Run() string { return w.meta.Run }
@@ -258,7 +260,9 @@ func (w *Writer) Record(r event.Record) {
 		w.fail(err)
 		return
 	}
-	w.add(&w.events, raw) //nolint:errcheck // Failed says it
+	if _, err := w.add(&w.events, raw); err == nil { // else Failed says it
+		w.gather()
+	}
 }
 
 // Keep keeps an entry. What it holds besides its place is sealed.
@@ -271,15 +275,7 @@ func (w *Writer) Keep(e runner.Entry) error {
 			return full
 		}
 	}
-	host, err := w.number(e.Host)
-	if err != nil {
-		return err
-	}
-	task, err := w.number(e.Task)
-	if err != nil {
-		return err
-	}
-	raw, err := w.home.key.sealEntry(w.bounds.entry(e), host, task)
+	raw, err := writeEntry(w.bounds.entry(e))
 	if err != nil {
 		return err
 	}
@@ -287,32 +283,12 @@ func (w *Writer) Keep(e runner.Entry) error {
 	if err != nil {
 		return err
 	}
+	nudge(w.wake)
 	return w.await(n, e.Durable)
 }
 
-// number is that of a name; one that is new is kept.
-func (w *Writer) number(name string) (int, error) {
-	if name == "" {
-		return 0, nil
-	}
-	w.names.mu.Lock()
-	defer w.names.mu.Unlock()
-	if n, ok := w.names.numbers[name]; ok {
-		return n, nil
-	}
-	n := len(w.names.numbers) + 1
-	raw, err := w.home.key.sealName(name, n)
-	if err == nil {
-		_, err = w.add(&w.steps, raw)
-	}
-	if err == nil {
-		w.names.numbers[name] = n
-	}
-	return n, err
-}
-
 // add hands a record over to be written. It waits only when the disk is far behind.
-func (w *Writer) add(to *file, object []byte) (uint64, error) {
+func (w *Writer) add(to *file, record []byte) (uint64, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for w.err == nil && !w.closed && len(w.events.pending)+len(w.steps.pending) > mostPending {
@@ -324,10 +300,22 @@ func (w *Writer) add(to *file, object []byte) (uint64, error) {
 	if w.err != nil {
 		return 0, w.err
 	}
-	to.pending, to.before = appendLine(to.pending, object, to.before)
+	to.pending = append(append(to.pending, record...), '\n')
 	w.added++
-	nudge(w.wake)
 	return w.added, nil
+}
+
+// gather has what is pending written in a moment.
+func (w *Writer) gather() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	switch {
+	case len(w.events.pending) > anewAfter:
+		nudge(w.wake)
+	case !w.gathers:
+		w.gathers = true
+		time.AfterFunc(gather, func() { nudge(w.wake) })
+	}
 }
 
 func nudge(c chan struct{}) {
@@ -428,6 +416,7 @@ func (w *Writer) write() {
 		events, w.events.pending = w.events.pending, events[:0]
 		steps, w.steps.pending = w.steps.pending, steps[:0]
 		n, closed := w.added, w.closed
+		w.gathers = false
 		w.mu.Unlock()
 		// Events first: what is remembered as done has been said to be done.
 		if err := errors.Join(w.put(&w.events, events), w.put(&w.steps, steps)); err != nil {
@@ -448,9 +437,13 @@ func (w *Writer) write() {
 	}
 }
 
-// put writes records behind the others. Half a record does not stay.
-func (w *Writer) put(f *file, b []byte) error {
-	for len(b) > 0 {
+// put writes records behind the others. Half a block does not stay.
+func (w *Writer) put(f *file, records []byte) error {
+	if len(records) == 0 {
+		return nil
+	}
+	f.block = f.packer.block(f.block[:0], records)
+	for b := f.block; ; {
 		_, err := f.WriteAt(b, f.size)
 		if err == nil {
 			f.size += int64(len(b))
@@ -461,7 +454,6 @@ func (w *Writer) put(f *file, b []byte) error {
 		}
 		w.fill(err)
 	}
-	return nil
 }
 
 func noRoom(err error) bool {

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -35,11 +36,19 @@ func create(t *testing.T, h *Home, run string) *Writer {
 
 func TestAnEntryIsWrittenWhenKeepReturns(t *testing.T) {
 	for _, durable := range []bool{false, true} {
-		w := create(t, home(t), "r1")
-		require.NoError(t, w.Keep(runner.Entry{Kind: runner.EntryActing, Place: "0", Host: "h", Durable: durable}))
-		raw, err := os.ReadFile(filepath.Join(w.Dir(), stepsFile))
-		require.NoError(t, err)
-		assert.Contains(t, string(raw), `"k":"acting"`)
+		h := home(t)
+		w := create(t, h, "r1")
+		want := runner.Entry{Kind: runner.EntryActing, Place: "0", Host: "h"}
+		for n := range 3 { // what is deflated together with what was there before, too
+			kept := want
+			kept.Durable = durable
+			require.NoError(t, w.Keep(kept))
+			got, found, err := read(t, h)
+			require.NoError(t, err)
+			assert.Equal(t, slices.Repeat([]runner.Entry{want}, n+1), got)
+			assert.Empty(t, found.Damage)
+			assert.Nil(t, found.Torn)
+		}
 		require.NoError(t, w.Close())
 	}
 }
