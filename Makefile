@@ -50,8 +50,10 @@ e2e: build ## the main job at production times, under load (ten minutes)
 e2e-pegasus: setup build ## rolling updates on systemd hosts with faults put in: a table of faults and outcomes (SCALE=1, 40 minutes)
 	@scripts/e2e-pegasus $(SCALE)
 
-resume: ## kill a run at every boundary of its record and resume it; prints how many differences there are (two minutes)
-	@PEGBOOK_TEST_EVERY_BOUNDARY=1 go test ./runner -count=1 -v -run TestARun
+EVERY ?= 10
+resume: build ## kill -9 runs at their events and go on with them; prints tables of differences (15 minutes; EVERY=1: all events of the Pegasus playbooks)
+	@PEGBOOK_TEST_EVERY_BOUNDARY=1 $(GO) test ./runner -count=1 -v -run TestARun
+	@PEGBOOK=$(CURDIR)/bin/pegbook PEGBOOK_TEST_KILLS_EVERY=$(EVERY) $(GO) test ./cmd/pegbook -count=1 -v -timeout 5h -run TestAPlaybookOfTheCluster
 
 fuzz: ## every fuzz target for 20 seconds
 	@scripts/fuzz 20s

@@ -170,6 +170,10 @@ func layout(o Options) (*State, error) {
 // stateFile is also what makes a folder a lab's: Down removes no other.
 const stateFile = "lab.json"
 
+// Changes is the file in which the simulated servers write down, in order, what they were told to change, and their
+// starts and stops.
+func (s *State) Changes() string { return filepath.Join(s.Dir, "changes.log") }
+
 func readState(dir string) (*State, error) {
 	p, err := os.ReadFile(filepath.Join(dir, stateFile))
 	if err != nil {

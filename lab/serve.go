@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/pegbook/pegbook/lab/pegasus"
 	"github.com/pegbook/pegbook/lab/sshhost"
 	"github.com/pegbook/pegbook/lab/zookeeper"
 )
@@ -89,7 +90,7 @@ func environment(s *State, h Host) []string {
 	return []string{
 		envDir + "=" + s.Dir, envHost + "=" + h.Name,
 		"PEGASUS_SIM_ADDRESS=" + h.IP, "PEGASUS_SIM_SCALE=" + scale(s),
-		"PEGASUS_SIM_FAULTS_FILE=" + faultsFile(s, h),
+		"PEGASUS_SIM_FAULTS_FILE=" + faultsFile(s, h), pegasus.ChangesEnv + "=" + s.Changes(),
 	}
 }
 

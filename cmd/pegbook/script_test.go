@@ -10,7 +10,7 @@ import (
 
 // The test binary is pegbook itself when a script calls it, so that scripts need no built program.
 func TestMain(m *testing.M) {
-	testscript.Main(homeless{m}, map[string]func(){"pegbook": main})
+	testscript.Main(homeless{m}, map[string]func(){"pegbook": main, "pegbook-mortal": mortalMain})
 }
 
 // homeless runs tests with a home of journals of their own.

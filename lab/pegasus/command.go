@@ -19,6 +19,7 @@ func (p *process) command(name string, args []string) string {
 	if !p.release().Has(name) {
 		return fmt.Sprintf("unknown command '%s'", name)
 	}
+	p.toldCommand(name, args)
 	switch name {
 	case "server-info":
 		return fmt.Sprintf("%s, Started at %s", p.Version, p.start.Format("2006-01-02 15:04:05"))

@@ -206,6 +206,7 @@ func (p *process) httpUpdate(query []param) httpReply {
 	if err != nil || n <= 0 {
 		return status("ERR_INVALID_PARAMETERS: " + q.value + " is invalid")
 	}
+	p.told("updateConfig %s=%d", q.key, n)
 	if !p.actor.set(q.key, n) {
 		return status("ERR_OBJECT_NOT_FOUND: " + q.key + " is not found")
 	}

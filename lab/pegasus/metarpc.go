@@ -14,6 +14,7 @@ import (
 func (m *metaRole) answer(ctx context.Context, in *wire.Incoming) []byte {
 	s, activating, leader := m.view()
 	if s != nil {
+		m.p.toldRequest(in)
 		reply := m.serve(ctx, s, in)
 		if reply == nil {
 			return in.Reply(wire.HandlerNotFound, nil)

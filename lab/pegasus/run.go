@@ -173,6 +173,7 @@ func (p *process) prepare() error {
 			int(c.Grace.Seconds()), int(c.Lease.Seconds()))
 	}
 	p.announce()
+	p.toldStart()
 	return nil
 }
 
@@ -217,6 +218,7 @@ func (p *process) serve() {
 // terminate is what SIGTERM does: no flush, no hand-over, only a little time.
 func (p *process) terminate() {
 	fmt.Fprintln(p.Out, "got signal id: 15")
+	p.told("stop")
 	p.closeAll()
 	if p.actor.slowToStop() {
 		pause(p.life, p.config.Scaled(p.config.Sim().Stop))
