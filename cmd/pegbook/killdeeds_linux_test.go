@@ -155,7 +155,9 @@ func watchedPath(root, path string) (string, bool) {
 }
 
 // isStaging says whether a folder is where a release is unpacked before it gets its name.
-func isStaging(name string) bool { return strings.HasPrefix(name, ".") && strings.HasSuffix(name, ".new") }
+func isStaging(name string) bool {
+	return strings.HasPrefix(name, ".") && strings.HasSuffix(name, ".new")
+}
 
 // inStateDir says whether a file is what the daemon module knows of a process: other numbers each time.
 func inStateDir(short string) bool { return strings.Contains(short, "/pegasus/run/") }

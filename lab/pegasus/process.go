@@ -37,6 +37,8 @@ type process struct {
 	start  time.Time
 	log    *logFile
 	actor  actor
+	// changes is a file that is told of what the process is told to change; "" none.
+	changes string
 
 	life  context.Context //nolint:containedctx // it is the process: it ends with it, and its cause is the exit
 	die   context.CancelCauseFunc

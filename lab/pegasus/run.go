@@ -119,7 +119,7 @@ func start(parent context.Context, o Options, c *config.Config) int {
 	of := release.Parse(o.Version.Number)
 	log := openLog(filepath.Join(c.AppDir, "log"), role, of, o.Out)
 	defer log.Close()
-	p := &process{Options: o, config: c, role: role, of: of, log: log, start: time.Now(), life: ctx, die: die,
+	p := &process{Options: o, config: c, role: role, of: of, log: log, start: time.Now(), changes: o.Env(ChangesEnv), life: ctx, die: die,
 		open: map[io.Closer]bool{}}
 	p.log.Line('I', "service_api_c.cpp:465:run()", "process(%d) start: %d, date: %s",
 		os.Getpid(), p.start.UnixMilli(), p.start.Format("2006-01-02 15:04:05.000"))

@@ -18,11 +18,10 @@ const ChangesEnv = "PEGASUS_SIM_CHANGES"
 
 // told writes down what the process was told.
 func (p *process) told(format string, args ...any) {
-	path := p.Env(ChangesEnv)
-	if path == "" {
+	if p.changes == "" {
 		return
 	}
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o600)
+	f, err := os.OpenFile(p.changes, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o600)
 	if err == nil {
 		// One write: lines of several processes do not mix.
 		_, err = fmt.Fprintf(f, "%s %s %s %s\n", time.Now().UTC().Format("15:04:05.000"), p.self, p.role, fmt.Sprintf(format, args...))
