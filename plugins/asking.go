@@ -106,6 +106,19 @@ func (c *chatter) may(now time.Time) (room bool, missed int) {
 	return true, missed
 }
 
+// wane ends the stream of a task that was cancelled: at once where the plugin is asked nothing, else when it has had
+// its time to answer.
+func (a *asked) wane() {
+	a.mu.Lock()
+	asks := len(a.waiting) > 0
+	a.mu.Unlock()
+	if !asks {
+		a.end(nil)
+		return
+	}
+	time.AfterFunc(a.patience, func() { a.end(nil) })
+}
+
 // leave ends the task: the plugin's side is cancelled, and what the host does for it.
 func (a *asked) leave() {
 	a.end(nil)

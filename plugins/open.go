@@ -393,16 +393,17 @@ func (p *Plugin) propose(ctx context.Context, name string, call *modules.Call, a
 	return proposal, err
 }
 
-// proposeBy lets a process propose. The task's stream lives until the proposal was carried out, or ctx ends. heard
-// says whether the plugin has said anything.
+// proposeBy lets a process propose. The task's stream lives until the proposal was carried out, or ctx ends and the
+// plugin has had its time to end what it does in good order. heard says whether the plugin has said anything.
 func (p *Plugin) proposeBy(ctx context.Context, now *process, name string, call *modules.Call, args json.RawMessage) (proposal *modules.Proposal, heard bool, err error) {
-	streamCtx, end := context.WithCancelCause(ctx)
+	streamCtx, end := context.WithCancelCause(context.WithoutCancel(ctx))
 	stream, err := now.Task(streamCtx)
 	if err != nil {
 		end(nil)
 		return nil, false, p.blame(ctx, now, err)
 	}
 	a := newAsked(stream, end, call)
+	context.AfterFunc(ctx, a.wane)
 	err = a.watched(p.options.Silence, func() (err error) {
 		proposal, err = a.propose(ctx, name, args)
 		return err

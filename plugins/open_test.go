@@ -340,8 +340,12 @@ func TestFrozenPluginIsEndedWithPegbook(t *testing.T) {
 func TestNoPluginOutlivesAKilledPegbook(t *testing.T) {
 	self, err := os.Executable()
 	require.NoError(t, err)
+	temp, err := os.MkdirTemp("/tmp", "sweep") // a short name, and nobody else's: every pegbook sweeps
+	require.NoError(t, err)
+	defer os.RemoveAll(temp)
+	t.Setenv("TMPDIR", temp)
 	cmd := exec.Command(self)
-	cmd.Env = append(os.Environ(), behaviour+"=pegbook", "TMPDIR=/tmp")
+	cmd.Env = append(os.Environ(), behaviour+"=pegbook")
 	out, err := cmd.StdoutPipe()
 	require.NoError(t, err)
 	require.NoError(t, cmd.Start())
@@ -357,12 +361,11 @@ func TestNoPluginOutlivesAKilledPegbook(t *testing.T) {
 	}
 	// What it has left is taken away by the next one.
 	left := func() []string {
-		paths, err := filepath.Glob(filepath.Join("/tmp", fmt.Sprintf("%s%d-*", socketPrefix, cmd.Process.Pid)))
+		paths, err := filepath.Glob(filepath.Join(temp, fmt.Sprintf("%s%d-*", socketPrefix, cmd.Process.Pid)))
 		require.NoError(t, err)
 		return paths
 	}
 	require.Len(t, left(), 1)
-	t.Setenv("TMPDIR", "/tmp")
 	mustOpen(t, Options{})
 	require.Empty(t, left())
 }

@@ -7,6 +7,7 @@ import (
 	"net"
 	"runtime/debug"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -34,10 +35,16 @@ func serveTask(l link, all map[string]*modules.Module) {
 	_ = t.listen() // a stream always ends with an error: io.EOF, or the reason
 }
 
+// bugPrefix begins the error of a module that panicked.
+const bugPrefix = "bug in the plugin: "
+
+// IsBug says whether an error is of a module that panicked.
+func IsBug(err error) bool { return err != nil && strings.HasPrefix(err.Error(), bugPrefix) }
+
 func (t *served) serve(ctx context.Context, f *wire.Frame) (answer *wire.Frame) {
 	defer func() {
 		if bug := recover(); bug != nil {
-			answer = failed(fmt.Errorf("bug in the plugin: %v\n%s", bug, debug.Stack()))
+			answer = failed(fmt.Errorf("%s%v\n%s", bugPrefix, bug, debug.Stack()))
 		}
 	}()
 	switch body := f.Body.(type) {

@@ -224,6 +224,31 @@ func TestCancellingEndsWhatTheHostDoes(t *testing.T) {
 	require.Error(t, <-host.ended)
 }
 
+func TestCancelledModuleMayEndInGoodOrder(t *testing.T) {
+	host := modtest.NewMachine("h")
+	begun := make(chan struct{})
+	m := behind(t, func(context.Context, *modules.Call, noArgs) (*modules.Proposal, error) {
+		return &modules.Proposal{Do: func(ctx context.Context, host modules.Host) error {
+			close(begun)
+			<-ctx.Done()
+			if err := host.Apply(context.WithoutCancel(ctx), modules.Change{Kind: modules.Touch, Path: "/tidied"}); err != nil {
+				return err
+			}
+			return context.Cause(ctx)
+		}}, nil
+	})
+	enough := errors.New("enough")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	p, err := m.Propose(ctx, &modules.Call{Host: host}, nil)
+	require.NoError(t, err)
+	go func() {
+		<-begun
+		cancel(enough)
+	}()
+	require.ErrorIs(t, p.Do(ctx, host), enough)
+	require.Contains(t, host.Snapshot(), "/tidied")
+}
+
 func TestConnectionsAreRealOnes(t *testing.T) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -23,6 +24,9 @@ type testOptions struct {
 	cases string
 	env   []string
 }
+
+// testSilence is how long a module may say nothing while it is tested: the host in memory answers at once.
+const testSilence = 20 * time.Second
 
 func newPluginTestCmd(a *app) *cobra.Command {
 	var o testOptions
@@ -57,7 +61,7 @@ func (a *app) testPlugin(ctx context.Context, file string, o testOptions) error 
 	if err != nil {
 		return err
 	}
-	p, err := plugins.Open(ctx, plugins.File{Path: path, Env: o.env}, plugins.Options{Pegbook: version})
+	p, err := plugins.Open(ctx, plugins.File{Path: path, Env: o.env}, plugins.Options{Pegbook: version, Silence: testSilence})
 	if err != nil {
 		return err
 	}

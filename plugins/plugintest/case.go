@@ -14,6 +14,7 @@ import (
 
 	"github.com/pegbook/pegbook/modules"
 	"github.com/pegbook/pegbook/modules/modtest"
+	"github.com/pegbook/pegbook/plugins"
 )
 
 // manyTrips bounds round trips where a case says nothing: somebody waits for each.
@@ -81,28 +82,43 @@ func (c Case) setup() modtest.Setup {
 	return s
 }
 
-// first tries the case once, on a host of its own, and gives the error that it ends with.
-func (c Case) first(ctx context.Context, m *modules.Module) error {
-	var err error
-	trying(ctx, func(t *trial) {
+// first tries the case once, on a host of its own, and gives the error that it ends with; problem is what is wrong
+// whatever the host is.
+func (c Case) first(ctx context.Context, m *modules.Module) (problem string, err error) {
+	problem = trying(ctx, func(t *trial) {
 		host := c.machine()
 		var p *modules.Proposal
-		if p, err = modtest.Propose(t, m, string(c.Args), host, c.setup()); err == nil && p != nil && p.Do != nil {
+		p, err = modtest.Propose(t, m, string(c.Args), host, c.setup())
+		unchanged(t, c.machine(), host)
+		if err == nil && p != nil && p.Do != nil {
 			err = p.Do(t.Context(), host)
 		}
 	})
-	return err
+	var broken *plugins.Error
+	if problem == "" && (errors.As(err, &broken) || plugins.IsBug(err)) {
+		problem = err.Error()
+	}
+	return problem, err
+}
+
+// unchanged compares a host that was only looked at with what it was.
+func unchanged(t *trial, was, host *modtest.Machine) {
+	if d := modtest.Differences(was.Snapshot(), host.Snapshot()); d != "" {
+		t.Errorf("proposing changed the host; that is for the Do of the proposal:%s", d)
+	}
+	for _, cmd := range host.Runs() {
+		if !cmd.ReadOnly {
+			t.Errorf("proposing ran a command that is not ReadOnly; that is for the Do of the proposal: %q", cmd.Argv)
+		}
+	}
 }
 
 // run holds the module to the contract.
 func (c Case) run(t *trial, m *modules.Module) {
 	if c.Error != "" {
 		host := c.machine()
-		before := host.Snapshot()
 		p, err := modtest.Propose(t, m, string(c.Args), host, c.setup())
-		if d := modtest.Differences(before, host.Snapshot()); d != "" {
-			t.Errorf("proposing changed the host:%s", d)
-		}
+		unchanged(t, c.machine(), host)
 		if err == nil && p != nil && p.Do != nil {
 			err = p.Do(t.Context(), host)
 		}
