@@ -226,10 +226,17 @@ func lockRefused(err error, spec *lockSpec) string {
 	if errors.As(err, &other) {
 		return "--lock-wait 10m waits for it; pegbook locks PLAYBOOK shows who has it"
 	}
-	if spec.node != "" && spec.via == "" {
-		return "where the control node cannot reach ZooKeeper, give the lock via: and a host that can"
+	if spec.node == "" {
+		return ""
 	}
-	return ""
+	hint := "these are the servers of " + spec.serversFrom
+	switch {
+	case spec.via != "":
+		return hint + "; they are asked from " + spec.via
+	case spec.viaFrom != "":
+		return hint + "; where the control node cannot reach them, set " + spec.viaFrom + " to a host that can"
+	}
+	return hint + "; where the control node cannot reach them, give the lock via: and a host that can"
 }
 
 // holder is this run, for those whom its locks keep out.

@@ -29,6 +29,9 @@ type lockSpec struct {
 	timeout   time.Duration
 	auth      string
 	via, host string // names of hosts; "" none
+
+	// serversFrom is the variable that the servers come from, with its place; viaFrom the one that via is. "": none.
+	serversFrom, viaFrom string
 }
 
 // String names the lock.
@@ -145,11 +148,12 @@ func (r *run) lockOf(pl *play, hosts []*inventory.Host) (*lockSpec, error) {
 func (l *lockReader) ensemble(spec *lockSpec, pl *play) {
 	w := pl.Lock
 	servers := l.value(w.Servers)
+	spec.serversFrom, spec.viaFrom = l.origin(w.Servers), variable(w.Via)
 	if w.Servers.IsZero() && l.err == nil {
 		d, ok, err := l.s.Lookup(lockServers)
 		l.fail(w.At, err)
 		if ok && err == nil {
-			servers = d
+			servers, spec.serversFrom = d, l.wherefrom(lockServers)
 		}
 	}
 	spec.servers = zksession.SplitServers(files(servers))
@@ -174,6 +178,41 @@ func (l *lockReader) ensemble(spec *lockSpec, pl *play) {
 	if spec.auth != "" && !strings.Contains(spec.auth, ":") {
 		l.fail(w.Auth.Position(), errors.New("auth is user:password"))
 	}
+}
+
+// origin is the variable that a value comes from, with its place; or the value's own place.
+func (l *lockReader) origin(v vars.Value) string {
+	if name := variable(v); name != "" {
+		return l.wherefrom(name)
+	}
+	if v.IsZero() {
+		return ""
+	}
+	return v.Position().String()
+}
+
+// wherefrom follows a variable that is but another one to the last, which is the one to mend.
+func (l *lockReader) wherefrom(name string) string {
+	from := name
+	for range 10 { // a circle is an error elsewhere
+		found := l.s.Definitions(name)
+		if len(found) == 0 {
+			break
+		}
+		from = fmt.Sprintf("%s (%s)", name, found[0].Value.Position())
+		if name = variable(found[0].Value); name == "" {
+			break
+		}
+	}
+	return from
+}
+
+// variable is the name of the variable that a value is made of, if it is one.
+func variable(v vars.Value) string {
+	if refs := v.Refs(); v.Templated() && len(refs) == 1 && len(refs[0].Path) == 1 {
+		return refs[0].Path[0]
+	}
+	return ""
 }
 
 // findLocks resolves the locks of a plan's plays, as far as they are known before the run.

@@ -62,7 +62,7 @@ func (s *labSite) testWrongVariables() {
 	}{
 		{"a name for an address", "IPv4 addresses only", 2, []string{"-e", "address=meta1.example"}},
 		{"a name in a list", "with IPv4 addresses and no names", 2, []string{"-e", "zk_server_list=zk1:2181 lock_path="}},
-		{"a name that is nobody's, for the lock", "zk1: no such host", 1, []string{"-e", "zk_server_list=zk1:2181"}},
+		{"a name that is nobody's, for the lock", "zk1:2181: lookup zk1: no such host", 1, []string{"-e", "zk_server_list=zk1:2181"}},
 		{"no list", "zk_server_list", 1, []string{"-i", without}},
 		{"a folder twice", "data_dirs has a folder twice", 2, []string{"-e", "data_dirs=a:/x/y,b:/x/y"}},
 		{"a name twice", "data_dirs has a name twice", 2, []string{"-e", "data_dirs=a:/x/y,a:/x/z"}},

@@ -7,7 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -28,6 +30,9 @@ type Options struct {
 	Timeout time.Duration
 	// Wait is how long a session may take to come.
 	Wait time.Duration
+	// Rounds is how often every server may turn the connection down (refused, no such host, no way there) before
+	// Wait is over; 0 is any number. One that does not answer is waited for.
+	Rounds int
 	// Watch is told of every event of the session, if it is not nil. It must not block.
 	Watch func(zk.Event)
 }
@@ -38,7 +43,10 @@ func Connect(ctx context.Context, o Options) (conn *zk.Conn, closed func(), err 
 		o.Timeout = 10 * time.Second
 	}
 	ctx, cancel := context.WithCancel(ctx)
-	why := &lastError{}
+	why := &attempts{hopeless: make(chan struct{}), rounds: o.Rounds, why: map[string]error{}, down: map[string]int{}}
+	for _, server := range o.Servers {
+		why.down[server] = 0
+	}
 	conn, events, err := zk.Connect(o.Servers, o.Timeout,
 		zk.WithHostProvider(&asGiven{}), zk.WithLogger(silent{}), zk.WithLogInfo(false), zk.WithEventCallback(func(e zk.Event) {
 			if o.Watch != nil {
@@ -51,9 +59,10 @@ func Connect(ctx context.Context, o Options) (conn *zk.Conn, closed func(), err 
 			defer cancel()
 			raw, err := o.Dial(ctx, network, address)
 			if err != nil {
-				why.set(fmt.Errorf("%s: %w", address, err))
+				why.failed(address, err)
 				return nil, err
 			}
+			why.reached(address)
 			return withDeadlines(raw), nil
 		}))
 	if err != nil {
@@ -75,15 +84,17 @@ func Connect(ctx context.Context, o Options) (conn *zk.Conn, closed func(), err 
 	return conn, closed, nil
 }
 
-func awaitSession(ctx context.Context, events <-chan zk.Event, wait time.Duration, why *lastError) error {
+func awaitSession(ctx context.Context, events <-chan zk.Event, wait time.Duration, why *attempts) error {
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
+		case <-why.hopeless:
+			return fmt.Errorf("no ZooKeeper server takes a connection: %w", why.failures())
 		case <-timer.C:
-			if err := why.get(); err != nil {
+			if err := why.failures(); err != nil {
 				return fmt.Errorf("no ZooKeeper server gave a session within %s: %w", wait, err)
 			}
 			return fmt.Errorf("no ZooKeeper server gave a session within %s; the ensemble has no quorum, or these are no ZooKeeper servers", wait)
@@ -95,27 +106,79 @@ func awaitSession(ctx context.Context, events <-chan zk.Event, wait time.Duratio
 	}
 }
 
-// lastError keeps why connecting failed last.
-type lastError struct {
-	mu  sync.Mutex
-	err error
+// attempts is how connecting went so far.
+type attempts struct {
+	rounds   int
+	hopeless chan struct{} // closed when every server has turned down so many rounds
+
+	mu   sync.Mutex       // guards the rest
+	why  map[string]error // why a server could not be connected to
+	down map[string]int   // how often it turned the connection down
 }
 
-func (l *lastError) set(err error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
+// failed notes why a server could not be connected to.
+func (a *attempts) failed(server string, err error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
 	var network net.Error
-	if l.err != nil && errors.As(err, &network) && network.Timeout() {
-		return // what was said before tells more than that time ran out
+	late := errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) || errors.As(err, &network) && network.Timeout()
+	if !late {
+		a.down[server]++
 	}
-	l.err = err
+	if a.why[server] == nil || !late { // what was said before tells more than that time ran out
+		var op *net.OpError
+		if errors.As(err, &op) {
+			err = op.Err // which names the server once more
+		}
+		a.why[server] = fmt.Errorf("%s: %w", server, err)
+	}
+	for _, n := range a.down {
+		if n < a.rounds {
+			return
+		}
+	}
+	select {
+	case <-a.hopeless:
+	default:
+		if a.rounds > 0 {
+			close(a.hopeless)
+		}
+	}
 }
 
-func (l *lastError) get() error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.err
+// reached notes that a server took the connection.
+func (a *attempts) reached(server string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.down[server] = 0
 }
+
+// failures is why, for each server that could not be connected to; nil where all could.
+func (a *attempts) failures() error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	var list failures
+	for _, server := range slices.Sorted(maps.Keys(a.why)) {
+		list = append(list, a.why[server])
+	}
+	if list == nil {
+		return nil
+	}
+	return list
+}
+
+// failures are errors in one line.
+type failures []error
+
+func (f failures) Error() string {
+	var texts []string
+	for _, err := range f {
+		texts = append(texts, err.Error())
+	}
+	return strings.Join(texts, "; ")
+}
+
+func (f failures) Unwrap() []error { return f }
 
 // asGiven tries the servers in turn by the names they were given, which the managed host resolves.
 type asGiven struct {

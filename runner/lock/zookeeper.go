@@ -23,6 +23,8 @@ import (
 const (
 	defaultSession = 10 * time.Second
 	connectWait    = 15 * time.Second
+	// turnedDown is how often every server may turn the connection down: the list is wrong then, or nothing runs.
+	turnedDown = 3
 	leaveTime      = 2 * time.Second
 	// doubtFor is how many session timeouts a lock may be out of touch with ZooKeeper before it counts as lost:
 	// an election takes its time, and sessions outlive it.
@@ -135,7 +137,7 @@ func (z *ZooKeeper) open(ctx context.Context) (*place, error) {
 	// The session belongs to the run, which ends it; the step that opens it may be over long before.
 	opened, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	stop := context.AfterFunc(ctx, func() { cancel(context.Cause(ctx)) })
-	conn, closed, err := zksession.Connect(opened, zksession.Options{Dial: z.Dial, Servers: z.Servers, Timeout: s.timeout, Wait: connectWait,
+	conn, closed, err := zksession.Connect(opened, zksession.Options{Dial: z.Dial, Servers: z.Servers, Timeout: s.timeout, Wait: connectWait, Rounds: turnedDown,
 		Watch: func(e zk.Event) {
 			select {
 			case s.events <- e:
