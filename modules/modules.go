@@ -148,7 +148,8 @@ type Proposal struct {
 	// them; a real run never does.
 	Leaves []Change
 	// Waits says that Do waits for something that is not so yet. Check mode does not run it: nobody can
-	// know whether the wait would end, so the task's status is unknown.
+	// know whether the wait would end, so the task's status is unknown. A Do that waits, or that has no Diff and
+	// Expects to take time, is cancelled when its run is told to end, and done again when that is gone on with.
 	Waits bool
 	// Once says that doing it a second time is not the same as doing it once, and that Propose cannot tell from the
 	// host whether it was done: a command that the user gives, a message that is sent. A run that is gone on with

@@ -28,7 +28,7 @@ func (st *step) attempts(ctx context.Context, s *vars.Scope, res *result) {
 	for n := 1 + st.triedBefore(res); ; n++ {
 		x.attempt = n
 		st.attempt(ctx, s, x, res)
-		if !again.any || res.taken {
+		if !again.any || res.taken || st.left {
 			return
 		}
 		res.attempts = n
@@ -49,7 +49,7 @@ func (st *step) attempts(ctx context.Context, s *vars.Scope, res *result) {
 		}
 		st.settleAfter(ctx)
 		st.note(event.Noted{Attempt: n, Text: fmt.Sprintf("trying again in %s, %d retries left", again.delay, again.retries-n+1)})
-		if pause(ctx, again.delay) != nil {
+		if !st.sleeps(ctx, again.delay) {
 			return
 		}
 	}
@@ -171,7 +171,7 @@ func (st *step) attempt(ctx context.Context, s *vars.Scope, x *prepared, res *re
 		delete(res.fields, "unreachable")
 		return
 	}
-	if !res.taken {
+	if !res.taken && !st.left {
 		st.judge(s, res)
 	}
 }
@@ -272,8 +272,11 @@ func (st *step) do(ctx context.Context, x *prepared, over *layeredHost, p *modul
 		}
 		defer st.r.acted(x.on)
 		st.expect(p.Expects)
-		if x.job != nil {
+		switch {
+		case x.job != nil:
 			return p.Do(ctx, x.job)
+		case x.onlyWaits(p):
+			return st.wait(ctx, x, p)
 		}
 		return p.Do(ctx, x.host)
 	case p.Waits:

@@ -33,12 +33,15 @@ func (st *step) loop(ctx context.Context) *result {
 			st.takeItem(sum, res)
 			continue
 		}
-		if i > 0 && pause(ctx, st.row.task.LoopControl.Pause) != nil {
+		if i > 0 && !st.sleeps(ctx, st.row.task.LoopControl.Pause) {
 			break
 		}
 		// The scope is made anew for every item: an item sees what the one before has set.
 		s := st.scope(st.p.host).With(vars.LoopVars, st.itemVars(items, i))
 		res := st.once(ctx, s, &item{value, i})
+		if st.left {
+			break
+		}
 		res.label = st.label(s, value)
 		st.takeItem(sum, res)
 		if st.ended(ctx, res) == nil {

@@ -67,6 +67,9 @@ func (r *run) whereabouts() string {
 	for p, rr := range r.inside {
 		if p.lost == notLost && !p.ended {
 			where := fmt.Sprintf("after task %q", rr.name)
+			if rr.leftOn(p) {
+				where = fmt.Sprintf("in task %q, which waited,", rr.name)
+			}
 			if guarded(rr.row.in) {
 				where += " inside a block whose rescue or always has not run"
 			}

@@ -31,7 +31,8 @@ type Options struct {
 	Forks int
 	// Verbosity is what modules see as the number of -v.
 	Verbosity int
-	// Drain, when closed, lets the steps in flight end and starts nothing more. nil never does.
+	// Drain, when closed, lets the steps in flight end and starts nothing more; those that only wait are left. nil
+	// never does.
 	Drain <-chan struct{}
 	// Confirm asks to type value before a play destroys something; an error is a refusal. nil refuses.
 	Confirm func(ctx context.Context, message, value string) error

@@ -50,22 +50,25 @@ type step struct {
 	entry    *Entry                      // its end, to be written down
 	kept     bool                        // it has been
 	cut      bool                        // the loop did not come to its end
+	left     bool                        // it was left while it waited
 	after    []func(ctx context.Context) // what is to be done once the end is written down
 }
 
 // work carries the step out. It runs on a goroutine of its own.
 func (st *step) work(ctx context.Context) {
 	if st.place != nil {
-		select {
-		case st.place <- struct{}{}:
-			defer func() { <-st.place }()
-		case <-ctx.Done(): // it ends at once
+		if !st.takePlace(ctx) {
+			return
 		}
+		defer func() { <-st.place }()
 	}
 	st.began = time.Now()
 	st.r.stream.Emit(event.TaskStarted{Play: st.lane.play.name, Batch: st.lane.batch, Task: st.name, Host: st.p.Name, Handler: st.row.handler != nil})
 	st.res = st.safely(ctx)
 	st.res.took = time.Since(st.began)
+	if st.left {
+		return // for whoever goes on it has not ended
+	}
 	st.notifications()
 	st.register(st.res)
 	st.written(ctx)

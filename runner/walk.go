@@ -257,7 +257,10 @@ func (st *step) unfold(context.Context, *run) *graph.Graph[node] {
 			return nil
 		}
 	}
-	if st.takeEnd() {
+	switch {
+	case st.left:
+		st.leave()
+	case st.takeEnd():
 		st.settle()
 	}
 	return nil

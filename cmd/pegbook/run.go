@@ -486,7 +486,7 @@ func (a *app) watchInterrupts(v view, aborts <-chan abort, cancel context.Cancel
 			return
 		}
 		v.aside(func() {
-			fmt.Fprintf(a.err, "\npegbook: %s; nothing new is started, and the steps in flight go on to their end. Interrupt again to cancel them.\n", first.by)
+			fmt.Fprintf(a.err, "\npegbook: %s; nothing new is started. What changes something goes on to its end, what only waits is left and waits again when the run is gone on with. Interrupt again to cancel all.\n", first.by)
 		})
 		next("", "")
 		cancel(errors.New("interrupted twice"))

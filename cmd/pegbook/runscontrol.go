@@ -36,7 +36,7 @@ func newRunsControlCmds(a *app) []*cobra.Command {
 		}
 	}
 	abort, end := steer("abort [RUN]", "End a running run, as an interrupt does",
-		"End a running run as an interrupt (Ctrl-C) does: nothing more is started, and what is under way goes on to its end. With --now it is cancelled.")
+		"End a running run as an interrupt (Ctrl-C) does: nothing more is started, what changes something goes on to its end, and what only waits is left. With --now it is cancelled.")
 	abort.Flags().BoolVar(&end.Now, "now", false, "cancel what is under way, as the second interrupt does")
 	all := []*cobra.Command{pause, proceed, approve, abort}
 	for _, cmd := range all {

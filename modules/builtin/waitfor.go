@@ -85,6 +85,7 @@ func proposeWaitFor(ctx context.Context, call *modules.Call, args waitForArgs) (
 	return &modules.Proposal{
 		Output:   w.out,
 		Waits:    missing != "",
+		Expects:  args.Delay,
 		Predicts: predictsIf(missing == ""),
 		Do: func(ctx context.Context, host modules.Host) error {
 			started := time.Now()
