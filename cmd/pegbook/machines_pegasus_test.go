@@ -23,37 +23,42 @@ const scale = 0.1
 // disks are mounted on each machine, so that "separate disks" means what it says.
 var disks = []string{"ssd1", "ssd2", "ssd3"}
 
-// cluster is a Pegasus cluster on the machines: two meta servers, a replica server on each, a collector on the
-// last, ZooKeeper on the first three.
+// cluster is a Pegasus cluster on machines.
 type cluster struct {
 	*site
+	layout
 	inventory string
-	metas     []string
 	packages  []lab.Package
 }
 
-func (s *site) cluster(t *testing.T) *cluster {
+// layout is which machines have which server.
+type layout struct {
+	metas, replicas, collectors, zookeeper []machines.Machine
+}
+
+// addresses are the machines' addresses with a port.
+func addresses(list []machines.Machine, port string) []string {
+	var all []string
+	for _, m := range list {
+		all = append(all, m.Address+":"+port)
+	}
+	return all
+}
+
+// cluster writes the inventory of a cluster.
+func (s *site) cluster(t *testing.T, l layout) *cluster {
 	t.Helper()
 	packages, err := lab.Packages(filepath.Join(s.dir, "packages"))
 	require.NoError(t, err)
-	c := &cluster{site: s, packages: packages}
-	var zk []string
-	group := func(name string, list []machines.Machine, more func(i int) string) string {
-		var b strings.Builder
-		fmt.Fprintf(&b, "    %s:\n      hosts:\n", name)
-		for i, m := range list {
-			fmt.Fprintf(&b, "        %s: {ansible_host: %s%s}\n", m.Name, m.Address, more(i))
-		}
-		return b.String()
-	}
-	none := func(int) string { return "" }
-	text := "all:\n  vars:\n    " + strings.Join(s.connection(), "\n    ") + "\n"
-	for _, m := range s.List[:2] {
-		c.metas = append(c.metas, m.Address+":34601")
-	}
-	for _, m := range s.List[:3] {
-		zk = append(zk, m.Address+":2181")
-	}
+	c := &cluster{site: s, layout: l, packages: packages}
+	c.inventory = c.listed(t, "cluster.yml", l)
+	return c
+}
+
+// listed writes an inventory of the cluster's machines, or of some of them.
+func (c *cluster) listed(t *testing.T, file string, l layout) string {
+	t.Helper()
+	text := "all:\n  vars:\n    " + strings.Join(c.connection(), "\n    ") + "\n"
 	text += fmt.Sprintf(`    package: %s
     package_sha256: %s
     cluster_name: onsystemd
@@ -69,11 +74,21 @@ func (s *site) cluster(t *testing.T) *cluster {
     healthy_stable: 300ms
     meta_restart_interval: 3
   children:
-`, packages[0].File, packages[0].SHA256, strings.Join(zk, ","), scale)
-	text += group("meta_server", s.List[:2], none) + group("replica_server", s.List, none) + group("collector", s.List[3:], none)
-	text += group("zookeeper", s.List[:3], func(i int) string { return fmt.Sprintf(", member: %d", i+1) })
-	c.inventory = s.write(t, "cluster.yml", text)
-	return c
+`, c.packages[0].File, c.packages[0].SHA256, strings.Join(addresses(l.zookeeper, "2181"), ","), scale)
+	for _, g := range []struct {
+		name string
+		list []machines.Machine
+	}{{"meta_server", l.metas}, {"replica_server", l.replicas}, {"collector", l.collectors}, {"zookeeper", l.zookeeper}} {
+		text += fmt.Sprintf("    %s:\n      hosts:\n", g.name)
+		for i, m := range g.list {
+			member := ""
+			if g.name == "zookeeper" {
+				member = fmt.Sprintf(", member: %d", i+1)
+			}
+			text += fmt.Sprintf("        %s: {ansible_host: %s%s}\n", m.Name, m.Address, member)
+		}
+	}
+	return c.write(t, file, text)
 }
 
 func (c *cluster) play(t *testing.T, book string, args ...string) *result {
@@ -88,13 +103,9 @@ func (c *cluster) newer() []string {
 
 // units are the cluster's units with the machine that each belongs to.
 func (c *cluster) units(each func(m machines.Machine, unit string)) {
-	for i, m := range c.List {
-		if i < 2 {
-			each(m, "pegasus-meta")
-		}
-		each(m, "pegasus-replica")
-		if i == len(c.List)-1 {
-			each(m, "pegasus-collector")
+	for role, list := range map[string][]machines.Machine{"meta": c.metas, "replica": c.replicas, "collector": c.collectors} {
+		for _, m := range list {
+			each(m, "pegasus-"+role)
 		}
 	}
 }
@@ -123,13 +134,10 @@ func (c *cluster) lastWords(t *testing.T) {
 }
 
 func (s *site) testPegasus(t *testing.T) {
-	c := s.cluster(t)
+	// Two meta servers, a replica server on each machine, a collector on the last, ZooKeeper on the first three.
+	c := s.cluster(t, layout{metas: s.List[:2], replicas: s.List, collectors: s.List[3:], zookeeper: s.List[:3]})
 	t.Cleanup(func() { c.lastWords(t) })
-	for _, m := range c.List {
-		for _, disk := range disks {
-			c.on(t, m, fmt.Sprintf("mkdir -p /srv/%s && mount -t tmpfs -o size=64m tmpfs /srv/%s", disk, disk))
-		}
-	}
+	c.mount(t)
 	// Each needs what the one before has made.
 	_ = t.Run("zookeeper", c.testZooKeeper) &&
 		t.Run("deploy", c.testDeploy) &&
@@ -138,6 +146,16 @@ func (s *site) testPegasus(t *testing.T) {
 		t.Run("backup", c.testBackup) &&
 		t.Run("rebuild", c.testRebuild) &&
 		t.Run("offline", c.testOffline)
+}
+
+// mount gives each machine its disks.
+func (c *cluster) mount(t *testing.T) {
+	t.Helper()
+	for _, m := range c.List {
+		for _, disk := range disks {
+			c.on(t, m, fmt.Sprintf("mkdir -p /srv/%s && mount -t tmpfs -o size=64m tmpfs /srv/%s", disk, disk))
+		}
+	}
 }
 
 func (c *cluster) testZooKeeper(t *testing.T) {
@@ -187,7 +205,7 @@ func (c *cluster) testRollingUpdate(t *testing.T) {
 	before := c.pids(t)
 	dry := c.play(t, "rolling-update.yml", append(c.newer(), "--check")...).ok(t)
 	require.Equal(t, before, c.pids(t))
-	load, err := traffic.Start(t.Context(), traffic.Options{Metas: c.metas})
+	load, err := traffic.Start(t.Context(), traffic.Options{Metas: addresses(c.metas, "34601")})
 	require.NoError(t, err)
 	time.Sleep(time.Second)
 	update := c.play(t, "rolling-update.yml", c.newer()...)

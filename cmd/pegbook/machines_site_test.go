@@ -35,11 +35,11 @@ const (
 // startSite starts machines; they are gone when the test is over, however it ends.
 func startSite(t *testing.T, count int) *site {
 	t.Helper()
-	return startSiteIn(t, count, machinesNet, lastMachinesNet)
+	return startSiteIn(t, machines.Options{Count: count}, machinesNet, lastMachinesNet)
 }
 
 // startSiteIn starts machines in the first of some nets that is free.
-func startSiteIn(t *testing.T, count, first, last int) *site {
+func startSiteIn(t *testing.T, o machines.Options, first, last int) *site {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("hosts with systemd need root (network namespaces, overlay mounts): run the tests as root")
@@ -47,8 +47,8 @@ func startSiteIn(t *testing.T, count, first, last int) *site {
 	var m *machines.Machines
 	err := machines.ErrInUse
 	for n := first; n <= last && errors.Is(err, machines.ErrInUse); n++ {
-		dir := filepath.Join("/var/tmp", fmt.Sprintf("pegbook-machines-%d", n))
-		m, err = machines.Start(t.Context(), machines.Options{Dir: dir, Count: count, Net: n})
+		o.Dir, o.Net = filepath.Join("/var/tmp", fmt.Sprintf("pegbook-machines-%d", n)), n
+		m, err = machines.Start(t.Context(), o)
 	}
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, m.Stop()) })

@@ -7,6 +7,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/pegbook/pegbook/lab/machines"
 	"github.com/pegbook/pegbook/runner/event"
 )
 
@@ -26,7 +27,7 @@ rm -rf /etc/apt/sources.list /etc/apt/sources.list.d/*; echo 'deb [trusted=yes] 
 rm -rf /var/lib/apt/lists/* /var/lib/apt/periodic/*; touch -d @0 /var/lib/apt/lists`
 
 func TestMachinesSystem(t *testing.T) {
-	s := startSiteIn(t, 2, 54, 57)
+	s := startSiteIn(t, machines.Options{Count: 2}, 54, 57)
 	for _, m := range s.List {
 		s.on(t, m, makeRepository)
 	}

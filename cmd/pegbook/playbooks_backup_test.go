@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/pegbook/pegbook/lab"
+	"github.com/pegbook/pegbook/modules/pegasus/client"
 	"github.com/pegbook/pegbook/modules/pegasus/wire"
 	"github.com/pegbook/pegbook/runner/event"
 )
@@ -56,21 +57,31 @@ func numbered(t *testing.T, i int) (wire.Key, []byte) {
 
 func (s *labSite) write(table string, n int) {
 	s.t.Helper()
-	data := s.client().Data(table)
-	for i := range n {
-		key, value := numbered(s.t, i)
-		require.NoError(s.t, data.Put(s.t.Context(), key, value))
-	}
+	writeNumbered(s.t, s.client(), table, n)
 }
 
 func (s *labSite) requireWritten(table string, n int) {
 	s.t.Helper()
-	data := s.client().Data(table)
+	requireNumbered(s.t, s.client(), table, n)
+}
+
+func writeNumbered(t *testing.T, c *client.Client, table string, n int) {
+	t.Helper()
+	data := c.Data(table)
 	for i := range n {
-		key, want := numbered(s.t, i)
-		got, err := data.Get(s.t.Context(), key)
-		require.NoError(s.t, err)
-		require.Equal(s.t, string(want), string(got))
+		key, value := numbered(t, i)
+		require.NoError(t, data.Put(t.Context(), key, value))
+	}
+}
+
+func requireNumbered(t *testing.T, c *client.Client, table string, n int) {
+	t.Helper()
+	data := c.Data(table)
+	for i := range n {
+		key, want := numbered(t, i)
+		got, err := data.Get(t.Context(), key)
+		require.NoError(t, err)
+		require.Equal(t, string(want), string(got))
 	}
 }
 

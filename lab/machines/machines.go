@@ -31,6 +31,8 @@ type Options struct {
 	// Net is the third byte of their addresses 10.78.Net.11, 10.78.Net.12 …, and part of every name, so
 	// that several sets can be up at a time. 0 to 255.
 	Net int
+	// Shared, if not empty, is a folder that every machine sees as /srv/shared, as one mounted over a network.
+	Shared string
 }
 
 // Machines is a running set.
@@ -161,9 +163,13 @@ func (m *Machines) boot(ctx context.Context, machine Machine) error {
 	}
 	defer log.Close()
 	// Not bound to ctx: the machine outlives Start, Stop ends it.
-	cmd := exec.Command("/bin/sh", "-ec", `for group in $1; do echo $$ >"$group/cgroup.procs"; done; shift; exec "$@"`, "sh",
-		strings.Join(groups, " "), "systemd-nspawn", "-q", "--register=no", "--keep-unit", "--machine="+machine.Name,
-		"--network-namespace-path=/run/netns/"+machine.netns, "-D", machine.Root, "--boot")
+	argv := []string{"-ec", `for group in $1; do echo $$ >"$group/cgroup.procs"; done; shift; exec "$@"`, "sh",
+		strings.Join(groups, " "), "systemd-nspawn", "-q", "--register=no", "--keep-unit", "--machine=" + machine.Name,
+		"--network-namespace-path=/run/netns/" + machine.netns, "-D", machine.Root, "--boot"}
+	if m.o.Shared != "" {
+		argv = append(argv, "--bind="+m.o.Shared+":/srv/shared")
+	}
+	cmd := exec.Command("/bin/sh", argv...)
 	// The machine's network is its own, and so are the kernel's parameters for it.
 	cmd.Env = append(os.Environ(), "SYSTEMD_NSPAWN_API_VFS_WRITABLE=network")
 	cmd.Stdout, cmd.Stderr = log, log
