@@ -25,7 +25,7 @@ const (
 	connectWait    = 15 * time.Second
 	// turnedDown is how often every server may turn the connection down: the list is wrong then, or nothing runs.
 	turnedDown = 3
-	leaveTime      = 2 * time.Second
+	leaveTime  = 2 * time.Second
 	// doubtFor is how many session timeouts a lock may be out of touch with ZooKeeper before it counts as lost:
 	// an election takes its time, and sessions outlive it.
 	doubtFor = 3
