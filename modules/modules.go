@@ -14,6 +14,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 )
 
@@ -65,6 +66,12 @@ func Define[A any](name, doc string, propose func(ctx context.Context, call *Cal
 			return propose(ctx, call, args)
 		},
 	}
+}
+
+// Title is the first line of the manual page.
+func (m *Module) Title() string {
+	title, _, _ := strings.Cut(m.Doc, "\n")
+	return title
 }
 
 // Reading is what a text uses.
