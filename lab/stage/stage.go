@@ -33,6 +33,8 @@ type Options struct {
 	Net int
 	// Verbose shows more of how it goes.
 	Verbose bool
+	// Environ is what pegbook finds in its environment besides, as NAME=value.
+	Environ []string
 }
 
 // Stage is a deployed cluster.
