@@ -33,6 +33,7 @@ type options struct {
 	rate        float64
 	plugin      string
 	keep        string
+	verbose     bool
 	json        string
 	markdown    string
 }
@@ -55,11 +56,14 @@ func main() {
 	flag.StringVar(&o.keep, "keep", "", "where to put what is known of runs that went wrong (default: a folder in $TMPDIR)")
 	flag.StringVar(&o.json, "json", "", "write the table to this file as JSON, too")
 	flag.StringVar(&o.markdown, "markdown", "", "write the table to this file as Markdown, too")
-	flag.BoolVar(&o.Verbose, "v", false, "show how each run of pegbook ended")
+	flag.BoolVar(&o.verbose, "v", false, "show how each run of pegbook ended, and what is waited for")
 	flag.Parse()
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	if o.verbose {
+		o.Tell = func(format string, args ...any) { fmt.Printf(format, args...) }
+	}
 	err := o.complete(*only, *faults)
 	if err == nil {
 		err = soak(ctx, o)

@@ -168,12 +168,19 @@ func (p *play) update(ctx context.Context) error {
 func (p *play) ended(ctx context.Context, run *stage.Run) (int, error) {
 	timer := time.AfterFunc(endWithin, func() { _ = run.Signal(syscall.SIGQUIT) })
 	code, err := run.Wait()
+	p.tell(run)
 	if !timer.Stop() && ctx.Err() == nil {
 		err = fmt.Errorf("the run has not ended after %s", endWithin)
 	}
 	p.out.Codes = append(p.out.Codes, code)
 	p.out.runs = append(p.out.runs, run)
 	return code, err
+}
+
+func (p *play) tell(run *stage.Run) {
+	if p.session.o.verbose {
+		fmt.Print(run.Says())
+	}
 }
 
 // heal takes the fault away; a second time it does nothing.

@@ -45,7 +45,7 @@ func TestChanceFollowsFromTheSeedAndTheNumberAlone(t *testing.T) {
 	require.NotEmpty(t, first.deck)
 	seen := map[string]int{}
 	for number := range len(first.deck) {
-		seen[first.fault(number + 1).name]++
+		seen[first.fault(number+1).name]++
 	}
 	for number := 300; number > 0; number-- {
 		assert.Equal(t, first.fault(number).name, second.fault(number).name)

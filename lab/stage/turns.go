@@ -2,7 +2,6 @@ package stage
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -71,9 +70,7 @@ func (s *Stage) Rest(ctx context.Context, hosts []string, restarts int) error {
 		if n+restarts <= quickLimit {
 			continue
 		}
-		if s.Verbose {
-			fmt.Printf("waiting %s, as %s has been restarted %d times in a row\n", time.Until(until).Round(time.Second), host, n)
-		}
+		s.tell("waiting %s, as %s has been restarted %d times in a row\n", time.Until(until).Round(time.Second), host, n)
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
