@@ -279,14 +279,28 @@ func (l *library) journal(name string, resume bool) (*runner.Past, *journal.Writ
 		kept, err := l.home.Create(journal.Meta{Run: name, Dir: l.Dir, Playbooks: []string{l.book}, Sessions: []journal.Session{session}}, journal.Private{})
 		return nil, kept, err
 	}
+	run, err := l.home.Open(name)
+	if err != nil {
+		return nil, nil, err
+	}
 	var entries []runner.Entry
-	kept, _, err := l.home.Resume(name, session, func(e runner.Entry) { entries = append(entries, e) })
+	read, err := run.Entries(func(e runner.Entry) error {
+		entries = append(entries, e)
+		return nil
+	})
 	if err != nil {
 		return nil, nil, err
 	}
 	past, err := runner.NewPast(entries)
 	if err != nil {
-		return nil, nil, errors.Join(err, kept.Close())
+		return nil, nil, err
+	}
+	kept, _, err := l.home.Resume(name, session)
+	if err == nil && !kept.Follows(read) {
+		err = errors.Join(errors.New("the journal has more than it had"), kept.Close())
+	}
+	if err != nil {
+		return nil, nil, err
 	}
 	past.InFlight = runner.InFlightRerun
 	return past, kept, nil
