@@ -14,7 +14,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"strings"
 	"time"
 )
 
@@ -66,12 +65,6 @@ func Define[A any](name, doc string, propose func(ctx context.Context, call *Cal
 			return propose(ctx, call, args)
 		},
 	}
-}
-
-// Title is the first line of the manual page.
-func (m *Module) Title() string {
-	title, _, _ := strings.Cut(m.Doc, "\n")
-	return title
 }
 
 // Reading is what a text uses.
@@ -128,6 +121,15 @@ type Call struct {
 	Batch []string
 	// Verbosity is how many -v the run was started with.
 	Verbosity int
+	// Begun is not nil where this task had begun to change the host when the process that carried the run ended:
+	// nobody knows how far it came. A module whose last change cannot be seen makes it then in any case.
+	Begun *Begun
+}
+
+// Begun is what is known of a change that was cut off.
+type Begun struct {
+	// Mark is that of the proposal that was being carried out.
+	Mark string
 }
 
 // Proposal is what a module found and what it would do about it.
@@ -145,6 +147,10 @@ type Proposal struct {
 	Do func(ctx context.Context, host Host) error
 	// Changes are all that Do does, where it does nothing but Apply them; see Change.
 	Changes []Change
+	// Mark is kept until Do has ended, for whoever goes on with the run if it is cut off: Call.Begun gives it to
+	// the next proposal. It is for what cannot be told from how things are, such as which process is to be
+	// replaced by another one.
+	Mark string
 	// Predicts is state, other than files, that Do leaves behind. Where it is not nil, even if empty,
 	// check mode remembers it instead of running Do; Host.Predicted answers from it. Keys are the
 	// module's own ("systemd/zookeeper.service/active"); those that start with "cluster/" are shared by

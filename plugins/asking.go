@@ -135,10 +135,14 @@ func (a *asked) leave() {
 
 // propose asks for the proposal. It is worth something as long as the stream lives.
 func (a *asked) propose(ctx context.Context, name string, args json.RawMessage) (*modules.Proposal, error) {
-	f, err := a.ask(ctx, &wire.Frame{Body: &wire.Frame_Propose{Propose: &wire.Propose{
+	q := &wire.Propose{
 		Module: name, Args: args, Host: a.call.Host.Name(), Hostname: a.call.Hostname, Dir: a.call.Dir, Batch: a.call.Batch,
 		Verbosity: int32(a.call.Verbosity),
-	}}})
+	}
+	if b := a.call.Begun; b != nil {
+		q.Begun, q.BegunMark = true, b.Mark
+	}
+	f, err := a.ask(ctx, &wire.Frame{Body: &wire.Frame_Propose{Propose: q}})
 	if err != nil {
 		return nil, err
 	}

@@ -269,7 +269,7 @@ func valuesFromWire(vars map[string][]byte) map[string]json.RawMessage {
 // proposedToWire puts a proposal on the wire but for its Do, which stays.
 func (s *session) proposedToWire(p *modules.Proposal) (*wire.Proposed, error) {
 	w := &wire.Proposed{Diff: diffToWire(p.Diff), Does: p.Do != nil, Predicted: p.Predicts != nil, Predicts: p.Predicts,
-		Once: p.Once, Leaves: s.changesToWire(p.Leaves), Waits: p.Waits, ExpectsNs: int64(p.Expects), Skip: p.Skip,
+		Once: p.Once, Mark: p.Mark, Leaves: s.changesToWire(p.Leaves), Waits: p.Waits, ExpectsNs: int64(p.Expects), Skip: p.Skip,
 		FactRank: string(p.FactRank), Message: printable(p.Message), Facts: valuesToWire(p.Facts)}
 	var err error
 	if w.Output, err = resultJSON(p.Output); err != nil {
@@ -297,7 +297,7 @@ func resultJSON(output any) ([]byte, error) {
 
 // proposedFromWire is a proposal without its Do.
 func (s *session) proposedFromWire(w *wire.Proposed) (*modules.Proposal, error) {
-	p := &modules.Proposal{Diff: diffFromWire(w.Diff), Waits: w.Waits, Once: w.Once, Expects: time.Duration(w.ExpectsNs), Skip: w.Skip,
+	p := &modules.Proposal{Diff: diffFromWire(w.Diff), Waits: w.Waits, Once: w.Once, Mark: w.Mark, Expects: time.Duration(w.ExpectsNs), Skip: w.Skip,
 		Facts: valuesFromWire(w.Facts), FactRank: modules.FactRank(w.FactRank), Message: w.Message}
 	if w.Predicted {
 		if p.Predicts = w.Predicts; p.Predicts == nil {

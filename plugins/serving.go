@@ -66,6 +66,9 @@ func (t *served) propose(ctx context.Context, q *wire.Propose) *wire.Frame {
 		Host: host, Open: t.open, OpenDir: t.openDir, Render: t.render, Eval: t.eval, Note: t.tell, Report: t.report, Jobs: host,
 		Hostname: q.Hostname, Dir: q.Dir, Batch: q.Batch, Verbosity: int(q.Verbosity),
 	}
+	if q.Begun {
+		call.Begun = &modules.Begun{Mark: q.BegunMark}
+	}
 	p, err := m.Propose(ctx, call, json.RawMessage(q.Args))
 	if err != nil {
 		return t.fails(err)

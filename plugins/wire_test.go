@@ -315,7 +315,7 @@ func TestEverythingOfACallArrives(t *testing.T) {
 	kept := &jobs{}
 	var said []string
 	call := &modules.Call{
-		Host: modtest.NewMachine("h"), Hostname: "other", Dir: "/books", Batch: []string{"h", "i"}, Verbosity: 2, Jobs: kept,
+		Host: modtest.NewMachine("h"), Hostname: "other", Dir: "/books", Batch: []string{"h", "i"}, Verbosity: 2, Jobs: kept, Begun: &modules.Begun{Mark: "pid 7"},
 		Note:   func(format string, args ...any) { said = append(said, fmt.Sprintf(format, args...)) },
 		Report: func(p modules.Progress) { said = append(said, p.String()) },
 		Render: func(name, text string, delims [2]string) (string, error) {
@@ -352,9 +352,9 @@ func TestEverythingOfACallArrives(t *testing.T) {
 		}
 		_, forgotten := call.Jobs.ForgetJob(ctx, "j1")
 		return &modules.Proposal{
-			Message: fmt.Sprintln(call.Host.Name(), call.Hostname, call.Dir, call.Batch, call.Verbosity, text, string(raw), len(tree), tree[0].Target,
+			Message: fmt.Sprintln(call.Host.Name(), call.Hostname, call.Dir, call.Batch, call.Verbosity, call.Begun.Mark, text, string(raw), len(tree), tree[0].Target,
 				tree[1].Source.Size(), state.Finished, state.Path, state.Output.ExitCode, state.Output.Started.Unix(), state.Err, errors.Is(forgotten, fs.ErrNotExist)),
-			Facts: map[string]json.RawMessage{"a": json.RawMessage("1")}, FactRank: modules.RankFound, Waits: true, Expects: time.Second,
+			Facts: map[string]json.RawMessage{"a": json.RawMessage("1")}, FactRank: modules.RankFound, Waits: true, Expects: time.Second, Mark: "pid 8",
 			Predicts: map[string]string{}, Leaves: []modules.Change{{Kind: modules.Touch, Path: "/x"}}, Skip: true,
 			Diff: []modules.Diff{{Subject: "s", Before: "b", After: "a", Note: "n", Secret: true}},
 			Do:   func(context.Context, modules.Host) error { return nil },
@@ -362,13 +362,13 @@ func TestEverythingOfACallArrives(t *testing.T) {
 	})
 	p, err := m.Propose(t.Context(), call, nil)
 	require.NoError(t, err)
-	require.Equal(t, "h other /books [h i] 2 nt<> \"a b\" 2 there 1 true /jobs/j1 4 5 x ended with code 0 true\n", p.Message)
+	require.Equal(t, "h other /books [h i] 2 pid 7 nt<> \"a b\" 2 there 1 true /jobs/j1 4 5 x ended with code 0 true\n", p.Message)
 	require.Equal(t, modules.Job{ID: "j1", Limit: time.Minute, Command: modules.Command{Argv: []string{"make"}, Env: map[string]string{"A": "b"}}}, kept.job)
 	require.Len(t, said, 51)
 	require.Equal(t, []string{"step 0: 100%", "moves: primaries 3 of 4"}, []string{said[0], said[50]})
 	p.Do, p.Message = nil, ""
 	require.Equal(t, &modules.Proposal{
-		Facts: map[string]json.RawMessage{"a": json.RawMessage("1")}, FactRank: modules.RankFound, Waits: true, Expects: time.Second,
+		Facts: map[string]json.RawMessage{"a": json.RawMessage("1")}, FactRank: modules.RankFound, Waits: true, Expects: time.Second, Mark: "pid 8",
 		Predicts: map[string]string{}, Leaves: []modules.Change{{Kind: modules.Touch, Path: "/x"}}, Skip: true,
 		Diff: []modules.Diff{{Subject: "s", Before: "b", After: "a", Note: "n", Secret: true}},
 	}, p)

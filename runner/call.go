@@ -60,7 +60,17 @@ func (st *step) call(x *prepared, host modules.Host) *modules.Call {
 		Dir:       absolutePath(st.lane.play.Dir),
 		Batch:     st.lane.addresses,
 		Verbosity: st.r.opts.Verbosity,
+		Begun:     st.begun(x),
 	}
+}
+
+// begun is what is known of the task where it had begun to change the host when the run ended.
+func (st *step) begun(x *prepared) *modules.Begun {
+	a, was := st.before.acting(x.item)
+	if !was || !a.Changes || x.check {
+		return nil
+	}
+	return &modules.Begun{Mark: a.Mark}
 }
 
 // eval evaluates an expression for a module.

@@ -57,6 +57,8 @@ type acting struct {
 	// Changes says that there was something to change, Once that doing it twice is not the same as once.
 	Changes bool `json:"changes,omitempty"`
 	Once    bool `json:"once,omitempty"`
+	// Mark is the proposal's.
+	Mark string `json:"mark,omitempty"`
 	// Items are those of a loop that act together.
 	Items []int `json:"items,omitempty"`
 	over  bool  // it has ended
@@ -152,7 +154,10 @@ func (s *pastStep) begin(e Entry) error {
 			continue
 		}
 		was := s.began[item]
-		s.began[item] = acting{Changes: a.Changes || was.Changes, Once: a.Once}
+		if was.Mark != "" && !was.over { // it is still the first that says how things were
+			a.Mark = was.Mark
+		}
+		s.began[item] = acting{Changes: a.Changes || was.Changes, Once: a.Once, Mark: a.Mark}
 	}
 	return nil
 }

@@ -100,7 +100,7 @@ func (st *step) acts(x *prepared, p *modules.Proposal, res *result) error {
 		return err
 	}
 	res.acted = true
-	return st.begins(acting{Changes: len(p.Diff) > 0, Once: once}, res.at)
+	return st.begins(acting{Changes: len(p.Diff) > 0, Once: once, Mark: p.Mark}, res.at)
 }
 
 func (st *step) begins(a acting, item int) error {

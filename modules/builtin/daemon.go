@@ -142,7 +142,11 @@ func proposeDaemon(ctx context.Context, call *modules.Call, args daemonArgs) (*m
 	// Only now: systemd knows better than the record whether its unit runs.
 	seen.predict(call.Host, d)
 	d.out.PID, d.out.PreviousPID, d.out.Identity, d.out.State = seen.pid, seen.pid, seen.identity, stateName(seen.running)
+	p.Mark = seen.mark()
 	steps := d.decide(seen, p)
+	if d.madeBefore(call.Begun, seen, p) {
+		steps = d.settles(seen, p)
+	}
 	if err := d.tooQuick(seen, steps, time.Now()); err != nil {
 		return nil, err
 	}
@@ -211,6 +215,31 @@ func (a daemonArgs) check() error {
 // steps is what Do has to do.
 type steps struct {
 	stop, start bool
+	// settle is what is left of a start that was cut off: the process runs, and is to be written down and watched.
+	settle bool
+}
+
+// mark tells one process from any other, and from none.
+func (s sight) mark() string {
+	if !s.running {
+		return "none"
+	}
+	return fmt.Sprintf("%d %d %s", s.pid, s.start, s.boot)
+}
+
+// madeBefore says whether what runs was started by an attempt that was cut off: it is not what ran before that.
+func (d *daemon) madeBefore(b *modules.Begun, s sight, p *modules.Proposal) bool {
+	return b != nil && b.Mark != "" && d.State != "stopped" && s.running && b.Mark != p.Mark
+}
+
+// settles decides what is left to do for a process that an attempt which was cut off has started.
+func (d *daemon) settles(s sight, p *modules.Proposal) steps {
+	p.Diff = nil
+	if s.record.PID == s.pid && s.identity == d.Identity {
+		return steps{}
+	}
+	p.Diff = append(p.Diff, modules.Diff{Subject: d.Name, Note: fmt.Sprintf("was started before the run ended, pid %d, and is written down", s.pid)})
+	return steps{settle: true}
 }
 
 // decide compares what is with what should be.
@@ -289,8 +318,29 @@ func (d *daemon) do(ctx context.Context, host modules.Host, old process, s steps
 				modules.Change{Kind: modules.Remove, Path: d.file("proc")}, modules.Change{Kind: modules.Remove, Path: d.file("pid")})
 		}
 	}
-	if s.start {
+	switch {
+	case s.start:
 		return d.start(ctx, host)
+	case s.settle:
+		return d.settle(ctx, host, old)
+	}
+	return nil
+}
+
+// settle writes down a process that runs already, and watches it.
+func (d *daemon) settle(ctx context.Context, host modules.Host, running process) error {
+	p, boot, err := lookProcess(ctx, host, running.pid)
+	if err == nil && (!p.alive || p.start != running.start) {
+		err = errEnded
+	}
+	if err == nil {
+		err = d.write(ctx, host, p, boot)
+	}
+	if err == nil {
+		err = d.watch(ctx, host, p)
+	}
+	if err != nil {
+		return &ServiceError{Name: d.Name, Err: err}
 	}
 	return nil
 }

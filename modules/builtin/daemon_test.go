@@ -135,6 +135,36 @@ func TestDaemonStartsOnce(t *testing.T) {
 	equal(t, "programs started", len(k.started), 1)
 }
 
+// restartCutOff is a restart during which pegbook is killed: what it had started is not restarted again.
+func restartCutOff(t *testing.T, host modules.Host, args string) {
+	t.Helper()
+	p, err := modtest.Propose(t, Daemon(), args+`, "identity": "v0"}`, host, modtest.Setup{Begun: &modules.Begun{}})
+	if err != nil || len(p.Diff) != 1 || p.Mark == "" {
+		t.Fatalf("nothing is known of what ran before, so it is restarted: %+v, %v", p, err)
+	}
+	before := *p
+	setup := modtest.Setup{Begun: &modules.Begun{Mark: p.Mark}}
+	if p, err = modtest.Propose(t, Daemon(), args+`, "identity": "v1"}`, host, setup); err != nil || len(p.Diff) != 1 {
+		t.Fatalf("the old process still runs, so it is restarted: %+v, %v", p, err)
+	}
+	if err := before.Do(t.Context(), host); err != nil {
+		t.Fatal(err)
+	}
+	if p, err = modtest.Propose(t, Daemon(), args+`, "identity": "v0"}`, host, setup); err != nil || len(p.Diff) != 0 {
+		t.Fatalf("it was restarted and written down: %+v, %v", p, err)
+	}
+	if p, err = modtest.Propose(t, Daemon(), args+`, "identity": "v1"}`, host, setup); err != nil || len(p.Diff) != 1 || !strings.Contains(p.Diff[0].Note, "is written down") {
+		t.Fatalf("it was restarted, and not written down: %+v, %v", p, err)
+	}
+	mark := p.Mark
+	if err := p.Do(t.Context(), host); err != nil {
+		t.Fatal(err)
+	}
+	if p, err = modtest.Propose(t, Daemon(), args+`, "identity": "v1"}`, host, setup); err != nil || len(p.Diff) != 0 || p.Mark != mark {
+		t.Fatalf("it is the same process, written down: %+v, %v", p, err)
+	}
+}
+
 func TestDaemonStates(t *testing.T) {
 	cases := []struct {
 		name, more string
@@ -374,6 +404,8 @@ func TestDaemonWithRealProcesses(t *testing.T) {
 	if found, err := run(""); err != nil || found.PID != restarted.PID {
 		t.Errorf("without its record it is %+v, %v", found, err)
 	}
+	restartCutOff(t, host, fmt.Sprintf(`{"name": "app", "exec": ["./server", "arg"], "chdir": %q, "run_dir": %q, "manager": "detached", "wait": 0.1, "state": "restarted",
+		"environment": {"VALUE": "42"}, "limits": {"nofile": "100"}`, dir, dir+"/run"))
 	if stopped, err := run(`, "state": "stopped"`); err != nil || stopped.State != "stopped" {
 		t.Errorf("a stop gives %+v, %v", stopped, err)
 	}
@@ -381,7 +413,7 @@ func TestDaemonWithRealProcesses(t *testing.T) {
 		t.Errorf("pid %d is still there", restarted.PID)
 	}
 	log, _ := os.ReadFile(filepath.Join(dir, "run/app.log"))
-	equal(t, "log", string(log), strings.Repeat("value 42 limit 100\nbye\n", 2))
+	equal(t, "log", string(log), strings.Repeat("value 42 limit 100\nbye\n", 3))
 	if err := os.WriteFile(filepath.Join(dir, "server"), []byte("#!/bin/sh\necho no disk\nexit 3\n"), 0o755); err != nil {
 		t.Fatal(err)
 	}

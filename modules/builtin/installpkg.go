@@ -90,7 +90,9 @@ type install struct {
 	// arrived says that the whole package is on the host already.
 	arrived bool
 	there   bool // the release is
-	keepers map[string]bool
+	// leftover says that the package still lies where an attempt that was cut off has put it, beside the release.
+	leftover bool
+	keepers  map[string]bool
 }
 
 const versionPattern = `^[A-Za-z0-9][A-Za-z0-9._+-]*$`
@@ -121,6 +123,9 @@ func proposeInstallPkg(ctx context.Context, call *modules.Call, args installPkgA
 		if err := in.proposeRelease(ctx, call.Host, p, files[3]); err != nil {
 			return nil, err
 		}
+	}
+	if in.leftover = in.there && in.arrived && call.Begun != nil; in.leftover {
+		p.Diff = append(p.Diff, modules.Diff{Subject: in.upload, Note: "is removed"})
 	}
 	if args.Activate && in.out.Previous != args.Version {
 		p.Diff = append(p.Diff, modules.Diff{Subject: in.current(), Before: in.out.Previous, After: args.Version,
@@ -341,6 +346,9 @@ func (in *install) do(ctx context.Context, host modules.Host, call *modules.Call
 			return err
 		}
 		changes = append(send, in.unpack()...)
+	}
+	if in.leftover {
+		changes = append(changes, modules.Change{Kind: modules.Remove, Path: in.upload})
 	}
 	if in.Activate && in.out.Previous != in.Version {
 		changes = append(changes, modules.Change{Kind: modules.MakeLink, Path: in.current(), Target: path.Join("releases", in.Version),

@@ -136,7 +136,14 @@ func TestInstallPkgGoesOnAfterABreak(t *testing.T) {
 			}
 			return
 		}
-		r := once(t, InstallPkg(), installArgs("1.0", ""), host, packages())
+		setup := packages()
+		setup.Begun = &modules.Begun{}
+		r := once(t, InstallPkg(), installArgs("1.0", ""), host, setup)
+		for p := range host.Snapshot() {
+			if strings.HasPrefix(p, "/opt/p/.uploads/") {
+				t.Errorf("broken after %d changes: %s was left behind", after, p)
+			}
+		}
 		equal(t, fmt.Sprintf("broken after %d changes: sent again", after), r.Get("sent"), fmt.Sprint(after < 2))
 		equal(t, "content", host.Content("/opt/p/current/VERSION"), "1.0")
 	}

@@ -57,6 +57,8 @@ type Setup struct {
 	Verbosity int
 	// Jobs is Call.Jobs.
 	Jobs modules.Jobs
+	// Begun is Call.Begun.
+	Begun *modules.Begun
 }
 
 // Result is what a task did.
@@ -136,6 +138,7 @@ func (s Setup) call(host modules.Host, r *recorder) *modules.Call {
 		Dir:       s.Dir,
 		Batch:     s.Batch,
 		Verbosity: s.Verbosity,
+		Begun:     s.Begun,
 	}
 }
 

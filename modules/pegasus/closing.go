@@ -63,6 +63,9 @@ func proposeClose(ctx context.Context, call *modules.Call, args drainArgs) (*mod
 	if err != nil {
 		return nil, err
 	}
+	if held.None() && call.Begun != nil { // the flush comes last, and nobody can see whether it came
+		return proposeFlush(call, args, out), nil
+	}
 	if closed, ok := s.predicted("closed/" + addr); held.None() || ok && closed == "yes" {
 		return &modules.Proposal{Output: out, Message: "no replica on " + out.Node}, nil
 	}
@@ -78,6 +81,28 @@ func proposeClose(ctx context.Context, call *modules.Call, args drainArgs) (*mod
 			return closeAll(ctx, call, host, args, out)
 		},
 	}, nil
+}
+
+// proposeFlush does what is left of a close that was cut off when all replicas were closed.
+func proposeFlush(call *modules.Call, args drainArgs, out *closeOutput) *modules.Proposal {
+	return &modules.Proposal{
+		Output: out,
+		Diff:   []modules.Diff{{Subject: "log of " + out.Node, Note: "is written to disk, in case that was cut off"}},
+		Do: func(ctx context.Context, host modules.Host) error {
+			ctx, cancel := context.WithTimeoutCause(ctx, args.Timeout, timeoutCause(args.Timeout, "closing the replicas of "+args.Node))
+			defer cancel()
+			s, err := open(call, host, args.clusterArgs)
+			if err != nil {
+				return err
+			}
+			defer s.Close()
+			c := &closer{s: s, out: out, node: args.Node}
+			if err := c.prove(ctx); err != nil {
+				return err
+			}
+			return s.flushLog(ctx, c.addr)
+		},
+	}
 }
 
 // drained refuses a node that serves.

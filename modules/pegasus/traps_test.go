@@ -417,6 +417,18 @@ func aStopDoesNotFlush(t *testing.T) {
 	})
 	_, _, err = b.do(stopCheckModule(), stop(1, ""))
 	assert.NoError(t, err)
+
+	// Whoever goes on with a run that was killed between the close and the flush makes good for it.
+	b.locked(func() { b.Commands = nil })
+	_, changed, err := b.do(closeModule(), node(1))
+	require.NoError(t, err)
+	assert.False(t, changed)
+	b.locked(func() { assert.NotContains(t, b.Commands, fake.Replica(1)+" flush-log") })
+	p, err := closeModule().Propose(t.Context(), &modules.Call{Host: b.host, Note: b.notes.add, Begun: &modules.Begun{}}, b.arguments(node(1)))
+	require.NoError(t, err)
+	require.Len(t, p.Diff, 1)
+	require.NoError(t, p.Do(t.Context(), b.host))
+	b.locked(func() { assert.Contains(t, b.Commands, fake.Replica(1)+" flush-log") })
 }
 
 func drainedForTheMetaServerOnly(t *testing.T) {
