@@ -186,7 +186,7 @@ func (c *compiler) checkArg(r *row, a argument) {
 		return
 	}
 	if a.arg.Secret {
-		c.plan.in.Files.Vault.Secrets().Add(d.Texts()...)
+		c.plan.in.Files.Vault.Secrets().Add(secretsOf(d)...)
 	}
 	if err := a.arg.Check(json.RawMessage(d.JSON())); err != nil {
 		c.argumentProblem(r, a.value.Position(), err)

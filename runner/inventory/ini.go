@@ -189,7 +189,7 @@ func (r *iniReader) variable(line string, column int) {
 	}
 	at := column + len(line) - len(strings.TrimLeft(value, " \t"))
 	value = strings.TrimSpace(value)
-	if name == groupPriority {
+	if name == "ansible_group_priority" {
 		r.priority(r.group, value, r.at(at))
 		return
 	}

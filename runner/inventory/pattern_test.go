@@ -1,7 +1,6 @@
 package inventory
 
 import (
-	"context"
 	"os"
 	"strings"
 	"testing"
@@ -107,7 +106,7 @@ func FuzzInventory(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text, pattern string) {
 		var problems diag.List
 		s := newSources(&problems)
-		s.readYAML(t.Context(), "f", []byte(text))
+		s.readYAML("f", []byte(text))
 		s.readINI("f", text)
 		if n, err := fromJSON([]byte(text)); err == nil {
 			for _, e := range pairs(n) {
@@ -154,7 +153,7 @@ func FuzzPattern(f *testing.F) {
 	}
 	var problems diag.List
 	s := newSources(&problems)
-	s.readYAML(context.Background(), "f", []byte("g: {hosts: {\"h[1:5]\": , \"fe80::1\": }}\nk: {children: {g: }, hosts: {\"a-b.c\": , localhost: }}\n"))
+	s.readYAML("f", []byte("g: {hosts: {\"h[1:5]\": , \"fe80::1\": }}\nk: {children: {g: }, hosts: {\"a-b.c\": , localhost: }}\n"))
 	inv := s.build()
 	f.Fuzz(func(t *testing.T, pattern string) {
 		hosts, _ := inv.Select(pattern, diag.Position{})

@@ -2,6 +2,7 @@ package schema
 
 import (
 	"strconv"
+	"strings"
 
 	"github.com/pegbook/pegbook/modules"
 	"github.com/pegbook/pegbook/runner/playbook"
@@ -9,7 +10,7 @@ import (
 
 // moduleNode is the schema of what a task writes behind a module's name.
 func moduleNode(m *modules.Module) *Node {
-	title := m.Title()
+	title, _, _ := strings.Cut(m.Doc, "\n")
 	n := &Node{Ref: refPrefix + "args-" + m.Name, Description: title, AllOf: requiredArgs(m.Args), Type: []string{"object", "string"}}
 	free, hasFree := m.Args.Free()
 	switch {
