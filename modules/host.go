@@ -124,6 +124,8 @@ const (
 	Touch ChangeKind = "touch"
 	// CopyFile copies the regular file Path of the same host to Target, as WriteFile would write it.
 	CopyFile ChangeKind = "copy"
+	// RemoveDirectory removes the directory Path if it is empty, and else fails. Nothing there is no error.
+	RemoveDirectory ChangeKind = "rmdir"
 )
 
 // Change is one change of the host's files.
@@ -143,6 +145,8 @@ type Change struct {
 	// Within is for SetAttributes of something that was found in a directory: no link leads the change out
 	// of it, whatever those who can write there have put into its place since.
 	Within string
+	// Keep is set by the runner and by no module: the name under which the host keeps what is there before.
+	Keep string
 	Attributes
 }
 

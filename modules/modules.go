@@ -44,6 +44,13 @@ type Module struct {
 	// by side: the runner sends what they ask in one request, and so their Changes. Which item sees what another
 	// one changed is the runner's care.
 	Gathers bool
+	// Keeps says that all that Do changes are files, by Apply. The host then keeps what was there before, and a run
+	// that takes this one back puts it back.
+	Keeps bool
+	// Restore proposes to put back what Do has changed in a run that is taken back. It is for modules that change other
+	// things than files, or know better than the files what to do about them; before is the Proposal's Before, nil where
+	// that run has changed nothing. Like Propose it changes nothing. nil where a module cannot be taken back, or Keeps.
+	Restore func(ctx context.Context, call *Call, args, before json.RawMessage) (*Proposal, error)
 }
 
 // Define makes a module from a function over a struct of arguments. The struct's tags are the
@@ -65,6 +72,26 @@ func Define[A any](name, doc string, propose func(ctx context.Context, call *Cal
 			return propose(ctx, call, args)
 		},
 	}
+}
+
+// Restoring gives a module its Restore, a function over its arguments and over what its proposals said of before; that is
+// nil where the run that is taken back has changed nothing.
+func Restoring[A, B any](m *Module, restore func(ctx context.Context, call *Call, args A, before *B) (*Proposal, error)) *Module {
+	m.Restore = func(ctx context.Context, call *Call, raw, was json.RawMessage) (*Proposal, error) {
+		var args A
+		if err := m.Args.Decode(raw, &args); err != nil {
+			return nil, err
+		}
+		if was == nil {
+			return restore(ctx, call, args, nil)
+		}
+		before := new(B)
+		if err := json.Unmarshal(was, before); err != nil {
+			return nil, fmt.Errorf("what %s has kept: %w", m.Name, err)
+		}
+		return restore(ctx, call, args, before)
+	}
+	return m
 }
 
 // Reading is what a text uses.
@@ -168,6 +195,10 @@ type Proposal struct {
 	// host whether it was done: a command that the user gives, a message that is sent. A run that is gone on with
 	// then asks what becomes of a task that was under way; everything else is simply proposed again.
 	Once bool
+	// Before is what Module.Restore has to know of what is there before Do, marshalled to JSON.
+	Before any
+	// Stays are folders that Do makes and that stay when the run is taken back, with what else the run makes in them.
+	Stays []string
 	// Expects is how long Do will take as far as the module can tell, for forecasts; 0 where that is not at issue.
 	// It says nothing about when Do gives up.
 	Expects time.Duration

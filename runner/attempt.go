@@ -192,7 +192,7 @@ func (st *step) layer(x *prepared) *layeredHost {
 // propose asks the module what there is to do. nil: nothing, and the result says why.
 func (st *step) propose(ctx context.Context, s *vars.Scope, x *prepared, host modules.Host, res *result) *modules.Proposal {
 	x.refuted.Store(nil)
-	proposal, err := st.row.module.Propose(ctx, st.call(x, host), x.json)
+	proposal, err := st.proposal(ctx, x, host)
 	if err != nil {
 		st.r.refusedByHost(err)
 		res.fail(err)
@@ -219,6 +219,14 @@ func (st *step) propose(ctx context.Context, s *vars.Scope, x *prepared, host mo
 		res.status = event.Changed
 	}
 	return proposal
+}
+
+// proposal is what the module proposes, or, where a run is taken back, what puts back what was there before.
+func (st *step) proposal(ctx context.Context, x *prepared, host modules.Host) (*modules.Proposal, error) {
+	if st.takesBack() {
+		return st.putBack(ctx, x, host)
+	}
+	return st.row.module.Propose(ctx, st.call(x, host), x.json)
 }
 
 // changedBefore makes the result that of a change which was made before the run ended and its result was lost.

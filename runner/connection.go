@@ -250,6 +250,8 @@ type lazyHost struct {
 
 	// fences are the locks that the host is changed under.
 	fences []connect.Fence
+	// keep is the name under which the host keeps what is there before changes; "" keeps nothing. It is set before Do.
+	keep string
 
 	mu     sync.Mutex // guards host, while it is being opened as well, and the rest
 	host   modules.Host
@@ -330,7 +332,21 @@ func (l *lazyHost) Apply(ctx context.Context, changes ...modules.Change) error {
 	if err != nil {
 		return err
 	}
-	return h.Apply(ctx, changes...)
+	return h.Apply(ctx, keeping(changes, l.keep)...)
+}
+
+// keeping gives changes before which the host keeps what is there.
+func keeping(changes []modules.Change, name string) []modules.Change {
+	if name == "" {
+		return changes
+	}
+	out := slices.Clone(changes)
+	for i := range out {
+		if out[i].Keep == "" {
+			out[i].Keep = name
+		}
+	}
+	return out
 }
 
 // Run runs a command in the task's environment; a bare one without it.

@@ -152,7 +152,7 @@ func (e *explainer) play(b *book, pl *play) PlayExplanation {
 		cut = [][]*inventory.Host{pl.hosts}
 	}
 	pr := &playRun{play: pl}
-	pr.begin(pl.hosts, cut)
+	pr.begin(pl.hosts, cut, nil)
 	var lanes []*lane
 	for i, hosts := range cut {
 		lanes = append(lanes, (&batchRun{pr: pr, number: i + 1}).lane(e.run))

@@ -102,7 +102,7 @@ func (e *Explorer) playScope(p *play, h *host) *vars.Scope {
 	push(&b, p.layers...)
 	b.Push(vars.PlayVars, p.Vars)
 	e.r.varsFiles(p, &b, w)
-	b.Push(vars.Magic, playMagic(p, p.hosts))
+	b.Push(vars.Magic, playMagic(p, p.hosts, nil))
 	return b.Scope(w)
 }
 

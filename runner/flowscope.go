@@ -217,7 +217,7 @@ func failedTask() *vars.Values {
 // playMagic are the magic variables of the play. Which hosts will still be there is not known.
 func (a *analysis) playMagic() *vars.Values {
 	unknown := vars.Unknown(nil)
-	magic := playMagic(a.play, a.play.hosts)
+	magic := playMagic(a.play, a.play.hosts, nil)
 	for _, name := range []string{"ansible_play_hosts", "ansible_play_batch", "play_hosts", "ansible_play_hosts_all"} {
 		magic = magic.With(name, vars.Literal(unknown))
 	}

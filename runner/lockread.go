@@ -109,7 +109,7 @@ func (l *lockReader) first(v vars.Value) string {
 
 // lockScope is the scope of the play's first host: what is locked is named by its variables.
 func (r *run) lockScope(pl *play, hosts []*inventory.Host) *vars.Scope {
-	pr := &playRun{play: pl, all: hosts, magic: playMagic(pl, hosts)}
+	pr := &playRun{play: pl, all: hosts, magic: playMagic(pl, hosts, r.opts.Undo)}
 	return pr.confirmScope(r)
 }
 

@@ -59,9 +59,19 @@ type acting struct {
 	Once    bool `json:"once,omitempty"`
 	// Mark is the proposal's.
 	Mark string `json:"mark,omitempty"`
+	// Reads says that the user says that it changes nothing (changed_when: false).
+	Reads bool `json:"reads,omitempty"`
 	// Items are those of a loop that act together.
 	Items []int `json:"items,omitempty"`
-	over  bool  // it has ended
+	// What whoever takes it back has to know: the module, the host that it works on where that is another one, as whom, what
+	// was there before, folders that stay, and that what differed is not to be shown.
+	Module string          `json:"module,omitempty"`
+	On     string          `json:"on,omitempty"`
+	As     string          `json:"as,omitempty"` // the user that it became
+	Before json.RawMessage `json:"before,omitempty"`
+	Stays  []string        `json:"stays,omitempty"`
+	Secret bool            `json:"secret,omitempty"`
+	over   bool            // it has ended
 }
 
 // forgetEnd is the State of an EntryForgotten of which only the end is forgotten.

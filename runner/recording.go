@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"hash"
+	"slices"
 
 	"github.com/pegbook/pegbook/modules"
 	"github.com/pegbook/pegbook/runner/vars"
@@ -100,8 +101,39 @@ func (st *step) acts(x *prepared, p *modules.Proposal, res *result) error {
 		return err
 	}
 	res.acted = true
-	return st.begins(acting{Changes: len(p.Diff) > 0, Once: once, Mark: p.Mark}, res.at)
+	a := acting{Changes: len(p.Diff) > 0, Once: once, Mark: p.Mark, Reads: st.harmless()}
+	if err := st.describe(&a, x, p); err != nil {
+		return err
+	}
+	return st.begins(a, res.at)
 }
+
+// describe adds what whoever takes the step back has to know, and lets the host keep what is there before.
+func (st *step) describe(a *acting, x *prepared, p *modules.Proposal) error {
+	if !a.Changes || !st.r.recording() {
+		return nil
+	}
+	a.Module, a.On, a.As, a.Stays, a.Secret = st.row.module.Name, x.delegatedTo, x.become.User, p.Stays, slices.ContainsFunc(p.Diff, func(d modules.Diff) bool { return d.Secret })
+	if st.row.module.Keeps {
+		x.host.keep = st.keepName(x.item)
+	}
+	if p.Before == nil {
+		return nil
+	}
+	var err error
+	a.Before, err = json.Marshal(p.Before)
+	return err
+}
+
+// keepName is under which name a host keeps what is there before the step, or an item of it; "" keeps nothing.
+func (st *step) keepName(item int) string {
+	if st.r.opts.RunID == "" || !st.r.recording() || !st.row.module.Keeps {
+		return ""
+	}
+	return st.r.opts.RunID + "/" + st.undoKey(item).name()
+}
+
+func (st *step) undoKey(item int) undoKey { return undoKey{unbatched(st.where()), st.p.Name, item} }
 
 func (st *step) begins(a acting, item int) error {
 	if !st.r.recording() {

@@ -291,7 +291,7 @@ func (r *run) cut(pr *playRun, hosts []*inventory.Host, s *vars.Scope) ([]*inven
 		}
 		return hosts, cut, nil
 	}
-	cut, err := batches(hosts, pr.Serial, s)
+	cut, err := r.batches(pr, &hosts, s)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -300,6 +300,18 @@ func (r *run) cut(pr *playRun, hosts []*inventory.Host, s *vars.Scope) ([]*inven
 		was.Batches = append(was.Batches, len(b))
 	}
 	return hosts, cut, r.decide(pr.place, was, false)
+}
+
+// batches cuts a play's hosts into batches, or gives those of the run that is taken back.
+func (r *run) batches(pr *playRun, hosts *[]*inventory.Host, s *vars.Scope) ([][]*inventory.Host, error) {
+	if u := r.opts.Undo; u != nil {
+		if _, begun := u.plays[pr.place]; begun {
+			var cut [][]*inventory.Host
+			*hosts, cut = u.cut(pr.place, r.hostOrAddress)
+			return cut, nil
+		}
+	}
+	return batches(*hosts, pr.Serial, s)
 }
 
 // tell tells that the play has begun, once.

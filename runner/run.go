@@ -55,6 +55,8 @@ type Options struct {
 	Record Recorder
 	// Past is the run to go on with; nil begins at the beginning.
 	Past *Past
+	// Undo is the run to take back; nil takes none back.
+	Undo *Undo
 	// Resume is the command that goes on with this run when it has stopped; "" where nothing is kept of it.
 	Resume string
 	// Now is the clock of the records; nil is the system's.
@@ -112,6 +114,9 @@ func (p *Plan) Run(ctx context.Context, o Options) (Outcome, error) {
 	if err := r.fits(); err != nil {
 		return Outcome{}, err
 	}
+	if err := r.fitsUndo(); err != nil {
+		return Outcome{}, err
+	}
 	if err := r.begins(); err != nil {
 		return Outcome{}, err
 	}
@@ -136,7 +141,7 @@ func (p *Plan) newRun(o Options) *run {
 func (r *run) all(ctx context.Context) Outcome {
 	start := r.opts.Now()
 	r.stream.Emit(event.RunStarted{Run: r.opts.RunID, Playbook: r.plan.path(), Inventory: append([]string{}, r.plan.in.Sources...), Check: r.opts.Check, Steps: r.plan.steps(),
-		ResumedFrom: r.resumedFrom(), Remembered: r.opts.Past.Remembered()})
+		ResumedFrom: r.resumedFrom(), RollsBack: r.opts.Undo.id(), Remembered: r.opts.Past.Remembered()})
 	r.prepareLocks()
 	var stopped error
 	ctx, end := r.steered(ctx)
@@ -217,6 +222,9 @@ func (pr *playRun) unfold(ctx context.Context, r *run) *graph.Graph[node] {
 		return nil
 	}
 	s := r.plan.playScope(pr.Play)
+	if u := r.opts.Undo; u != nil && u.leftOut(pr, s) {
+		return nil
+	}
 	hosts := pr.hosts
 	if inv := r.inventory(); inv != r.plan.in.Inventory {
 		found, problems := r.plan.selectHosts(pr.Play, inv, s)
@@ -231,7 +239,7 @@ func (pr *playRun) unfold(ctx context.Context, r *run) *graph.Graph[node] {
 		r.failPlay(err)
 		return nil
 	}
-	pr.begin(hosts, cut)
+	pr.begin(hosts, cut, r.opts.Undo)
 	if !r.opts.Past.knows(pr.place) {
 		pr.tell(r)
 	}
@@ -250,10 +258,10 @@ func (pr *playRun) unfold(ctx context.Context, r *run) *graph.Graph[node] {
 }
 
 // begin gives the play its hosts.
-func (pr *playRun) begin(hosts []*inventory.Host, cut [][]*inventory.Host) {
+func (pr *playRun) begin(hosts []*inventory.Host, cut [][]*inventory.Host, undo *Undo) {
 	pr.handlers, pr.all, pr.batches = pr.play.handlers, hosts, cut
 	pr.players = map[string]*player{}
-	pr.magic = playMagic(pr.play, hosts)
+	pr.magic = playMagic(pr.play, hosts, undo)
 }
 
 // failPlay ends the run because a play cannot begin.

@@ -338,7 +338,7 @@ func (r *run) renew(inv *inventory.Inventory) {
 }
 
 // playMagic are the magic variables of a play that do not change while it runs.
-func playMagic(p *play, all []*inventory.Host) *vars.Values {
+func playMagic(p *play, all []*inventory.Host, undo *Undo) *vars.Values {
 	roles := []string{}
 	for _, role := range p.Roles {
 		roles = append(roles, role.Name)
@@ -349,6 +349,7 @@ func playMagic(p *play, all []*inventory.Host) *vars.Values {
 		"ansible_play_role_names": vars.Of(roles),
 		"role_names":              vars.Of(roles),
 		"ansible_play_hosts_all":  vars.Of(namesOf(all)),
+		"pegbook_rollback":        undo.magic(p.place),
 	})
 }
 

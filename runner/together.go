@@ -35,6 +35,7 @@ type turn struct {
 	x        *prepared // nil: nothing to do, the result says why
 	proposal *modules.Proposal
 	seat     *seat
+	keep     string // under which name the host keeps what is there before
 	err      error // of carrying the proposal out
 }
 
@@ -73,6 +74,9 @@ func (st *step) together(ctx context.Context, items []vars.Data, sum *result) in
 // gathers says whether nothing in the task itself asks for one item after the other.
 func (st *step) gathers() bool {
 	t := st.row.task
+	if st.r.opts.Undo != nil {
+		return false // each item puts back what is its own
+	}
 	if st.before != nil && len(st.before.items) > 0 {
 		return false // it was not, and each item is written down by itself
 	}
@@ -247,6 +251,12 @@ func (b *bunch) act(ctx context.Context, turns []*turn) {
 func (b *bunch) actTogether(turns []*turn) error {
 	a := acting{Changes: true}
 	for _, t := range turns {
+		one := acting{Changes: true}
+		if err := b.describe(&one, t.x, t.proposal); err != nil {
+			return err
+		}
+		t.keep = b.keepName(t.res.at)
+		a.Module, a.On, a.As, a.Secret = one.Module, one.On, one.As, a.Secret || one.Secret
 		t.res.acted = true
 		a.Items = append(a.Items, t.res.at)
 	}
@@ -272,7 +282,7 @@ func applyTogether(ctx context.Context, host modules.Host, turns []*turn) []*tur
 		if n > 0 && (len(changes) > maxGathered || paths > maxGatheredPaths || content > maxInline) {
 			break
 		}
-		changes = append(changes, t.proposal.Changes...)
+		changes = append(changes, keeping(t.proposal.Changes, t.keep)...)
 		n++
 	}
 	err := host.Apply(ctx, changes...)
@@ -291,7 +301,7 @@ func applyTogether(ctx context.Context, host modules.Host, turns []*turn) []*tur
 		return turns[at+1:]
 	}
 	for _, t := range turns[:n] { // making a change a second time does no harm
-		t.err = host.Apply(ctx, t.proposal.Changes...)
+		t.err = host.Apply(ctx, keeping(t.proposal.Changes, t.keep)...)
 	}
 	return turns[n:]
 }

@@ -88,8 +88,16 @@ func (o *runOptions) home() (*journal.Home, error) {
 	return openHome()
 }
 
+// beginning is what a journal begins with besides the options.
+type beginning struct {
+	paths     []string // playbooks
+	private   journal.Private
+	rollsBack string
+	forced    bool
+}
+
 // keep begins the journal of a run.
-func (a *app) keep(cmd *cobra.Command, home *journal.Home, o runOptions, plan *runner.Plan) (*journal.Writer, error) {
+func (a *app) keep(cmd *cobra.Command, home *journal.Home, o runOptions, plan *runner.Plan, b beginning) (*journal.Writer, error) {
 	now := time.Now()
 	dir, err := os.Getwd()
 	if err != nil {
@@ -100,14 +108,14 @@ func (a *app) keep(cmd *cobra.Command, home *journal.Home, o runOptions, plan *r
 		return nil, err
 	}
 	m := journal.Meta{
-		Run: runID(now), Dir: dir, Playbooks: cmd.Flags().Args(), Inventory: o.sources(), Limit: o.limit, Tags: o.tags, SkipTags: o.skipTags, Check: o.check,
-		Plan: digest, Inputs: o.inputs.list(), Sessions: []journal.Session{a.session(cmd, now)},
+		Run: runID(now), Dir: dir, Playbooks: b.paths, Inventory: o.sources(), Limit: o.limit, Tags: o.tags, SkipTags: o.skipTags, Check: o.check,
+		RollsBack: b.rollsBack, Forced: b.forced, Plan: digest, Inputs: o.inputs.list(), Sessions: []journal.Session{a.session(cmd, now)},
 	}
 	for _, arg := range o.extra {
 		name := "-e " + shownVariable(arg)
 		m.Inputs = append(m.Inputs, journal.Input{What: "variables", Path: name, Digest: home.Digest([]byte(arg)), Bytes: int64(len(arg))})
 	}
-	return home.Create(m, journal.Private{Argv: a.args, Env: settings()})
+	return home.Create(m, b.private)
 }
 
 // prune removes the oldest runs that are more than is to be kept. That it could not is told and fails nothing.

@@ -95,10 +95,18 @@ func (a *app) resume(cmd *cobra.Command, o resumeOptions, name string) error {
 	}
 	o.over(started)
 	plan, err := a.planAgain(cmd.Context(), started, paths, past)
+	if err == nil {
+		err = plan.Fits(past)
+	}
 	if err != nil {
 		return err
 	}
 	started.past = past
+	if run.RollsBack != "" {
+		if started.undo, err = undoOf(home, run.RollsBack, run.Forced); err != nil {
+			return err
+		}
+	}
 	if err := a.hearFirst(cmd.Context()); err != nil {
 		return err
 	}
@@ -232,7 +240,7 @@ func (o *resumeOptions) over(started *runOptions) {
 	started.asJSON = started.asJSON || o.asJSON
 }
 
-// planAgain makes the run's plan again, with the answers that were given, and looks whether it fits.
+// planAgain makes the run's plan again, with the answers that were given.
 func (a *app) planAgain(ctx context.Context, o *runOptions, paths []string, past *runner.Past) (*runner.Plan, error) {
 	if err := a.askPasswords(ctx, &o.selectOptions); err != nil {
 		return nil, err
@@ -250,5 +258,5 @@ func (a *app) planAgain(ctx context.Context, o *runOptions, paths []string, past
 	} else if plan, err = a.answer(ctx, plan); err != nil {
 		return nil, a.jsonProblem(o.asJSON, err)
 	}
-	return plan, plan.Fits(past)
+	return plan, nil
 }

@@ -92,6 +92,7 @@ type runOptions struct {
 	explain     bool
 	lockWait    time.Duration
 	past        *runner.Past // the run that is gone on with; nil begins at the beginning
+	undo        *runner.Undo // the run that is taken back; nil takes none back
 }
 
 func newRunCmd(a *app) *cobra.Command {
@@ -303,7 +304,7 @@ func (a *app) runPlaybooks(cmd *cobra.Command, o runOptions, paths []string) err
 	if err := a.hearFirst(ctx); err != nil {
 		return err
 	}
-	kept, err := a.keep(cmd, home, o, plan)
+	kept, err := a.keep(cmd, home, o, plan, beginning{paths: paths, private: journal.Private{Argv: a.args, Env: settings()}})
 	if err != nil {
 		return err
 	}
@@ -327,7 +328,7 @@ func (a *app) carryOut(ctx context.Context, o runOptions, plan *runner.Plan, kep
 	outcome, err := plan.Run(ctx, runner.Options{
 		Connect: pool, Events: event.Tee{kept, view.sink}, Record: kept, Check: o.check, Diff: o.diff, Forks: o.forks, Verbosity: o.verbosity,
 		Drain: drain, Confirm: ask.confirm(o), Gates: ask.gates(o), Commands: steered.commands, RunID: kept.Run(), Holder: holder(), LockWait: o.lockWait, Step: ask.step(o), Again: again(a.args),
-		Past: o.past, Resume: "pegbook runs resume " + kept.Run(),
+		Past: o.past, Undo: o.undo, Resume: "pegbook runs resume " + kept.Run(),
 	})
 	steered.close()
 	err = errors.Join(err, pool.Close(), view.close(), kept.Close())

@@ -15,7 +15,7 @@ import (
 func newRunsCmd(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "runs",
-		Short: "What was run and what is running: list, show, compare, remove, resume and steer runs",
+		Short: "What was run and what is running: list, show, compare, remove, resume, take back and steer runs",
 		Long: `What was run. Every run keeps a journal in a folder of its own below $PEGBOOK_HOME/runs (default ~/.pegbook/runs):
 what it was started with, what happened, and where each host stands. It can be read while the run goes on.
 
@@ -28,6 +28,7 @@ A run is named by its id, by a beginning of it that no other run has, or by the 
 		newRunsDiffCmd(a),
 		newRunsRmCmd(a),
 		newRunsResumeCmd(a),
+		newRunsRollbackCmd(a),
 	)
 	cmd.AddCommand(newRunsControlCmds(a)...)
 	return cmd
@@ -147,6 +148,9 @@ func what(r *journal.Run) string {
 	}
 	if r.Check {
 		words += " (check)"
+	}
+	if r.RollsBack != "" {
+		words += " (takes back " + r.RollsBack + ")"
 	}
 	if n := len(r.Sessions); n > 1 {
 		words += fmt.Sprintf(" (resumed %s)", times(n-1))

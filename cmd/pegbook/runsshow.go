@@ -95,6 +95,9 @@ func (a *app) showStart(r *journal.Run) {
 		fmt.Fprintf(a.out, "  %-9s  %s by %s on %s, pegbook %s\n", word, s.Started.Local().Format("2006-01-02 15:04:05"), s.User, s.Host, s.Version)
 		fmt.Fprintf(a.out, "  %-9s  %s\n", "command", render.Clean(commandLine(s.Argv), false))
 	}
+	if r.RollsBack != "" {
+		fmt.Fprintf(a.out, "  %-9s  run %s\n", "undoes", r.RollsBack)
+	}
 	fmt.Fprintf(a.out, "  %-9s  %s\n", "in", r.Meta.Dir)
 	fmt.Fprintf(a.out, "  %-9s  %.12s\n", "plan", r.Plan)
 	for _, in := range r.Inputs {

@@ -36,8 +36,15 @@ func All() []*modules.Module {
 			m.Facts = factNames()
 		}
 		m.Gathers = slices.Contains(gathering(), m.Name)
+		m.Keeps = slices.Contains(keeping(), m.Name)
 	}
 	return all
+}
+
+// keeping are the modules whose Do changes nothing but files, by Apply. The file that tempfile makes is none to put
+// back: who takes a run back needs one of his own.
+func keeping() []string {
+	return []string{"archive", "blockinfile", "copy", "file", "get_url", "lineinfile", "render_config", "replace", "template", "unarchive"}
 }
 
 // gathering are the modules whose Propose learns of the host by Look alone.

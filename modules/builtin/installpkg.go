@@ -17,12 +17,15 @@ import (
 
 // InstallPkg installs versions of a package beside each other.
 func InstallPkg() *modules.Module {
-	return modules.Define("install_pkg", `Install a version of a package, beside the others
+	m := modules.Define("install_pkg", `Install a version of a package, beside the others
 
 The package, a tar.gz or zip file, becomes the folder releases/VERSION below dest, and the link current
 points to the version in use. Both appear in one step each, so nobody ever sees half a release. A version
 that is there is not sent again: going back to it only moves the link. The host checks what it was sent;
 when the connection breaks on the way, the next run sends the rest.
+
+When a run is taken back, current is set to the release that it pointed to before. A release that the run has installed
+stays, with the configuration that was put into it.
 
 Of the releases the newest are kept, as many as keep says, and always the current one and every one that
 a process of the same user still runs from (as root: any process).
@@ -39,6 +42,71 @@ does not need src at all.
         checksum: sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08
         keep: 3
       register: package`, proposeInstallPkg)
+	return modules.Restoring(m, restoreRelease)
+}
+
+// releaseBefore is what install_pkg keeps of before.
+type releaseBefore struct {
+	Current string `json:"current"`
+}
+
+// restoreRelease lets current point to the release that it pointed to before.
+func restoreRelease(ctx context.Context, call *modules.Call, args installPkgArgs, before *releaseBefore) (*modules.Proposal, error) {
+	in := &install{installPkgArgs: args}
+	in.Dest = path.Clean(in.Dest)
+	files, err := call.Host.Look(ctx, modules.Query{Path: in.current()}, modules.Query{Path: in.releases(), Follow: true, List: true})
+	if err != nil {
+		return nil, err
+	}
+	in.out = &installed{Removed: []string{}}
+	if err := in.readLink(files[0]); err != nil {
+		return nil, err
+	}
+	in.out.Releases = in.newestFirst(files[1].Entries)
+	in.out.Current, in.out.Version = in.out.Previous, in.out.Previous
+	p := &modules.Proposal{Output: in.out}
+	if before != nil && args.Activate && before.Current != in.out.Previous {
+		if err := in.reactivate(p, before.Current); err != nil {
+			return nil, err
+		}
+	}
+	if slices.Contains(in.out.Releases, args.Version) && in.out.Version != args.Version {
+		p.Message = "release " + args.Version + " stays installed"
+	}
+	in.Version = in.out.Version
+	in.out.Path = in.release()
+	return p, nil
+}
+
+// reactivate proposes another release as the current one, or that there is none.
+func (in *install) reactivate(p *modules.Proposal, version string) error {
+	d := modules.Diff{Subject: in.current(), Before: in.out.Previous, After: version, Note: in.out.Previous + " → " + version}
+	change := modules.Change{Kind: modules.MakeLink, Path: in.current(), Target: path.Join("releases", version),
+		Attributes: modules.Attributes{Owner: in.Owner, Group: in.Group}}
+	switch {
+	case version == "":
+		d.Note = "is removed: there was none"
+		change = modules.Change{Kind: modules.Remove, Path: in.current()}
+	case !slices.Contains(in.out.Releases, version):
+		return fmt.Errorf("release %s, which was the current one, is not in %s any more; install it again with its package", version, in.releases())
+	}
+	p.Diff = []modules.Diff{d}
+	p.Before = releaseBefore{in.out.Previous}
+	in.out.Current, in.out.Version = version, version
+	p.Change(change)
+	return nil
+}
+
+// newestFirst are the releases that are there.
+func (in *install) newestFirst(entries []modules.File) []string {
+	slices.SortStableFunc(entries, func(a, b modules.File) int { return b.Modified.Compare(a.Modified) })
+	names := []string{}
+	for _, e := range entries {
+		if name := path.Base(e.Path); e.Kind == modules.Directory && !strings.HasPrefix(name, ".") {
+			names = append(names, name)
+		}
+	}
+	return names
 }
 
 type installPkgArgs struct {
@@ -135,6 +203,10 @@ func proposeInstallPkg(ctx context.Context, call *modules.Call, args installPkgA
 		return nil, err
 	}
 	if len(p.Diff) > 0 {
+		p.Stays = []string{in.release()}
+		if in.out.Current != in.out.Previous {
+			p.Before = releaseBefore{in.out.Previous}
+		}
 		p.Do = func(ctx context.Context, host modules.Host) error { return in.do(ctx, host, call) }
 	}
 	return p, nil
@@ -203,16 +275,11 @@ func (in *install) current() string  { return path.Join(in.Dest, "current") }
 
 // read takes in what is there.
 func (in *install) read(files []modules.File) error {
-	link, dir := files[0], files[1]
-	switch link.Kind {
-	case modules.Missing:
-	case modules.Symlink:
-		in.out.Previous = path.Base(link.Target)
-	default:
-		return fmt.Errorf("%s is a %s and not the link to the version in use; move it away first", link.Path, link.Kind)
+	if err := in.readLink(files[0]); err != nil {
+		return err
 	}
 	in.out.Current = in.out.Previous
-	for _, e := range dir.Entries {
+	for _, e := range files[1].Entries {
 		in.there = in.there || path.Base(e.Path) == in.Version
 	}
 	if len(files) > 4 {
@@ -235,6 +302,18 @@ func (in *install) read(files []modules.File) error {
 			in.Version, r.SHA256[:12], in.sum[:12], in.release())
 	}
 	in.out.Checksum = r.SHA256
+	return nil
+}
+
+// readLink takes in which release is the current one.
+func (in *install) readLink(link modules.File) error {
+	switch link.Kind {
+	case modules.Missing:
+	case modules.Symlink:
+		in.out.Previous = path.Base(link.Target)
+	default:
+		return fmt.Errorf("%s is a %s and not the link to the version in use; move it away first", link.Path, link.Kind)
+	}
 	return nil
 }
 
@@ -273,18 +352,12 @@ func (in *install) proposeRelease(ctx context.Context, host modules.Host, p *mod
 
 // proposeRemovals decides which old releases go.
 func (in *install) proposeRemovals(ctx context.Context, host modules.Host, p *modules.Proposal, entries []modules.File) error {
-	slices.SortStableFunc(entries, func(a, b modules.File) int { return b.Modified.Compare(a.Modified) })
-	names := []string{}
-	for _, e := range entries {
-		name := path.Base(e.Path)
-		if e.Kind != modules.Directory || strings.HasPrefix(name, ".") {
-			continue
-		}
+	names := []string{in.Version}
+	for _, name := range in.newestFirst(entries) {
 		if name != in.Version {
 			names = append(names, name)
 		}
 	}
-	names = append([]string{in.Version}, names...)
 	in.out.Releases = names
 	if in.Keep == 0 || len(names) <= in.Keep {
 		return nil

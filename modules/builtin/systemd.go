@@ -13,7 +13,7 @@ import (
 
 // Systemd sets the state of a unit.
 func Systemd() *modules.Module {
-	return modules.Define("systemd", `Start, stop, enable or mask a unit of systemd
+	return modules.Restoring(modules.Define("systemd", `Start, stop, enable or mask a unit of systemd
 
 started and stopped do nothing when it is so already; restarted and reloaded always do something. A unit
 that does not come up fails the task with the end of its journal. daemon_reload reads changed unit files
@@ -23,19 +23,19 @@ and happens only when systemd says that it is needed. To run a program that has 
       systemd:
         name: chrony
         state: started
-        enabled: true`, proposeSystemd)
+        enabled: true`, proposeSystemd), restoreUnit)
 }
 
 // Service is systemd by Ansible's more general name.
 func Service() *modules.Module {
-	return modules.Define("service", `Start, stop or enable a service
+	return modules.Restoring(modules.Define("service", `Start, stop or enable a service
 
 The same as systemd, which is the only service manager that is supported.
 
     - name: time is kept
       service:
         name: chrony
-        state: started`, proposeSystemd)
+        state: started`, proposeSystemd), restoreUnit)
 }
 
 type systemdArgs struct {
@@ -47,6 +47,40 @@ type systemdArgs struct {
 	NoBlock bool   `arg:"no_block" doc:"whether not to wait until the unit has reached its state"`
 	Scope   string `arg:"scope" default:"system" choices:"system,user" doc:"the machine's units or the user's own"`
 	Force   bool   `arg:"force" doc:"whether existing links are overwritten while enabling"`
+}
+
+// unitBefore is what systemd keeps of before.
+type unitBefore struct {
+	Active  bool `json:"active"`
+	Enabled bool `json:"enabled"`
+	Masked  bool `json:"masked"`
+}
+
+// restoreUnit gives a unit the state that it had before. One that ran and was restarted or reloaded is so again: what
+// it has read is being put back, too.
+func restoreUnit(ctx context.Context, call *modules.Call, args systemdArgs, before *unitBefore) (*modules.Proposal, error) {
+	happens := args.State == "restarted" || args.State == "reloaded"
+	if before == nil {
+		if !happens {
+			args.State = ""
+		}
+		args.Enabled, args.Masked = nil, nil
+		return proposeSystemd(ctx, call, args)
+	}
+	switch {
+	case args.State == "", happens && before.Active:
+	case before.Active:
+		args.State = "started"
+	default:
+		args.State = "stopped"
+	}
+	if args.Enabled != nil {
+		args.Enabled = &before.Enabled
+	}
+	if args.Masked != nil {
+		args.Masked = &before.Masked
+	}
+	return proposeSystemd(ctx, call, args)
 }
 
 // unit is what systemd knows about one.
@@ -104,6 +138,7 @@ func proposeSystemd(ctx context.Context, call *modules.Call, args systemdArgs) (
 	if len(p.Diff) == 0 {
 		return p, nil
 	}
+	p.Before = unitBefore{Active: u.active(), Enabled: u.enabled(), Masked: u.masked()}
 	if args.Enabled != nil {
 		out.Enabled = *args.Enabled
 	}

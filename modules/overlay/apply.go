@@ -29,6 +29,8 @@ func (v *view) apply(ctx context.Context, c modules.Change) error {
 		return v.setAttributes(ctx, c)
 	case modules.Remove:
 		return v.remove(ctx, c)
+	case modules.RemoveDirectory:
+		return v.removeDirectory(ctx, c)
 	case modules.Rename:
 		return v.rename(ctx, c)
 	case modules.Unpack:
@@ -266,6 +268,31 @@ func (v *view) remove(ctx context.Context, c modules.Change) error {
 	}
 	if at.path == "/" {
 		return &modules.FileError{Op: "remove", Path: c.Path, Kind: fs.ErrInvalid, Text: "refused"}
+	}
+	v.hide(at.path)
+	return nil
+}
+
+func (v *view) removeDirectory(ctx context.Context, c modules.Change) error {
+	at, err := v.resolve(ctx, c.Path, false)
+	if err != nil {
+		return err
+	}
+	f, err := v.stateOf(ctx, at)
+	switch {
+	case err != nil:
+		return err
+	case f.Kind == modules.Missing:
+		return nil
+	case f.Kind != modules.Directory:
+		return &modules.FileError{Op: "remove directory", Path: c.Path, Text: "not a directory"}
+	}
+	entries, err := v.list(ctx, at)
+	if err != nil {
+		return err
+	}
+	if len(entries) > 0 {
+		return &modules.FileError{Op: "remove directory", Path: c.Path, Text: "directory not empty"}
 	}
 	v.hide(at.path)
 	return nil

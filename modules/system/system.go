@@ -23,6 +23,7 @@ func All() []*modules.Module {
 	}
 	for _, m := range all {
 		m.Output = outputs()[m.Name]
+		m.Keeps = m.Name == "authorized_key" || m.Name == "pam_limits"
 	}
 	return all
 }

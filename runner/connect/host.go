@@ -144,6 +144,7 @@ func (h *host) Apply(ctx context.Context, changes ...modules.Change) error {
 		if err != nil {
 			return err
 		}
+		w.Base = h.base
 		if c.Kind == modules.WriteFile && c.Content != nil {
 			size := c.Content.Size()
 			if size > wire.InlineLen || inline > maxInline {
@@ -173,7 +174,7 @@ func (h *host) Apply(ctx context.Context, changes ...modules.Change) error {
 
 func changeOf(c modules.Change) (wire.Change, error) {
 	w := wire.Change{Path: c.Path, Target: c.Target, Within: c.Within, Strip: c.Strip, Owner: c.Owner, Group: c.Group,
-		Backup: c.Backup, Recursive: c.Recursive}
+		Backup: c.Backup, Recursive: c.Recursive, Keep: c.Keep}
 	if c.Mode != nil {
 		w.HasMode, w.Mode = true, *c.Mode
 	}
@@ -196,6 +197,8 @@ func changeOf(c modules.Change) (wire.Change, error) {
 		w.Kind = wire.Touch
 	case modules.CopyFile:
 		w.Kind = wire.CopyFile
+	case modules.RemoveDirectory:
+		w.Kind = wire.RemoveDirectory
 	default:
 		return w, fmt.Errorf("%s: unknown kind of change %q", c.Path, c.Kind)
 	}

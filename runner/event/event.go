@@ -52,6 +52,8 @@ type RunStarted struct {
 	Inventory   []string `json:"inventory"`
 	Check       bool     `json:"check"`
 	ResumedFrom string   `json:"resumed_from,omitempty"`
+	// RollsBack is the run that this one takes back.
+	RollsBack string `json:"rolls_back,omitempty"`
 	// Remembered is how many steps were done before and are not done again.
 	Remembered int `json:"remembered,omitempty"`
 	// Steps is how many steps (task on a host) the plan has; what includes add is not counted.

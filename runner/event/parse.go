@@ -50,6 +50,8 @@ func parseEvent(kind string, raw []byte) (Event, error) {
 		return as[TaskDone](raw)
 	case Included{}.Kind():
 		return as[Included](raw)
+	case Rollback{}.Kind():
+		return as[Rollback](raw)
 	case Lock{}.Kind():
 		return as[Lock](raw)
 	case Problem{}.Kind():

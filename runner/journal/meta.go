@@ -20,6 +20,9 @@ type Meta struct {
 	Tags      []string `json:"tags,omitempty"`
 	SkipTags  []string `json:"skip_tags,omitempty"`
 	Check     bool     `json:"check,omitempty"`
+	// RollsBack is the run that this one takes back; Forced says that it does so whatever has changed since.
+	RollsBack string `json:"rolls_back,omitempty"`
+	Forced    bool   `json:"forced,omitempty"`
 	// Plan is the SHA-256 of the plan: two runs with the same would have done the same steps.
 	Plan   string  `json:"plan"`
 	Inputs []Input `json:"inputs,omitempty"`

@@ -128,11 +128,7 @@ func (l *Live) Record(rec event.Record) {
 	switch e := rec.Event.(type) {
 	case event.RunStarted:
 		l.steps = e.Steps
-		mode := ""
-		if e.Check {
-			mode = l.p.in(blue, "  check mode: nothing is changed")
-		}
-		l.say("%s %s%s", l.p.in(bold, "RUN"), e.Playbook, mode)
+		l.say("%s %s%s", l.p.in(bold, "RUN"), e.Playbook, l.p.mode(e))
 	case event.PlayStarted:
 		l.flush(true)
 		l.play, l.batch, l.playBegun = Clean(e.Play, false), event.BatchStarted{}, l.now()

@@ -66,11 +66,19 @@ func (r *Plain) Record(rec event.Record) {
 }
 
 func (r *Plain) started(e event.RunStarted) {
+	fmt.Fprintf(r.w, "%s %s%s\n", r.p.in(bold, "RUN"), e.Playbook, r.p.mode(e))
+}
+
+// mode says in what way a run is another one than most.
+func (p paint) mode(e event.RunStarted) string {
 	mode := ""
-	if e.Check {
-		mode = r.p.in(blue, "  check mode: nothing is changed")
+	if e.RollsBack != "" {
+		mode = p.in(blue, "  takes back run "+Clean(e.RollsBack, false))
 	}
-	fmt.Fprintf(r.w, "%s %s%s\n", r.p.in(bold, "RUN"), e.Playbook, mode)
+	if e.Check {
+		mode += p.in(blue, "  check mode: nothing is changed")
+	}
+	return mode
 }
 
 // progressEvery is how often the progress of a task on a host is shown: logs are read afterwards.

@@ -14,6 +14,8 @@ import (
 )
 
 func (s *server) apply(ctx context.Context, changes []wire.Change, b *body) *wire.Error {
+	var keep keepers
+	defer keep.close()
 	for i := range changes {
 		c := &changes[i]
 		if err := ctx.Err(); err != nil {
@@ -25,7 +27,7 @@ func (s *server) apply(ctx context.Context, changes []wire.Change, b *body) *wir
 				return refuse(verb(c.Kind), c.Path, err)
 			}
 		}
-		if err := s.change(ctx, c, b); err != nil {
+		if err := s.change(ctx, c, b, keep.of(c)); err != nil {
 			return refuse(verb(c.Kind), c.Path, err)
 		}
 	}
@@ -33,14 +35,15 @@ func (s *server) apply(ctx context.Context, changes []wire.Change, b *body) *wir
 }
 
 func verb(k wire.ChangeKind) string {
-	verbs := [...]string{"change", "write", "make directory", "link", "set attributes of", "remove", "rename", "unpack", "touch", "copy"}
+	verbs := [...]string{"change", "write", "make directory", "link", "set attributes of", "remove", "rename", "unpack", "touch", "copy", "remove directory"}
 	if int(k) >= len(verbs) {
 		return verbs[0]
 	}
 	return verbs[k]
 }
 
-func (s *server) change(ctx context.Context, c *wire.Change, b *body) error {
+// change makes a change; k keeps what is there before, or is nil.
+func (s *server) change(ctx context.Context, c *wire.Change, b *body, k *keeper) error {
 	if !filepath.IsAbs(c.Path) || c.Stream < 0 || c.Strip < 0 {
 		return errors.New("the path is not absolute")
 	}
@@ -57,6 +60,13 @@ func (s *server) change(ctx context.Context, c *wire.Change, b *body) error {
 	if err != nil {
 		return err
 	}
+	after := k.before(ctx, c, who)
+	defer after()
+	return makes(ctx, c, who, b, k)
+}
+
+// makes does what the change says.
+func makes(ctx context.Context, c *wire.Change, who ids, b *body, k *keeper) error {
 	switch c.Kind {
 	case wire.WriteFile:
 		return writeFile(ctx, c, who, b)
@@ -71,11 +81,13 @@ func (s *server) change(ctx context.Context, c *wire.Change, b *body) error {
 	case wire.Rename:
 		return os.Rename(c.Path, c.Target)
 	case wire.Unpack:
-		return unpack(ctx, c, who)
+		return unpack(ctx, c, who, k)
 	case wire.Touch:
 		return touch(c, who)
 	case wire.CopyFile:
 		return copyFile(ctx, c, who)
+	case wire.RemoveDirectory:
+		return removeDirectory(c)
 	}
 	return errors.New("unknown kind of change")
 }
@@ -163,7 +175,7 @@ func makeLink(c *wire.Change, who ids) error {
 			return &wire.Error{Kind: wire.Exist, Op: verb(c.Kind), Path: c.Path, Text: "a directory is in the way"}
 		}
 		if c.Backup && info.Mode().IsRegular() {
-			if err := backup(c.Path); err != nil {
+			if c.BackedUp, err = backup(c.Path); err != nil {
 				return err
 			}
 		}
@@ -303,6 +315,15 @@ func remove(c *wire.Change) error {
 	return nil
 }
 
+// removeDirectory removes a directory that is empty.
+func removeDirectory(c *wire.Change) error {
+	err := syscall.Rmdir(c.Path)
+	if isMissing(err) && !errors.Is(err, syscall.ENOTDIR) {
+		return nil
+	}
+	return err
+}
+
 func touch(c *wire.Change, who ids) error {
 	file, err := os.OpenFile(c.Path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
 	switch {
@@ -321,7 +342,7 @@ func touch(c *wire.Change, who ids) error {
 
 // backup keeps a file under a name with the time in it. A second name for the same file costs nothing,
 // and what replaces the file comes by rename, which leaves the old one whole.
-func backup(path string) error {
+func backup(path string) (string, error) {
 	name := path + "." + stamp(time.Now())
 	for i := 0; ; i++ {
 		to := name + "~"
@@ -330,7 +351,7 @@ func backup(path string) error {
 		}
 		err := os.Link(path, to)
 		if !errors.Is(err, fs.ErrExist) {
-			return err
+			return to, err
 		}
 	}
 }

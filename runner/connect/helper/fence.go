@@ -69,7 +69,10 @@ func still(f *wire.Fencing) error {
 }
 
 // fenceFolder is the folder of the tokens; it is the user's own, and nobody else can write there.
-func fenceFolder(base string) (string, error) {
+func fenceFolder(base string) (string, error) { return ownFolder(base, "pegbook-locks-", 0o755) }
+
+// ownFolder is a folder of the user's below base, made when it is not there.
+func ownFolder(base, name string, mode fs.FileMode) (string, error) {
 	home, isHome := strings.CutPrefix(base, "~")
 	switch {
 	case base == "":
@@ -78,17 +81,17 @@ func fenceFolder(base string) (string, error) {
 		base = filepath.Join(os.Getenv("HOME"), home)
 	}
 	if !filepath.IsAbs(base) {
-		return base, errors.New("the folder for locks is not absolute")
+		return base, errors.New("the folder for pegbook's files is not absolute")
 	}
-	dir := filepath.Join(base, "pegbook-locks-"+strconv.Itoa(os.Getuid()))
-	err := os.Mkdir(dir, 0o755)
+	dir := filepath.Join(base, name+strconv.Itoa(os.Getuid()))
+	err := os.Mkdir(dir, mode)
 	if errors.Is(err, fs.ErrNotExist) {
 		if err = os.MkdirAll(base, 0o755); err == nil {
-			err = os.Mkdir(dir, 0o755)
+			err = os.Mkdir(dir, mode)
 		}
 	}
 	if err == nil {
-		err = os.Chmod(dir, 0o755) // whatever the umask
+		err = os.Chmod(dir, mode) // whatever the umask
 	}
 	if err != nil && !errors.Is(err, fs.ErrExist) {
 		return dir, err
@@ -103,7 +106,7 @@ func owned(dir string, uid int) error {
 		return err
 	}
 	if stat, ok := info.Sys().(*syscall.Stat_t); !ok || !info.IsDir() || int(stat.Uid) != uid || info.Mode().Perm()&0o022 != 0 {
-		return &wire.Error{Kind: wire.Permission, Op: "keep tokens of locks in", Path: dir,
+		return &wire.Error{Kind: wire.Permission, Op: "keep files in", Path: dir,
 			Text: "it is not a folder of user " + strconv.Itoa(uid) + " that nobody else can write; remove it"}
 	}
 	return nil

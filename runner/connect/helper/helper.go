@@ -237,6 +237,14 @@ func (s *server) carryOut(ctx context.Context, r *request, payload []byte) ([]by
 		})
 	case wire.FenceOp:
 		return fenceAnswer(r.body.fencing)
+	case wire.KeptFolder:
+		return reply(message, wire.ParseKeptFolder, wire.AppendFolder, func(base string) (*wire.Folder, *wire.Error) {
+			dir, err := keptFolder(base)
+			if err != nil {
+				return nil, refuse("keep", dir, err)
+			}
+			return &wire.Folder{Path: dir, UID: os.Getuid()}, nil
+		})
 	case wire.Hold:
 		return reply(message, wire.ParseHold, wire.AppendHoldState, s.hold)
 	default:

@@ -82,6 +82,7 @@ func resume(ctx context.Context, c *wire.Change, who ids, b *body) error {
 	}
 	if err == nil {
 		err = settle(ctx, p.file, p.name, c.Path, &usual, who, old)
+		c.BackedUp = usual.BackedUp
 	} else {
 		p.file.Close()
 	}

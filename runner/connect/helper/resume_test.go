@@ -239,7 +239,7 @@ func TestResumeRefused(t *testing.T) {
 	if _, err := upload(t, path, content, 0, nil); err == nil || len(list(t, dir)) != 1 {
 		t.Errorf("a directory in the way: %v, left %q", err, list(t, dir))
 	}
-	refusal := (&server{names: &names{}}).change(t.Context(), &wire.Change{Kind: wire.WriteFile, Path: path, Streamed: true, Stream: 1 << 30, Sum: "../../etc/passwd"}, nil)
+	refusal := (&server{names: &names{}}).change(t.Context(), &wire.Change{Kind: wire.WriteFile, Path: path, Streamed: true, Stream: 1 << 30, Sum: "../../etc/passwd"}, nil, nil)
 	if refusal == nil || !strings.Contains(refusal.Error(), "SHA-256") {
 		t.Errorf("a sum that is a path: %v", refusal)
 	}

@@ -30,7 +30,7 @@ type member struct {
 }
 
 // unpack goes through the archive twice: nothing is written before every name has been seen.
-func unpack(ctx context.Context, c *wire.Change, who ids) error {
+func unpack(ctx context.Context, c *wire.Change, who ids, k *keeper) error {
 	check := &checker{links: map[string]bool{}}
 	if err := walkArchive(ctx, c, func(m member, _ io.Reader) error { return check.add(m) }); err != nil {
 		return err
@@ -40,11 +40,12 @@ func unpack(ctx context.Context, c *wire.Change, who ids) error {
 		return refuse(verb(c.Kind), c.Target, err)
 	}
 	defer root.Close()
-	x := &extractor{root: root, who: who}
+	x := &extractor{root: root, who: who, dir: c.Target, keep: k}
 	err = walkArchive(ctx, c, x.extract)
 	if err == nil {
 		err = x.finish()
 	}
+	k.unpacked(x)
 	return err
 }
 
@@ -218,9 +219,12 @@ type extractor struct {
 	root        *os.Root
 	who         ids
 	directories []member
+	dir         string // of root
+	keep        *keeper
 }
 
 func (x *extractor) extract(m member, content io.Reader) error {
+	x.keep.member(x, m)
 	if err := x.root.MkdirAll(path.Dir(m.name), 0o755); err != nil {
 		return err
 	}

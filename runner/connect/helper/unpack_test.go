@@ -91,7 +91,7 @@ func unpackInto(t testing.TB, archive []byte, strip int) (base, into string, err
 	if err := os.Mkdir(into, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	err = unpack(context.Background(), &wire.Change{Kind: wire.Unpack, Path: file, Target: into, Strip: strip}, ids{-1, -1})
+	err = unpack(context.Background(), &wire.Change{Kind: wire.Unpack, Path: file, Target: into, Strip: strip}, ids{-1, -1}, nil)
 	return base, into, err
 }
 
@@ -179,7 +179,7 @@ func TestUnpackOverLink(t *testing.T) {
 	if err := os.WriteFile(archive, makeTar(t, []thing{{name: "out/evil", kind: tar.TypeReg, content: "evil"}}), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := unpack(t.Context(), &wire.Change{Kind: wire.Unpack, Path: archive, Target: into}, ids{-1, -1}); err == nil {
+	if err := unpack(t.Context(), &wire.Change{Kind: wire.Unpack, Path: archive, Target: into}, ids{-1, -1}, nil); err == nil {
 		t.Error("it was unpacked")
 	}
 	if _, err := os.Lstat(filepath.Join(base, "evil")); err == nil {

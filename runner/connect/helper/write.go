@@ -134,7 +134,7 @@ func settle(ctx context.Context, file *os.File, temporary, path string, c *wire.
 	}
 	err = errors.Join(err, file.Close())
 	if err == nil && c.Backup && old != nil && old.Mode().IsRegular() {
-		err = backup(path)
+		c.BackedUp, err = backup(path)
 	}
 	if err == nil {
 		err = ctx.Err()

@@ -18,7 +18,7 @@ func Fingerprint() string {
 	b = AppendLook(b, []Query{{Path: "a", Content: 1, Follow: true, List: true}})
 	b = AppendFiles(b, files)
 	b = AppendApply(b, []Change{{Kind: CopyFile, Path: "a", Target: "b", Sum: "c", Within: "d", Content: []byte("e"), Stream: 1, Strip: 2, Mode: 3,
-		Owner: "f", Group: "g", Streamed: true, Recursive: true}})
+		Owner: "f", Group: "g", Streamed: true, Recursive: true, Keep: "h", Base: "i"}})
 	b = AppendRun(b, &command)
 	b = AppendOutput(b, &Output{ExitCode: 1, PID: 2, Started: 3, Ended: 4, Truncated: true, Stdout: []byte("a"), Stderr: []byte("b")})
 	b = AppendJob(b, &JobRequest{Act: ForgetJob, ID: "a", Limit: 1, Command: command})
@@ -27,8 +27,11 @@ func Fingerprint() string {
 	b = AppendFence(AppendFolder(b, &Folder{Path: "a", UID: 1}))
 	b = AppendHold(b, &HoldRequest{Act: ReleaseHold, Path: "a", Note: "b"})
 	b = AppendHoldState(b, &HoldState{Ours: true, Token: 1, Note: "a"})
+	b = AppendKeptFolder(b, "a")
+	b = AppendKept(b, &Kept{After: true, Opens: true, Time: 1, Path: "a", Copy: "b", Lost: "c",
+		State: State{Kind: Other, Mode: 1, UID: 2, GID: 3, Size: 4, Modified: 5, Target: "d"}})
 	b = AppendError(b, &Error{Kind: Stale, Op: "a", Path: "b", Text: "c"})
-	b = append(AppendFrom(AppendCredit(AppendDone(b), 1), 2), byte(From), byte(Hold))
+	b = append(AppendFrom(AppendCredit(AppendDone(b), 1), 2), byte(From), byte(KeptFolder), byte(RemoveDirectory))
 	for _, n := range []uint64{HeaderLen, MaxRequest, MaxPart, ChunkLen, Window, InlineLen, ResumeLen} {
 		b = binary.AppendUvarint(b, n)
 	}

@@ -33,6 +33,7 @@ const (
 	Unpack
 	Touch
 	CopyFile
+	RemoveDirectory
 )
 
 // Kinds of error.
@@ -86,6 +87,11 @@ type Change struct {
 	Mode                                 uint32
 	Owner, Group                         string
 	Streamed, Backup, Recursive, HasMode bool
+	// Keep is under which name, RUN/STEP, the helper keeps what is there before; "" keeps nothing. Base is the folder
+	// for that, as Fencing has it.
+	Keep, Base string
+	// BackedUp is set by the helper: where Backup has put the file. It is no part of the message.
+	BackedUp string
 }
 
 // Resumes says whether the content goes on where an earlier request with the same content broke off.
@@ -273,6 +279,10 @@ func AppendApply(b []byte, changes []Change) []byte {
 		e.uint(uint64(c.Mode))
 		e.string(c.Owner)
 		e.string(c.Group)
+		e.string(c.Keep)
+		if c.Keep != "" {
+			e.string(c.Base)
+		}
 	}
 	return e.b
 }
@@ -280,7 +290,7 @@ func AppendApply(b []byte, changes []Change) []byte {
 // ParseApply reads what AppendApply wrote after the Op byte.
 func ParseApply(b []byte) ([]Change, error) {
 	d := decoder{b: b}
-	changes := make([]Change, d.count(12))
+	changes := make([]Change, d.count(13))
 	for i := range changes {
 		c := &changes[i]
 		c.Kind = ChangeKind(d.uint())
@@ -295,6 +305,9 @@ func ParseApply(b []byte) ([]Change, error) {
 		c.Mode = uint32(d.uint())
 		c.Owner = d.string()
 		c.Group = d.string()
+		if c.Keep = d.string(); c.Keep != "" {
+			c.Base = d.string()
+		}
 	}
 	return changes, d.end()
 }

@@ -43,7 +43,8 @@ const (
 type Op byte
 
 // Operations. Nothing answers at once. Job is about a command that goes on by itself. Fenced stands before a request
-// that is made under locks; FenceOp asks for these alone. Hold is about a lock that the helper holds.
+// that is made under locks; FenceOp asks for these alone. Hold is about a lock that the helper holds. KeptFolder asks where
+// what was there before changes is kept.
 const (
 	Nothing Op = 1 + iota
 	Look
@@ -53,6 +54,7 @@ const (
 	Fenced
 	FenceOp
 	Hold
+	KeptFolder
 )
 
 const (

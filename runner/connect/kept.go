@@ -1,0 +1,101 @@
+package connect
+
+import (
+	"context"
+	"path"
+	"strings"
+
+	"github.com/pegbook/pegbook/modules"
+	"github.com/pegbook/pegbook/runner/connect/helper/wire"
+)
+
+// KeptFile is what a host has kept of one path that a step of a run has changed, in the order in which it was
+// changed; see modules.Change's Keep.
+type KeptFile struct {
+	// Step is the second part of Change.Keep, Path what was changed.
+	Step, Path string
+	// After says that File is how the change has left the path, else how it was before.
+	After bool
+	// Follow says that it is about what a link at Path leads to. Opens says that the change was about more than
+	// attributes.
+	Follow, Opens bool
+	// Time is nanoseconds since 1970 by the host's clock.
+	Time int64
+	File modules.File
+	// Copy is the path on the host of what was there, where that was a file, or a directory that was removed; "" where
+	// Lost says why it was not kept.
+	Copy, Lost string
+}
+
+// Kept is what a host has kept of a run. Known is false where it knows nothing of the run: it kept nothing of it, or
+// keeps it no longer.
+type Kept struct {
+	Known bool
+	Files []KeptFile
+	// Damaged are steps whose records cannot be read.
+	Damaged []string
+}
+
+// Remembering is a host that can be asked what it keeps.
+type Remembering interface {
+	Kept(ctx context.Context, run string) (*Kept, error)
+}
+
+var _ Remembering = (*host)(nil)
+
+const (
+	keptSuffix = ".kept"
+	// maxKept bounds one step's record, keptAtOnce how many are asked for in a request.
+	maxKept    = 16 << 20
+	keptAtOnce = 64
+)
+
+// Kept implements Remembering.
+func (h *host) Kept(ctx context.Context, run string) (*Kept, error) {
+	folder, err := h.folder(ctx, h.mux, wire.AppendKeptFolder(wire.Begin(64+len(h.base)), h.base))
+	if err != nil {
+		return nil, err
+	}
+	dir := path.Join(folder.Path, run)
+	found, err := h.Look(ctx, modules.Query{Path: dir, List: true})
+	if err != nil || found[0].Kind != modules.Directory {
+		return &Kept{}, err
+	}
+	kept := &Kept{Known: true}
+	var queries []modules.Query
+	for _, e := range found[0].Entries {
+		if strings.HasSuffix(e.Path, keptSuffix) && e.Kind == modules.Regular {
+			queries = append(queries, modules.Query{Path: e.Path, Content: maxKept})
+		}
+	}
+	for len(queries) > 0 {
+		n := min(len(queries), keptAtOnce)
+		files, err := h.Look(ctx, queries[:n]...)
+		if err != nil {
+			return nil, err
+		}
+		for _, f := range files {
+			kept.read(dir, f)
+		}
+		queries = queries[n:]
+	}
+	return kept, nil
+}
+
+// read takes in the record of a step.
+func (k *Kept) read(dir string, f modules.File) {
+	step := strings.TrimSuffix(path.Base(f.Path), keptSuffix)
+	lines, err := wire.ParseKept(f.Content)
+	if err != nil || f.Truncated {
+		k.Damaged = append(k.Damaged, step)
+	}
+	for _, line := range lines {
+		one := KeptFile{Step: step, Path: line.Path, After: line.After, Follow: line.Follow, Opens: line.Opens, Time: line.Time, Lost: line.Lost}
+		s := line.State
+		one.File = files([]wire.File{{Path: line.Path, Kind: s.Kind, Mode: s.Mode, UID: s.UID, GID: s.GID, Size: s.Size, Modified: s.Modified, Target: s.Target}})[0]
+		if line.Copy != "" && path.Base(line.Copy) == line.Copy {
+			one.Copy = path.Join(dir, line.Copy)
+		}
+		k.Files = append(k.Files, one)
+	}
+}
