@@ -126,7 +126,7 @@ func (u *universe) uses(uses []vars.Use) {
 // magicNames are the magic variables that do not start with ansible_, and those of a rescue.
 func magicNames() []string {
 	return []string{"ansible_failed_result", "ansible_failed_task", "environment", "group_names", "groups", "hostvars", "inventory_dir", "inventory_file", "inventory_hostname",
-		"inventory_hostname_short", "omit", "pegbook_rollback", "play_hosts", "playbook_dir", "role_name", "role_names", "role_path"}
+		"inventory_hostname_short", "omit", "pegbook_rollback", "pegbook_run", "play_hosts", "playbook_dir", "role_name", "role_names", "role_path"}
 }
 
 // magicFacts are the magic variables whose names are like those of facts.

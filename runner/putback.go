@@ -437,4 +437,3 @@ func (b *backing) sumAfter() string {
 	}
 	return b.found[b.last.Path].Sum
 }
-

@@ -320,6 +320,7 @@ func runMagic(inv *inventory.Inventory, p *Plan, o Options) *vars.Values {
 		"ansible_run_tags":   vars.Of(p.tags.only),
 		"ansible_skip_tags":  vars.Of(append([]string{}, p.tags.skip...)),
 		"ansible_verbosity":  vars.Of(o.Verbosity),
+		"pegbook_run":        vars.Of(o.RunID),
 		"ansible_version":    vars.Of(map[string]vars.Data{"full": vars.Of("2.17.0"), "major": vars.Of(2), "minor": vars.Of(17), "revision": vars.Of(0), "string": vars.Of("2.17.0")}),
 	})
 }

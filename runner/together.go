@@ -36,7 +36,7 @@ type turn struct {
 	proposal *modules.Proposal
 	seat     *seat
 	keep     string // under which name the host keeps what is there before
-	err      error // of carrying the proposal out
+	err      error  // of carrying the proposal out
 }
 
 // bunch is the turns that are done together.

@@ -119,8 +119,12 @@ func (l lockedErr) Write(p []byte) (int, error) {
 
 // begin starts a playbook.
 func (s *labSite) begin(book string, args ...string) *bookRun {
+	return s.start(slices.Concat([]string{"run", filepath.Join("..", "..", "playbooks", book+".yml"), "--json"}, s.more, args))
+}
+
+// start starts pegbook.
+func (s *labSite) start(args []string) *bookRun {
 	b := &bookRun{t: s.t, code: make(chan int, 1), keys: make(chan os.Signal, 2)}
-	args = slices.Concat([]string{"run", filepath.Join("..", "..", "playbooks", book+".yml"), "--json"}, s.more, args)
 	ctx := s.t.Context()
 	go func() {
 		b.code <- run(ctx, args, streams{in: strings.NewReader(""), out: b, err: lockedErr{b}}, b.keys)
