@@ -22,6 +22,13 @@ func unlikeError(format string, args ...any) error {
 	return fmt.Errorf(format+"; what has run must stay as it was: undo that, or run the playbook anew, which finds what is done", args...)
 }
 
+// refuseToGoOn ends the walk because what has run is not as it was; the first reason is told.
+func (r *run) refuseToGoOn(err error) {
+	if r.unlike == nil {
+		r.unlike = err
+	}
+}
+
 // Fits finds what keeps the run of a past from being gone on with by this plan, as far as that can be told
 // beforehand.
 func (p *Plan) Fits(past *Past) error {

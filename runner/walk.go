@@ -187,7 +187,7 @@ func (rr *rowRun) steps() *graph.Graph[node] {
 		known, err := st.known()
 		switch {
 		case err != nil:
-			rr.r.unlike = err
+			rr.r.refuseToGoOn(err)
 			return nil
 		case known == nil && rr.r.spared(rr, p):
 			p.end()
@@ -253,7 +253,7 @@ func (rr *rowRun) refuse(err error) *graph.Graph[node] {
 func (st *step) unfold(context.Context, *run) *graph.Graph[node] {
 	if st.recalled != nil {
 		if err := st.remembers(); err != nil {
-			st.r.unlike = err
+			st.r.refuseToGoOn(err)
 			return nil
 		}
 	}

@@ -122,7 +122,7 @@ func Walk[T any](ctx context.Context, g *Graph[T], limits Limits, v Visitor[T]) 
 		}
 		held := stop == nil && w.held()
 		if stop == nil && !held {
-			w.start(ctx)
+			stop = w.start(ctx)
 		}
 		if w.running == 0 && !held {
 			if errors.Is(stop, ErrDrained) && w.left() == 0 {
@@ -154,10 +154,8 @@ func (w *walk[T]) stopped(ctx context.Context, drain <-chan struct{}) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	if w.limits.Halt != nil {
-		if err := w.limits.Halt(); err != nil {
-			return err
-		}
+	if err := w.halted(); err != nil {
+		return err
 	}
 	select {
 	case <-drain:
@@ -165,6 +163,13 @@ func (w *walk[T]) stopped(ctx context.Context, drain <-chan struct{}) error {
 	default:
 		return nil
 	}
+}
+
+func (w *walk[T]) halted() error {
+	if w.limits.Halt == nil {
+		return nil
+	}
+	return w.limits.Halt()
 }
 
 // held says whether nothing more is to start for now, and tells when all is quiet.
@@ -235,9 +240,13 @@ func (w *walk[T]) push(f *frame[T], id ID) {
 // left is how many nodes are ready.
 func (w *walk[T]) left() int { return w.folds.Len() + w.past.Len() + w.works.Len() }
 
-// start unfolds every fold that is ready, those of the past last, and then fills the slots.
-func (w *walk[T]) start(ctx context.Context) {
+// start unfolds every fold that is ready, those of the past last, and then fills the slots. What it unfolds may halt
+// the walk: nothing starts behind that.
+func (w *walk[T]) start(ctx context.Context) error {
 	for {
+		if err := w.halted(); err != nil {
+			return err
+		}
 		switch {
 		case w.folds.Len() > 0:
 			r := heap.Pop(&w.folds).(ready[T])
@@ -247,7 +256,7 @@ func (w *walk[T]) start(ctx context.Context) {
 			}
 			w.unfold(ctx, r)
 			if ctx.Err() != nil {
-				return
+				return nil
 			}
 		case w.past.Len() > 0:
 			w.unfold(ctx, heap.Pop(&w.past).(ready[T]))
@@ -255,7 +264,7 @@ func (w *walk[T]) start(ctx context.Context) {
 			w.busy++
 			w.begin(ctx, heap.Pop(&w.works).(ready[T]))
 		default:
-			return
+			return nil
 		}
 	}
 }

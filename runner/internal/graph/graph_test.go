@@ -211,6 +211,27 @@ func TestHaltLetsWorkEndAndGivesItsError(t *testing.T) {
 	assert.Equal(t, []int{1}, r.order)
 }
 
+func TestNothingStartsBehindANodeThatHalts(t *testing.T) {
+	for name, add := range map[string]func(g *Graph[*item]) ID{
+		"fold":     func(g *Graph[*item]) ID { return g.Add(&item{name: 1}) },
+		"recalled": func(g *Graph[*item]) ID { return g.AddRecalled(&item{name: 1}, 1) },
+	} {
+		g := &Graph[*item]{}
+		g.AddWork(&item{name: 2}, add(g))
+		g.AddWork(&item{name: 3})
+		r := &recorder{t: t}
+		halt := func() error {
+			if len(r.order) > 0 {
+				return errors.New("enough")
+			}
+			return nil
+		}
+		require.EqualError(t, Walk(t.Context(), g, Limits{Halt: halt}, r), "enough", name)
+		assert.Equal(t, []int{1}, r.order, name)
+		assert.Zero(t, r.most, "%s: work has begun", name)
+	}
+}
+
 func TestRecalledGoInTheirTurnsBeforeAnyWork(t *testing.T) {
 	g := &Graph[*item]{}
 	g.AddWork(&item{name: 1})
