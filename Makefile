@@ -4,7 +4,7 @@ GO ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS := -s -w -X main.version=$(VERSION)
 
-.PHONY: sim-check help build generate demo demo-clean test conformance setup lint docs audit bench e2e e2e-pegasus resume fuzz clean
+.PHONY: soak sim-check help build generate demo demo-clean test conformance setup lint docs audit bench e2e e2e-pegasus resume fuzz clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -49,6 +49,9 @@ e2e: build ## the main job at production times, under load (ten minutes)
 
 e2e-pegasus: setup build ## rolling updates on systemd hosts with faults put in: a table of faults and outcomes (SCALE=1, 40 minutes)
 	@scripts/e2e-pegasus $(SCALE)
+
+soak: build ## rolling updates in the lab under faults by chance, and a table of them (RUNS=200, SEED=n, ONLY=n; 50 minutes)
+	@RUNS=$(RUNS) SEED=$(SEED) ONLY=$(ONLY) scripts/soak
 
 EVERY ?= 10
 resume: build ## kill -9 runs at their events and go on with them; prints tables of differences (15 minutes; EVERY=1: all events of the Pegasus playbooks)

@@ -14,6 +14,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 )
 
@@ -92,6 +93,12 @@ func Restoring[A, B any](m *Module, restore func(ctx context.Context, call *Call
 		return restore(ctx, call, args, before)
 	}
 	return m
+}
+
+// Title is the first line of the manual page.
+func (m *Module) Title() string {
+	title, _, _ := strings.Cut(m.Doc, "\n")
+	return title
 }
 
 // Reading is what a text uses.

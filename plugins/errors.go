@@ -57,11 +57,22 @@ func (e *told) Timeout() bool { return errors.Is(e, os.ErrDeadlineExceeded) }
 // Temporary completes net.Error.
 func (e *told) Temporary() bool { return e.Timeout() }
 
-// problem puts an error on the wire, with its kinds.
+// problem puts an error on the wire, with its kinds and a number by which it may come back.
 func (s *session) problem(err error) *wire.Error {
 	if err == nil {
 		return nil
 	}
+	e := errorToWire(err)
+	var from *told
+	if errors.As(err, &from) {
+		e.Given = from.number
+	}
+	e.Number = s.keepError(err)
+	return e
+}
+
+// errorToWire is an error with its kinds.
+func errorToWire(err error) *wire.Error {
 	e := &wire.Error{Message: printable(err.Error())}
 	for _, k := range kinds() {
 		if errors.Is(err, k.err) {
@@ -84,11 +95,6 @@ func (s *session) problem(err error) *wire.Error {
 	if errors.As(err, &arg) {
 		e.Argument = &wire.Error_Argument{Name: printable(arg.Arg), Problem: printable(arg.Problem), Hint: printable(arg.Hint)}
 	}
-	var from *told
-	if errors.As(err, &from) {
-		e.Given = from.number
-	}
-	e.Number = s.keepError(err)
 	return e
 }
 
@@ -127,6 +133,9 @@ func (s *session) errorOf(number uint64) error {
 	}
 	return nil
 }
+
+// errorFromWire is an error that the other side has told outside of a task.
+func errorFromWire(e *wire.Error) error { return &told{text: e.Message, wraps: meanings(e)} }
 
 // failure is an error that the other side has told. One of this side that comes back is itself again.
 func (s *session) failure(e *wire.Error) error {

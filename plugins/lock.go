@@ -28,6 +28,9 @@ type Pin struct {
 	SHA256 string `json:"sha256"`
 	// Modules are the names of what it provided when it was trusted.
 	Modules []string `json:"modules,omitempty"`
+	// Sources and Notifiers are the names of its other parts.
+	Sources   []string `json:"sources,omitempty"`
+	Notifiers []string `json:"notifiers,omitempty"`
 	// Env is the names of environment variables that it is given.
 	Env []string `json:"env,omitempty"`
 }
@@ -106,8 +109,8 @@ func (l Lock) Write(path string) error {
 // Found is a plugin in a folder: trusted, there, or both.
 type Found struct {
 	File
-	// Modules are what the lock says that it provides.
-	Modules []string
+	// Modules, Sources and Notifiers are what the lock says that it provides.
+	Modules, Sources, Notifiers []string
 	// Trusted says that the lock knows it.
 	Trusted bool
 }
@@ -128,7 +131,7 @@ func Find(folder string) ([]Found, error) {
 			continue // of another folder beside the same lock
 		}
 		known[path] = true
-		found = append(found, Found{File: File{Path: path, SHA256: pin.SHA256, Env: pin.Env}, Modules: pin.Modules, Trusted: true})
+		found = append(found, Found{File: File{Path: path, SHA256: pin.SHA256, Env: pin.Env}, Modules: pin.Modules, Sources: pin.Sources, Notifiers: pin.Notifiers, Trusted: true})
 	}
 	entries, err := os.ReadDir(folder)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {

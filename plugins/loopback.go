@@ -14,7 +14,7 @@ import (
 
 // Loopback is for tests: modules of this process behind the wire, as if they came from a plugin called loopback.
 func Loopback(ctx context.Context, o Options, all ...*modules.Module) (*Plugin, error) {
-	return loopback(ctx, o, newServer(all))
+	return loopback(ctx, o, newServer(partsOf(all)))
 }
 
 func loopback(ctx context.Context, o Options, plugin wire.PluginServer) (*Plugin, error) {

@@ -58,12 +58,14 @@ const maxProgram = 512 << 20
 // Plugin is a plugin that was opened. Its modules work until it is closed; should its process die, the next task
 // starts it anew.
 type Plugin struct {
-	name    string
-	file    File
-	sum     string
-	options Options
-	image   *image
-	modules []*modules.Module
+	name      string
+	file      File
+	sum       string
+	options   Options
+	image     *image
+	modules   []*modules.Module
+	sources   []*Source
+	notifiers []*Notifier
 
 	mu       sync.Mutex // guards what follows
 	now      *process
@@ -173,11 +175,23 @@ func sumOf(content []byte) string {
 	return hex.EncodeToString(sum[:])
 }
 
+// Name is the file's name without its suffix.
+func (p *Plugin) Name() string { return p.name }
+
+// Path is the plugin's file.
+func (p *Plugin) Path() string { return p.file.Path }
+
 // SHA256 is the sum of what is run.
 func (p *Plugin) SHA256() string { return p.sum }
 
 // Modules are what the plugin provides, by name.
 func (p *Plugin) Modules() []*modules.Module { return p.modules }
+
+// Sources are the inventory sources that the plugin provides, in its order.
+func (p *Plugin) Sources() []*Source { return p.sources }
+
+// Notifiers are the notifiers that the plugin provides, in its order.
+func (p *Plugin) Notifiers() []*Notifier { return p.notifiers }
 
 // PID is the process that serves now; 0 where there is none.
 func (p *Plugin) PID() int {
@@ -291,51 +305,76 @@ func (p *Plugin) describe(ctx context.Context) error {
 	}
 	limited, stop := context.WithTimeoutCause(ctx, p.options.Start, &silentError{"has not said what it has within " + p.options.Start.String()})
 	defer stop()
-	d, err := now.Describe(limited, &wire.DescribeRequest{Pegbook: p.options.Pegbook})
+	d, err := now.Describe(limited, &wire.DescribeRequest{Pegbook: p.options.Pegbook, Minor: Minor})
 	if err != nil {
 		return p.blame(limited, now, err)
 	}
-	seen := map[string]bool{}
-	for _, w := range d.Modules {
-		if err := checkModule(w, seen); err != nil {
-			return &Error{Plugin: p.name, Path: p.file.Path, Problem: "describes itself wrongly: " + err.Error()}
-		}
-		p.modules = append(p.modules, p.module(ctx, w))
+	if err := p.take(ctx, d); err != nil {
+		return &Error{Plugin: p.name, Path: p.file.Path, Problem: "describes itself wrongly: " + err.Error()}
 	}
-	if len(p.modules) == 0 {
-		return &Error{Plugin: p.name, Path: p.file.Path, Problem: "has nothing to offer"}
+	if len(p.modules)+len(p.sources)+len(p.notifiers) == 0 {
+		problem := "has nothing to offer"
+		if d.Minor > Minor {
+			problem += fmt.Sprintf(" that this pegbook knows: it speaks version %d.%d of the plugin protocol, and pegbook %d.%d", Version, d.Minor, Version, Minor)
+		}
+		return &Error{Plugin: p.name, Path: p.file.Path, Problem: problem}
 	}
 	return nil
 }
 
-var moduleName = regexp.MustCompile(`^[a-z][a-z0-9_]{0,99}$`)
-
-// checkModule refuses what no playbook could use.
-func checkModule(w *wire.Module, seen map[string]bool) error {
-	switch {
-	case !moduleName.MatchString(w.Name):
-		return fmt.Errorf("%.100q is no name of a module: lower-case letters, digits and _", w.Name)
-	case seen[w.Name]:
-		return fmt.Errorf("two of its modules are called %s", w.Name)
-	case strings.TrimSpace(w.Doc) == "":
-		return fmt.Errorf("module %s has no manual page", w.Name)
+// take takes in what the plugin has.
+func (p *Plugin) take(ctx context.Context, d *wire.Description) error {
+	seen := map[string]bool{}
+	for _, w := range d.Modules {
+		if err := checkPart("module", w.GetName(), w.GetDoc(), w.GetArgs(), seen); err != nil {
+			return err
+		}
+		p.modules = append(p.modules, p.module(ctx, w))
 	}
-	seen[w.Name] = true
-	return checkArgs(w)
+	for _, w := range d.Sources {
+		if err := checkPart("source", w.GetName(), w.GetDoc(), w.GetOptions(), seen); err != nil {
+			return err
+		}
+		p.sources = append(p.sources, p.source(w))
+	}
+	for _, w := range d.Notifiers {
+		if err := checkPart("notifier", w.GetName(), w.GetDoc(), w.GetOptions(), seen); err != nil {
+			return err
+		}
+		p.notifiers = append(p.notifiers, p.notifier(w))
+	}
+	return nil
 }
 
-func checkArgs(w *wire.Module) error {
-	schema := schemaFromWire(w.Args)
+var partName = regexp.MustCompile(`^[a-z][a-z0-9_]{0,99}$`)
+
+// checkPart refuses what nobody could use. kind is module, source or notifier.
+func checkPart(kind, name, doc string, args []*wire.Arg, seen map[string]bool) error {
+	switch {
+	case !partName.MatchString(name):
+		return fmt.Errorf("%.100q is no name of a %s: lower-case letters, digits and _", name, kind)
+	case seen[kind+" "+name]:
+		return fmt.Errorf("two of its %ss are called %s", kind, name)
+	case strings.TrimSpace(doc) == "":
+		return fmt.Errorf("%s %s has no manual page", kind, name)
+	}
+	seen[kind+" "+name] = true
+	return checkArgs(kind+" "+name, args)
+}
+
+// checkArgs checks the arguments, or options, of what is named.
+func checkArgs(of string, args []*wire.Arg) error {
+	schema := schemaFromWire(args)
 	names := map[string]bool{}
 	for _, a := range schema {
 		for _, name := range append([]string{a.Name}, a.Aliases...) {
 			if names[name] || name == "" && !a.Rest {
-				return fmt.Errorf("argument %q of module %s is there twice or has no name", name, w.Name)
+				return fmt.Errorf("argument %q of %s is there twice or has no name", name, of)
 			}
 			names[name] = true
 		}
 		if !knownType(a.Type) || a.Elem != "" && !knownType(a.Elem) {
-			return fmt.Errorf("argument %s of module %s has the unknown type %q", a.Name, w.Name, string(a.Type)+" "+string(a.Elem))
+			return fmt.Errorf("argument %s of %s has the unknown type %q", a.Name, of, string(a.Type)+" "+string(a.Elem))
 		}
 		if a.Default == "" {
 			continue
@@ -345,7 +384,7 @@ func checkArgs(w *wire.Module) error {
 			err = a.Check(raw)
 		}
 		if err != nil {
-			return fmt.Errorf("the default of argument %s of module %s does not fit: %w", a.Name, w.Name, err)
+			return fmt.Errorf("the default of argument %s of %s does not fit: %w", a.Name, of, err)
 		}
 	}
 	return nil

@@ -42,6 +42,8 @@ const (
 	service = "pegbook"
 	// Version is that of the wire. Plugins of another one are refused.
 	Version = 1
+	// Minor counts what has been added to the wire within the version; docs/plugins.md says what.
+	Minor = 1
 	// heartbeat is how long nothing may come from a plugin with a task before it is asked whether it lives (gRPC takes
 	// no less), pulse how long it may take to answer that.
 	heartbeat = 10 * time.Second

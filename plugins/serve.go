@@ -23,9 +23,15 @@ import (
 	"github.com/pegbook/pegbook/plugins/wire"
 )
 
-// Serve is a plugin's main: it serves the modules to the pegbook that has started the process, and returns never.
-// Two modules of one name are a bug and panic. Started by a person it says what it is.
-func Serve(all ...*modules.Module) {
+// Part is what a plugin provides: a *modules.Module, a *Source or a *Notifier.
+type Part interface {
+	// Title is the first line of its manual page.
+	Title() string
+}
+
+// Serve is a plugin's main: it serves modules, inventory sources and notifiers to the pegbook that has started the
+// process, and returns never. Two of one kind and name are a bug and panic. Started by a person it says what it is.
+func Serve(all ...Part) {
 	s := newServer(all)
 	stdout, stderr := os.Stdout, os.Stderr
 	s.ready = func() { os.Stdout, os.Stderr = stdout, stderr }
@@ -92,32 +98,62 @@ func newGRPCServer(options []grpc.ServerOption) *grpc.Server {
 // server is the plugin's side of the wire.
 type server struct {
 	wire.UnimplementedPluginServer
-	order   []*modules.Module
-	modules map[string]*modules.Module
+	order     []Part
+	modules   map[string]*modules.Module
+	sources   map[string]*Source
+	notifiers map[string]*Notifier
 	// ready is called once, before the first answer. Go-plugin sends what is printed through its connection, where
 	// the last words of a process get lost; pegbook reads the real output to its end.
 	ready func()
 	begin sync.Once
 }
 
-func newServer(all []*modules.Module) *server {
-	s := &server{order: all, modules: map[string]*modules.Module{}, ready: func() {}}
-	for _, m := range all {
-		if s.modules[m.Name] != nil {
-			panic(fmt.Sprintf("plugins: two modules are called %q", m.Name))
+func newServer(all []Part) *server {
+	s := &server{order: all, modules: map[string]*modules.Module{}, sources: map[string]*Source{}, notifiers: map[string]*Notifier{}, ready: func() {}}
+	for _, part := range all {
+		switch part := part.(type) {
+		case *modules.Module:
+			keep(s.modules, part.Name, part)
+		case *Source:
+			keep(s.sources, part.Name, part)
+		case *Notifier:
+			keep(s.notifiers, part.Name, part)
+		default:
+			panic(fmt.Sprintf("plugins: a plugin cannot provide a %T", part))
 		}
-		s.modules[m.Name] = m
 	}
 	return s
+}
+
+func keep[P any](all map[string]*P, name string, part *P) {
+	if all[name] != nil {
+		panic(fmt.Sprintf("plugins: two of its parts are called %q", name))
+	}
+	all[name] = part
+}
+
+// partsOf are modules as parts of a plugin.
+func partsOf(all []*modules.Module) []Part {
+	parts := make([]Part, len(all))
+	for i, m := range all {
+		parts[i] = m
+	}
+	return parts
 }
 
 func (s *server) introduction(name string) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s is a plugin of pegbook, which starts it by itself. Put it into the folder plugins beside a playbook and trust it:\n\n"+
-		"    pegbook plugin add plugins/%s\n\nIts modules:\n", name, name)
-	for _, m := range s.order {
-		title, _, _ := strings.Cut(m.Doc, "\n")
-		fmt.Fprintf(&b, "    %-20s %s\n", m.Name, title)
+		"    pegbook plugin add plugins/%s\n\nIt has\n", name, name)
+	for _, part := range s.order {
+		switch p := part.(type) {
+		case *modules.Module:
+			fmt.Fprintf(&b, "    module %-20s %s\n", p.Name, p.Title())
+		case *Source:
+			fmt.Fprintf(&b, "    inventory source %-20s %s\n", p.Name, p.Title())
+		case *Notifier:
+			fmt.Fprintf(&b, "    notifier %-20s %s\n", p.Name, p.Title())
+		}
 	}
 	return b.String()
 }
@@ -125,9 +161,16 @@ func (s *server) introduction(name string) string {
 // Describe says what the plugin has.
 func (s *server) Describe(context.Context, *wire.DescribeRequest) (*wire.Description, error) {
 	s.begin.Do(s.ready)
-	d := &wire.Description{}
-	for _, m := range s.order {
-		d.Modules = append(d.Modules, moduleToWire(m))
+	d := &wire.Description{Minor: Minor}
+	for _, part := range s.order {
+		switch p := part.(type) {
+		case *modules.Module:
+			d.Modules = append(d.Modules, moduleToWire(p))
+		case *Source:
+			d.Sources = append(d.Sources, &wire.Source{Name: p.Name, Doc: p.Doc, Options: schemaToWire(p.Options)})
+		case *Notifier:
+			d.Notifiers = append(d.Notifiers, &wire.Notifier{Name: p.Name, Doc: p.Doc, Options: schemaToWire(p.Options)})
+		}
 	}
 	return d, nil
 }

@@ -13,8 +13,14 @@ import (
 // socketPrefix begins the names of the folders that hold plugins' sockets; a process id follows.
 const socketPrefix = "pegbook-plugin-"
 
-// longestTemp is the longest folder of temporary files in which a socket still has room: its path has 108 bytes at most.
-const longestTemp = 40
+const (
+	// longestSocket is how long a socket's path may be: 108 bytes with the one that ends it.
+	longestSocket = 107
+	// longestName is how much of that our folder, go-plugin's in it and the socket may take, each with a number by chance.
+	longestName = len("/"+socketPrefix+"4194304-4294967295") + len("/plugin-dir4294967295") + len("/plugin4294967295")
+	// longestTemp is the longest folder of temporary files in which a socket still has room.
+	longestTemp = longestSocket - longestName
+)
 
 // socketFolder makes the folder for a plugin's socket, which nobody else can enter, and takes away those that a killed
 // pegbook has left.

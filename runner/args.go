@@ -137,7 +137,7 @@ func (r *row) render(s *vars.Scope, secrets *secret.Set) (rendered, error) {
 		}
 		values[a.name] = d.JSON()
 		if a.known && a.arg.Secret {
-			secrets.Add(secretsOf(d)...)
+			secrets.Add(d.Texts()...)
 		}
 	}
 	out.json, err = json.Marshal(values)
@@ -163,25 +163,6 @@ func expressionText(v vars.Value) string {
 	}
 	d, _ := v.Static()
 	return d.Text()
-}
-
-func secretsOf(d vars.Data) []string {
-	if list, ok := d.List(); ok {
-		var all []string
-		for _, item := range list {
-			all = append(all, secretsOf(item)...)
-		}
-		return all
-	}
-	if keys := d.Keys(); keys != nil {
-		var all []string
-		for _, key := range keys {
-			item, _ := d.Get(key)
-			all = append(all, secretsOf(item)...)
-		}
-		return all
-	}
-	return []string{d.Text()}
 }
 
 // diagnosed gives an error as diagnostics: with its own position, or else at the one given.

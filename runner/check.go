@@ -186,7 +186,7 @@ func (c *compiler) checkArg(r *row, a argument) {
 		return
 	}
 	if a.arg.Secret {
-		c.plan.in.Files.Vault.Secrets().Add(secretsOf(d)...)
+		c.plan.in.Files.Vault.Secrets().Add(d.Texts()...)
 	}
 	if err := a.arg.Check(json.RawMessage(d.JSON())); err != nil {
 		c.argumentProblem(r, a.value.Position(), err)

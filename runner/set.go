@@ -4,22 +4,41 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/pegbook/pegbook/modules"
 )
 
 // Set is the modules that a playbook may use. The zero value is empty. A Set is immutable.
 type Set struct {
-	modules []*modules.Module // sorted by name
+	modules []member // sorted by name
+}
+
+// member is a module, or how it is fetched when it is first looked up.
+type member struct {
+	name  string
+	fetch func() *modules.Module
 }
 
 // NewSet makes a set. Two modules of one name are a bug and panic.
 func NewSet(all ...*modules.Module) Set {
-	s := Set{modules: slices.Clone(all)}
-	slices.SortFunc(s.modules, func(a, b *modules.Module) int { return strings.Compare(a.Name, b.Name) })
+	var s Set
+	for _, m := range all {
+		s.modules = append(s.modules, member{m.Name, func() *modules.Module { return m }})
+	}
+	return s.sorted()
+}
+
+// Later gives a set with one more module, which is fetched when it is first looked up: once, and for All.
+func (s Set) Later(name string, fetch func() *modules.Module) Set {
+	return Set{append(slices.Clone(s.modules), member{name, sync.OnceValue(fetch)})}.sorted()
+}
+
+func (s Set) sorted() Set {
+	slices.SortFunc(s.modules, func(a, b member) int { return strings.Compare(a.name, b.name) })
 	for i := 1; i < len(s.modules); i++ {
-		if s.modules[i-1].Name == s.modules[i].Name {
-			panic(fmt.Sprintf("runner: two modules are called %q", s.modules[i].Name))
+		if s.modules[i-1].name == s.modules[i].name {
+			panic(fmt.Sprintf("runner: two modules are called %q", s.modules[i].name))
 		}
 	}
 	return s
@@ -29,21 +48,27 @@ func NewSet(all ...*modules.Module) Set {
 // (ansible.builtin.copy, ansible.posix.sysctl).
 func (s Set) Lookup(name string) (*modules.Module, bool) {
 	name = shortName(name)
-	i, ok := slices.BinarySearchFunc(s.modules, name, func(m *modules.Module, name string) int { return strings.Compare(m.Name, name) })
+	i, ok := slices.BinarySearchFunc(s.modules, name, func(m member, name string) int { return strings.Compare(m.name, name) })
 	if !ok {
 		return nil, false
 	}
-	return s.modules[i], true
+	return s.modules[i].fetch(), true
 }
 
 // All lists the modules by name.
-func (s Set) All() []*modules.Module { return slices.Clone(s.modules) }
+func (s Set) All() []*modules.Module {
+	all := make([]*modules.Module, len(s.modules))
+	for i, m := range s.modules {
+		all[i] = m.fetch()
+	}
+	return all
+}
 
 // Names lists the modules' names in order.
 func (s Set) Names() []string {
 	names := make([]string, len(s.modules))
 	for i, m := range s.modules {
-		names[i] = m.Name
+		names[i] = m.name
 	}
 	return names
 }

@@ -36,7 +36,9 @@ func (o *selectOptions) readInventory(ctx context.Context, args []string) *inven
 	if len(args) > 0 {
 		dir = args[0]
 	}
-	inv, problems := o.load(ctx, dir)
+	o.plugins = &pluginHouse{}
+	defer o.plugins.close() //nolint:errcheck // whatever is left of a plugin ends with this process
+	inv, problems := o.load(ctx, dir, pluginFolders(o.pluginDir, append(slices.Clone(args), o.sources()...)...))
 	if problems.Failed() {
 		return nil
 	}

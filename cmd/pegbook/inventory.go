@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -24,30 +25,38 @@ func addInventoryFlag(cmd *cobra.Command, sources *[]string) {
 
 // inventoryOptions are the flags of verbs that read an inventory.
 type inventoryOptions struct {
-	sources []string
-	vault   vaultOptions
+	sources   []string
+	pluginDir []string
+	vault     vaultOptions
 }
 
 func (o *inventoryOptions) flags(cmd *cobra.Command) {
 	addInventoryFlag(cmd, &o.sources)
+	addPluginFlag(cmd, &o.pluginDir)
 	o.vault.flags(cmd)
 }
 
-// loadInventory reads the sources and shows warnings; what it gives can be explored.
-func (a *app) loadInventory(ctx context.Context, o inventoryOptions, playbookDir string) (runner.Inputs, error) {
+// loadInventory reads the sources and shows warnings; what it gives can be explored. Plugins are looked for beside the
+// playbook, where there is one, too.
+func (a *app) loadInventory(ctx context.Context, o inventoryOptions, playbooks ...string) (runner.Inputs, error) {
 	keys, err := a.keyring(ctx, o.vault)
 	if err != nil {
 		return runner.Inputs{}, err
 	}
-	sources := o.sources
-	if len(sources) == 0 {
+	from := o.sources
+	if len(from) == 0 {
 		env := os.Getenv("PEGBOOK_INVENTORY")
 		if env == "" {
 			return runner.Inputs{}, errNoInventory
 		}
-		sources = strings.Split(env, ",")
+		from = strings.Split(env, ",")
 	}
-	inv, problems := inventory.Load(ctx, inventory.Options{Sources: sources, PlaybookDir: playbookDir, Vault: keys})
+	dir := ""
+	if len(playbooks) > 0 {
+		dir = filepath.Dir(playbooks[0])
+	}
+	inv, problems := inventory.Load(ctx, inventory.Options{Sources: from, PlaybookDir: dir, Vault: keys,
+		Plugins: sources{a.plugins, pluginFolders(o.pluginDir, append(playbooks, from...)...)}})
 	return runner.Inputs{Inventory: inv, Files: playbook.Options{Vault: keys}}, a.warned(oneVaultProblem(problems))
 }
 

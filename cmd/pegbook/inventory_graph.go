@@ -23,7 +23,7 @@ func newInventoryGraphCmd(a *app) *cobra.Command {
 		Short: "Show groups and hosts as a tree",
 		Args:  cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			in, err := a.loadInventory(cmd.Context(), o, "")
+			in, err := a.loadInventory(cmd.Context(), o)
 			if err != nil {
 				return err
 			}

@@ -20,7 +20,7 @@ func newInventoryHostCmd(a *app) *cobra.Command {
 line and column they come from. pegbook vars shows also what they hide, and what a playbook adds.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			in, err := a.loadInventory(cmd.Context(), o, "")
+			in, err := a.loadInventory(cmd.Context(), o)
 			if err != nil {
 				return err
 			}

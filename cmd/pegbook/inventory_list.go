@@ -25,7 +25,7 @@ script prints. Secrets are left out.`,
 		Example: `  pegbook inventory list 'replica_server:!rack2' -i prod.yml`,
 		Args:    cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			in, err := a.loadInventory(cmd.Context(), o, "")
+			in, err := a.loadInventory(cmd.Context(), o)
 			if err != nil {
 				return err
 			}

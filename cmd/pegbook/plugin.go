@@ -61,7 +61,24 @@ type pluginJSON struct {
 	State   string   `json:"state"`
 	SHA256  string   `json:"sha256,omitempty"`
 	Modules []string `json:"modules,omitempty"`
-	Problem string   `json:"problem,omitempty"`
+	// Sources and Notifiers are its other parts.
+	Sources   []string `json:"sources,omitempty"`
+	Notifiers []string `json:"notifiers,omitempty"`
+	Problem   string   `json:"problem,omitempty"`
+}
+
+// parts are the names of what a plugin provides, with their kinds.
+func (p pluginJSON) parts() string {
+	var all []string
+	for _, kind := range []struct {
+		word  string
+		names []string
+	}{{"module", p.Modules}, {"inventory", p.Sources}, {"notifier", p.Notifiers}} {
+		if len(kind.names) > 0 {
+			all = append(all, kind.word+" "+strings.Join(kind.names, " "))
+		}
+	}
+	return strings.Join(all, ", ")
 }
 
 func newPluginListCmd(a *app) *cobra.Command {
@@ -93,14 +110,14 @@ func newPluginListCmd(a *app) *cobra.Command {
 func (a *app) pluginTable(all []pluginJSON) error {
 	t := tabwriter.NewWriter(a.out, 0, 0, 2, ' ', 0)
 	for _, p := range all {
-		fmt.Fprintf(t, "%s\t%s\t%.16s\t%s\n", p.File, p.State, p.SHA256, orElse(p.Problem, strings.Join(p.Modules, " ")))
+		fmt.Fprintf(t, "%s\t%s\t%.16s\t%s\n", p.File, p.State, p.SHA256, orElse(p.Problem, p.parts()))
 	}
 	return t.Flush()
 }
 
 // stateOf compares a plugin's file with the lock.
 func stateOf(f plugins.Found) pluginJSON {
-	p := pluginJSON{File: shown(f.Path), State: "trusted", Modules: f.Modules}
+	p := pluginJSON{File: shown(f.Path), State: "trusted", Modules: f.Modules, Sources: f.Sources, Notifiers: f.Notifiers}
 	sum, err := plugins.Sum(f.Path)
 	p.SHA256 = sum
 	switch {
@@ -155,7 +172,9 @@ func (a *app) trust(ctx context.Context, f plugins.File) error {
 	}
 	defer p.Close()
 	var problems diag.List
-	addModules(builtinModules(), f.Path, p.Modules(), &problems)
+	for _, m := range p.Modules() {
+		addModule(builtinModules(), pinned{name: m.Name, from: f.Path}, &problems)
+	}
 	if problems.Failed() {
 		return problems
 	}
@@ -165,13 +184,11 @@ func (a *app) trust(ctx context.Context, f plugins.File) error {
 		return err
 	}
 	pin := plugins.Pin{File: filepath.ToSlash(filepath.Join(filepath.Base(folder), filepath.Base(f.Path))), SHA256: p.SHA256(), Env: f.Env}
-	for _, m := range p.Modules() {
-		pin.Modules = append(pin.Modules, m.Name)
-	}
+	pin.Modules, pin.Sources, pin.Notifiers = partsOf(p)
 	if err := lock.With(pin).Write(plugins.LockOf(folder)); err != nil {
 		return err
 	}
-	fmt.Fprintf(a.out, "%s is trusted: %s\n%s\n", shown(f.Path), strings.Join(pin.Modules, " "), pin.SHA256)
+	fmt.Fprintf(a.out, "%s is trusted: %s\n%s\n", shown(f.Path), pluginJSON{Modules: pin.Modules, Sources: pin.Sources, Notifiers: pin.Notifiers}.parts(), pin.SHA256)
 	return nil
 }
 
@@ -217,12 +234,23 @@ func (a *app) verified(ctx context.Context, f plugins.Found) pluginJSON {
 		return state
 	}
 	defer p.Close()
-	var names []string
-	for _, m := range p.Modules() {
-		names = append(names, m.Name)
-	}
-	if !slices.Equal(names, f.Modules) {
-		state.State, state.Problem = "changed", "has the modules "+strings.Join(names, " ")+", not "+strings.Join(f.Modules, " ")
+	var has pluginJSON
+	if has.Modules, has.Sources, has.Notifiers = partsOf(p); has.parts() != state.parts() {
+		state.State, state.Problem = "changed", "has "+has.parts()+", not "+state.parts()
 	}
 	return state
+}
+
+// partsOf are the names of what a plugin provides.
+func partsOf(p *plugins.Plugin) (modules, sources, notifiers []string) {
+	for _, m := range p.Modules() {
+		modules = append(modules, m.Name)
+	}
+	for _, s := range p.Sources() {
+		sources = append(sources, s.Name)
+	}
+	for _, n := range p.Notifiers() {
+		notifiers = append(notifiers, n.Name)
+	}
+	return modules, sources, notifiers
 }

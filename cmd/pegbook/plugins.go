@@ -46,9 +46,14 @@ func pluginFolders(dirs []string, beside ...string) []string {
 		}
 	}
 	for _, file := range beside {
-		if _, err := os.Stat(file); err == nil { // an inventory may be a list of hosts
-			add(filepath.Join(filepath.Dir(filepath.Clean(file)), pluginFolder))
+		info, err := os.Stat(file)
+		if err != nil {
+			continue // an inventory may be a list of hosts
 		}
+		if info.IsDir() {
+			add(filepath.Join(file, pluginFolder))
+		}
+		add(filepath.Join(filepath.Dir(filepath.Clean(file)), pluginFolder))
 	}
 	for _, dir := range dirs {
 		if dir != "" {
@@ -58,10 +63,19 @@ func pluginFolders(dirs []string, beside ...string) []string {
 	return all
 }
 
-// pluginHouse is the plugins that this program has started. It is safe for concurrent use.
+// pluginHouse is the plugins that this program has started: each when it is first needed. It is safe for concurrent
+// use.
 type pluginHouse struct {
-	mu   sync.Mutex // guards open
-	open []*plugins.Plugin
+	mu       sync.Mutex // guards the fields below
+	open     map[string]*opening
+	problems diag.List // of plugins that could not be started
+}
+
+// opening is a plugin that was asked for.
+type opening struct {
+	once   sync.Once
+	plugin *plugins.Plugin
+	err    error
 }
 
 // close ends all plugins.
@@ -69,46 +83,115 @@ func (h *pluginHouse) close() error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	var all []error
-	for _, p := range h.open {
-		all = append(all, p.Close())
+	for _, o := range h.open {
+		if o.plugin != nil {
+			all = append(all, o.plugin.Close())
+		}
 	}
 	h.open = nil
 	return errors.Join(all...)
 }
 
-// provided is a module with the file that it comes from; "" is pegbook itself.
-type provided struct {
-	*modules.Module
-	from string
-}
-
-// modules are those of pegbook and of the trusted plugins of the folders.
-func (h *pluginHouse) modules(ctx context.Context, folders []string) (runner.Set, diag.List) {
-	all, problems := h.provided(ctx, folders)
-	list := make([]*modules.Module, len(all))
-	for i, m := range all {
-		list[i] = m.Module
-	}
-	return runner.NewSet(list...), problems
-}
-
-func (h *pluginHouse) provided(ctx context.Context, folders []string) ([]provided, diag.List) {
-	found, problems := findPlugins(folders)
-	opened := make([][]*modules.Module, len(found))
-	failures := make([]error, len(found))
-	var all sync.WaitGroup
-	for i, f := range found {
-		all.Go(func() { opened[i], failures[i] = h.start(ctx, f) })
-	}
-	all.Wait()
-	list := builtinModules()
-	for i, f := range found {
-		if err := failures[i]; err != nil {
-			problems.Add(diag.Position{File: shown(f.Path)}, "", "%s", strings.TrimPrefix(err.Error(), f.Path+" "))
+// start opens a plugin, once.
+func (h *pluginHouse) start(ctx context.Context, f plugins.Found) (*plugins.Plugin, error) {
+	h.mu.Lock()
+	o := h.open[f.Path]
+	if o == nil {
+		if h.open == nil {
+			h.open = map[string]*opening{}
 		}
-		list = addModules(list, f.Path, opened[i], &problems)
+		o = &opening{}
+		h.open[f.Path] = o
+	}
+	h.mu.Unlock()
+	o.once.Do(func() { o.plugin, o.err = plugins.Open(ctx, f.File, plugins.Options{Pegbook: version}) })
+	return o.plugin, o.err
+}
+
+// wrong gives what kept plugins from being started since it was last asked.
+func (h *pluginHouse) wrong() diag.List {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	all := h.problems
+	h.problems = nil
+	return all
+}
+
+// started lists the plugins that run, by file.
+func (h *pluginHouse) started() []*plugins.Plugin {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	var all []*plugins.Plugin
+	for _, o := range h.open {
+		if o.plugin != nil {
+			all = append(all, o.plugin)
+		}
+	}
+	slices.SortFunc(all, func(a, b *plugins.Plugin) int { return strings.Compare(a.Path(), b.Path()) })
+	return all
+}
+
+// pinned is a module as it is known without starting a plugin, with the file that it comes from; "" is pegbook itself.
+type pinned struct {
+	name  string
+	from  string
+	fetch func() *modules.Module
+}
+
+// modules are those of pegbook and of the trusted plugins of the folders. A plugin is started when one of its modules
+// is looked up; wrong says what came of that.
+func (h *pluginHouse) modules(ctx context.Context, folders []string) (runner.Set, diag.List) {
+	all, problems := h.pinned(ctx, folders)
+	return setOf(all), problems
+}
+
+func setOf(all []pinned) runner.Set {
+	set := moduleSet()
+	for _, m := range all {
+		if m.from != "" {
+			set = set.Later(m.name, m.fetch)
+		}
+	}
+	return set
+}
+
+func (h *pluginHouse) pinned(ctx context.Context, folders []string) ([]pinned, diag.List) {
+	found, problems := findPlugins(folders)
+	list := builtinModules()
+	for _, f := range found {
+		for _, name := range f.Modules {
+			fetch := func() *modules.Module { return h.module(ctx, f, name) }
+			list = addModule(list, pinned{name, f.Path, fetch}, &problems)
+		}
 	}
 	return list, problems
+}
+
+// module gives a module of a plugin. One that cannot be had fails the tasks that use it, with the reason.
+func (h *pluginHouse) module(ctx context.Context, f plugins.Found, name string) *modules.Module {
+	p, err := h.start(ctx, f)
+	if err == nil {
+		for _, m := range p.Modules() {
+			if m.Name == name {
+				return m
+			}
+		}
+		err = fmt.Errorf("plugin %s has no module %s any more", p.Name(), name)
+	}
+	h.blame(f, err)
+	return plugins.Broken([]string{name}, err)[0]
+}
+
+// blame notes why a plugin cannot be used: that its file is not the one that was trusted keeps a run from starting; that
+// it does not work fails what uses it.
+func (h *pluginHouse) blame(f plugins.Found, err error) {
+	var broken *plugins.Error
+	if errors.As(err, &broken) {
+		return
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.problems.Add(diag.Position{File: shown(f.Path)}, "", "%s", strings.TrimPrefix(err.Error(), f.Path+" "))
 }
 
 // findPlugins lists the trusted plugins of folders. Others are warned of: they are not run.
@@ -133,56 +216,36 @@ func findPlugins(folders []string) ([]plugins.Found, diag.List) {
 	return trusted, problems
 }
 
-// plugins takes in the trusted plugins of folders.
-func (in *inputs) plugins(folders []string) {
+// plugins takes in the plugins that were started.
+func (in *inputs) plugins(started []*plugins.Plugin) {
 	if in == nil {
 		return
 	}
-	found, _ := findPlugins(folders) // what is wrong with them has been said
-	for _, f := range found {
-		in.add(journal.Input{What: "plugin", Path: f.Path, Digest: f.SHA256})
+	for _, p := range started {
+		in.add(journal.Input{What: "plugin", Path: p.Path(), Digest: p.SHA256()})
 	}
 }
 
-// start opens a plugin. A changed file is an error; one that does not work as a plugin fails the tasks that use it.
-func (h *pluginHouse) start(ctx context.Context, f plugins.Found) ([]*modules.Module, error) {
-	p, err := plugins.Open(ctx, f.File, plugins.Options{Pegbook: version})
-	var broken *plugins.Error
-	switch {
-	case errors.As(err, &broken) && len(f.Modules) > 0:
-		return plugins.Broken(f.Modules, err), nil
-	case err != nil:
-		return nil, err
+// addModule adds a plugin's module, unless its name is taken.
+func addModule(list []pinned, m pinned, problems *diag.List) []pinned {
+	taken := slices.IndexFunc(list, func(p pinned) bool { return p.name == m.name })
+	if taken < 0 {
+		return append(list, m)
 	}
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.open = append(h.open, p)
-	return p.Modules(), nil
-}
-
-// addModules adds a plugin's modules, but for those whose name is taken.
-func addModules(list []provided, from string, more []*modules.Module, problems *diag.List) []provided {
-	for _, m := range more {
-		taken := slices.IndexFunc(list, func(p provided) bool { return p.Name == m.Name })
-		if taken < 0 {
-			list = append(list, provided{m, from})
-			continue
-		}
-		other := "pegbook itself"
-		if list[taken].from != "" {
-			other = shown(list[taken].from)
-		}
-		problems.Add(diag.Position{File: shown(from)}, "rename it in the plugin, or take the plugin out of the lock",
-			"module %s is there already, from %s", m.Name, other)
+	other := "pegbook itself"
+	if list[taken].from != "" {
+		other = shown(list[taken].from)
 	}
+	problems.Add(diag.Position{File: shown(m.from)}, "rename it in the plugin, or take the plugin out of the lock",
+		"module %s is there already, from %s", m.name, other)
 	return list
 }
 
 // builtinModules are those of pegbook itself.
-func builtinModules() []provided {
-	var all []provided
+func builtinModules() []pinned {
+	var all []pinned
 	for _, m := range moduleSet().All() {
-		all = append(all, provided{m, ""})
+		all = append(all, pinned{m.Name, "", func() *modules.Module { return m }})
 	}
 	return all
 }
@@ -193,13 +256,11 @@ func pinnedModules(folders []string) runner.Set {
 	list := builtinModules()
 	var ignored diag.List
 	for _, f := range found {
-		list = addModules(list, f.Path, plugins.Broken(f.Modules, errors.New("it was not started")), &ignored)
+		for _, m := range plugins.Broken(f.Modules, errors.New("it was not started")) {
+			list = addModule(list, pinned{m.Name, f.Path, func() *modules.Module { return m }}, &ignored)
+		}
 	}
-	all := make([]*modules.Module, len(list))
-	for i, m := range list {
-		all[i] = m.Module
-	}
-	return runner.NewSet(all...)
+	return setOf(list)
 }
 
 // shown is a path as people write it from where they are.
@@ -217,9 +278,20 @@ func shown(path string) string {
 	return path
 }
 
+// provided is a module with the file that it comes from; "" is pegbook itself.
+type provided struct {
+	*modules.Module
+	from string
+}
+
 // knownModules are the modules that a verb without a playbook shows; what is wrong with plugins is said.
 func (a *app) knownModules(ctx context.Context, dirs []string) []provided {
-	all, problems := a.plugins.provided(ctx, pluginFolders(dirs))
+	found, problems := a.plugins.pinned(ctx, pluginFolders(dirs))
+	all := make([]provided, len(found))
+	for i, m := range found {
+		all[i] = provided{m.fetch(), m.from}
+	}
+	problems.Append(a.plugins.wrong())
 	if err := a.warned(problems); err != nil {
 		fmt.Fprintln(a.err, "pegbook:", a.secrets.Text(err.Error()))
 	}

@@ -192,7 +192,8 @@ func (o *selectOptions) check(ctx context.Context, paths []string) (*runner.Plan
 	if err != nil {
 		return nil, nil, err
 	}
-	inv, problems := o.load(ctx, paths[0])
+	folders := pluginFolders(o.pluginDir, append(slices.Clone(paths), o.sources()...)...)
+	inv, problems := o.load(ctx, paths[0], folders)
 	noInventory := problems.Failed()
 	files := o.files(extra)
 	var books []*playbook.Playbook
@@ -201,9 +202,7 @@ func (o *selectOptions) check(ctx context.Context, paths []string) (*runner.Plan
 		problems.Append(found)
 		books = append(books, book)
 	}
-	folders := pluginFolders(o.pluginDir, append(slices.Clone(paths), o.sources()...)...)
 	set, found := o.plugins.modules(ctx, folders)
-	o.inputs.plugins(folders)
 	problems.Append(found)
 	if noInventory || found.Failed() {
 		problems.Sort()
@@ -214,10 +213,12 @@ func (o *selectOptions) check(ctx context.Context, paths []string) (*runner.Plan
 		Limit: o.limit, Tags: o.tags, SkipTags: o.skipTags, StartAt: o.startAt, Extra: extra, Files: files,
 		Defaults: o.defaults, ForceHandlers: o.forceHandlers, Incomplete: problems.Failed(), OpenAll: o.openAll,
 		Reload: func(ctx context.Context) (*inventory.Inventory, diag.List) {
-			return o.load(ctx, paths[0])
+			return o.load(ctx, paths[0], folders)
 		},
 	})
 	problems.Append(besides(compiled, problems))
+	problems.Append(o.plugins.wrong())
+	o.inputs.plugins(o.plugins.started())
 	problems.Sort()
 	problems = oneVaultProblem(problems)
 	return plan, problems, nil
@@ -258,9 +259,10 @@ func besides(found, others diag.List) diag.List {
 	return rest
 }
 
-// load reads the inventory for a playbook.
-func (o *selectOptions) load(ctx context.Context, playbookPath string) (*inventory.Inventory, diag.List) {
-	return inventory.Load(ctx, inventory.Options{Sources: o.sources(), PlaybookDir: filepath.Dir(playbookPath), Vault: o.keys, Read: o.inputs.files("inventory")})
+// load reads the inventory for a playbook, with the plugins of folders.
+func (o *selectOptions) load(ctx context.Context, playbookPath string, folders []string) (*inventory.Inventory, diag.List) {
+	return inventory.Load(ctx, inventory.Options{Sources: o.sources(), PlaybookDir: filepath.Dir(playbookPath), Vault: o.keys,
+		Read: o.inputs.files("inventory"), Plugins: sources{o.plugins, folders}})
 }
 
 func (o *selectOptions) extraVars() (*vars.Values, error) {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -41,6 +40,7 @@ With --playbook also what its plays add: role defaults and vars, vars, vars_file
 	}
 	f := cmd.Flags()
 	addInventoryFlag(cmd, &o.inventory)
+	addPluginFlag(cmd, &o.pluginDir)
 	o.vault.flags(cmd)
 	f.StringVarP(&o.playbook, "playbook", "p", "", "show the variables of this playbook's plays, too")
 	f.StringArrayVarP(&o.extra, "extra-vars", "e", nil, "variables above all others: k=v, a YAML or JSON mapping, or @file")
@@ -77,11 +77,11 @@ func (a *app) showVars(ctx context.Context, o varsOptions, host, name string) er
 
 // views looks at a host in the plays of the playbook, or outside of all.
 func (a *app) views(ctx context.Context, o varsOptions, host string) ([]runner.View, error) {
-	dir := ""
+	var books []string
 	if o.playbook != "" {
-		dir = filepath.Dir(o.playbook)
+		books = []string{o.playbook}
 	}
-	in, err := a.loadInventory(ctx, inventoryOptions{o.inventory, o.vault}, dir)
+	in, err := a.loadInventory(ctx, inventoryOptions{o.inventory, o.pluginDir, o.vault}, books...)
 	if err != nil {
 		return nil, err
 	}

@@ -39,7 +39,7 @@ func TestFaults(t *testing.T) {
 		}
 		switch sc.name {
 		case "meta-killed", "broken-package", "pegbook-killed":
-			r, err := play(t.Context(), s, sc, 20*time.Second)
+			r, err := play(t.Context(), s, sc, options{gap: 20 * time.Second})
 			require.NoError(t, err, sc.name)
 			t.Log(r.line())
 			assert.Empty(t, r.wrong, sc.name)

@@ -30,7 +30,7 @@ func main() {
 	flag.DurationVar(&o.gap, "gap", 5*time.Second, "how long the watcher of copies may see nothing; a server that hangs is waited for a second")
 	flag.StringVar(&o.json, "json", "", "write the table to this file as JSON, too")
 	flag.StringVar(&o.markdown, "markdown", "", "write the table to this file as Markdown, too")
-	flag.BoolVar(&o.Verbose, "v", false, "show how each run of pegbook ended")
+	flag.BoolVar(&o.verbose, "v", false, "show how each run of pegbook ended")
 	flag.Parse()
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -52,6 +52,7 @@ func main() {
 type options struct {
 	stage.Options
 	only           *regexp.Regexp
+	verbose        bool
 	json, markdown string
 	// gap is how long the watcher of copies may see nothing.
 	gap time.Duration
@@ -60,6 +61,7 @@ type options struct {
 // e2e starts the cluster, plays the scenarios and prints their table.
 func e2e(ctx context.Context, o options) (err error) {
 	began := time.Now()
+	o.Tell = func(format string, args ...any) { fmt.Printf(format, args...) }
 	s, err := stage.New(ctx, o.Options)
 	if err != nil {
 		return err
@@ -91,7 +93,7 @@ func playAll(ctx context.Context, s *stage.Stage, o options) []row {
 		if !o.only.MatchString(sc.name) || (sc.machines && o.On != "machines") {
 			continue
 		}
-		r, err := play(ctx, s, sc, o.gap)
+		r, err := play(ctx, s, sc, o)
 		if err != nil {
 			r.mark("%v", err)
 		}

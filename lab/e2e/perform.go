@@ -12,7 +12,7 @@ import (
 )
 
 // play plays a scenario on the healthy cluster, mends what it left, and judges.
-func play(ctx context.Context, s *stage.Stage, sc scenario, gap time.Duration) (row, error) {
+func play(ctx context.Context, s *stage.Stage, sc scenario, o options) (row, error) {
 	s.Turn++
 	out := row{name: sc.name, fault: sc.fault}
 	if err := s.Healthy(ctx, 5*time.Minute); err != nil {
@@ -68,8 +68,8 @@ func play(ctx context.Context, s *stage.Stage, sc scenario, gap time.Duration) (
 	if out.after, err = s.Settings(ctx); err != nil {
 		return out, err
 	}
-	out.judge(sc, gap)
-	if s.Verbose {
+	out.judge(sc, o.gap)
+	if o.verbose {
 		fmt.Print(out.says, p.run.Waited())
 	}
 	return out, nil

@@ -21,6 +21,9 @@ import (
 // Record is what is looked at of pegbook's records.
 type Record struct {
 	Event    string    `json:"event"`
+	Run      string    `json:"run"`
+	Steps    int       `json:"steps"`
+	State    string    `json:"state"`
 	Time     time.Time `json:"time"`
 	Play     string    `json:"play"`
 	Batch    int       `json:"batch"`
@@ -44,6 +47,9 @@ type Run struct {
 	cmd    *exec.Cmd
 	stderr strings.Builder
 	ended  chan struct{}
+	waited sync.Once // for the process; code and err are its end
+	code   int
+	err    error
 
 	mu      sync.Mutex // guards what follows
 	records []Record
@@ -52,17 +58,19 @@ type Run struct {
 
 // Begin starts pegbook with a playbook.
 func (s *Stage) Begin(ctx context.Context, playbook string, args ...string) (*Run, error) {
-	if !filepath.IsAbs(playbook) && !strings.Contains(playbook, "/") {
-		playbook = filepath.Join(s.Repository, "playbooks", playbook)
-	}
-	return s.Start(ctx, append([]string{"run", playbook, "--json", "-i", s.Hosts.Inventory()}, args...)...)
+	return s.Start(ctx, s.RunArgs(playbook, args...)...)
 }
 
 // Start starts pegbook with a verb that shows records.
 func (s *Stage) Start(ctx context.Context, argv ...string) (*Run, error) {
+	return s.StartWith(ctx, nil, argv...)
+}
+
+// StartWith starts pegbook with more variables in its environment.
+func (s *Stage) StartWith(ctx context.Context, env []string, argv ...string) (*Run, error) {
 	r := &Run{cmd: exec.CommandContext(ctx, s.Pegbook, argv...), ended: make(chan struct{}), more: make(chan struct{})}
 	r.cmd.Cancel = func() error { return r.Signal(os.Interrupt) }
-	r.cmd.Env = s.Env()
+	r.cmd.Env = append(s.Env(), env...)
 	r.cmd.WaitDelay = 30 * time.Second
 	r.cmd.Stderr = &r.stderr
 	out, err := r.cmd.StdoutPipe()
@@ -76,14 +84,53 @@ func (s *Stage) Start(ctx context.Context, argv ...string) (*Run, error) {
 	return r, nil
 }
 
+// RunArgs are the arguments that run a playbook, with its records shown.
+func (s *Stage) RunArgs(playbook string, args ...string) []string {
+	if !filepath.IsAbs(playbook) && !strings.Contains(playbook, "/") {
+		playbook = filepath.Join(s.Repository, "playbooks", playbook)
+	}
+	return append([]string{"run", playbook, "--json", "-i", s.Hosts.Inventory()}, args...)
+}
+
+// Verb runs pegbook with a verb that shows no records, and gives what it prints.
+func (s *Stage) Verb(ctx context.Context, env []string, argv ...string) (string, error) {
+	cmd := exec.CommandContext(ctx, s.Pegbook, argv...)
+	cmd.Env = append(s.Env(), env...)
+	var says strings.Builder
+	cmd.Stderr = &says
+	out, err := cmd.Output()
+	if err != nil {
+		return string(out), fmt.Errorf("pegbook %s: %w: %s", strings.Join(argv, " "), err, says.String())
+	}
+	return string(out), nil
+}
+
 // Env is pegbook's environment: what it keeps of its runs is this stage's.
-func (s *Stage) Env() []string { return append(os.Environ(), "PEGBOOK_HOME="+s.Home()) }
+func (s *Stage) Env() []string {
+	return append(append(os.Environ(), "PEGBOOK_HOME="+s.Home()), s.Environ...)
+}
 
 // Home is where pegbook keeps its runs.
 func (s *Stage) Home() string { return filepath.Join(s.Dir, ".pegbook") }
 
 // Signal sends the run's process a signal.
 func (r *Run) Signal(which os.Signal) error { return r.cmd.Process.Signal(which) }
+
+// PID is the number of the run's process.
+func (r *Run) PID() int { return r.cmd.Process.Pid }
+
+// Ended is closed when the run says nothing more.
+func (r *Run) Ended() <-chan struct{} { return r.ended }
+
+// Named is the name of the run, and how many steps its plan has; "" before it has said so.
+func (r *Run) Named() (name string, steps int) {
+	for _, rec := range r.All() {
+		if rec.Event == "run_started" {
+			return rec.Run, rec.Steps
+		}
+	}
+	return "", 0
+}
 
 // Kill ends the run's process at once, and waits for that.
 func (r *Run) Kill() {
@@ -112,7 +159,11 @@ func (r *Run) read(out io.Reader, hear func(Record)) {
 // Wait waits for the run's end and gives its exit code, -9 for one that was killed.
 func (r *Run) Wait() (int, error) {
 	<-r.ended
-	err := r.cmd.Wait()
+	r.waited.Do(func() { r.code, r.err = exitCode(r.cmd.Wait()) })
+	return r.code, r.err
+}
+
+func exitCode(err error) (int, error) {
 	var exit *exec.ExitError
 	if errors.As(err, &exit) {
 		if status, ok := exit.Sys().(syscall.WaitStatus); ok && status.Signaled() {

@@ -31,8 +31,10 @@ type Options struct {
 	Scale float64
 	// Net is a byte of the hosts' addresses: machines 10.78.Net.11 …, the lab's 127.78.Net.10 ….
 	Net int
-	// Verbose shows more of how it goes.
-	Verbose bool
+	// Tell is told what the stage waits for; nil tells nobody.
+	Tell func(format string, args ...any)
+	// Environ is what pegbook finds in its environment besides, as NAME=value.
+	Environ []string
 }
 
 // Stage is a deployed cluster.
@@ -214,14 +216,18 @@ func (s *Stage) Forecast(ctx context.Context, args []string) (time.Duration, err
 	if err != nil {
 		return 0, fmt.Errorf("the forecast: %w: %s", err, out)
 	}
-	if s.Verbose {
-		fmt.Printf("%s", out)
-	}
+	s.tell("%s", out)
 	found := regexp.MustCompile(`(\S+)  in all`).FindSubmatch(out)
 	if found == nil {
 		return 0, fmt.Errorf("the forecast says no time: %s", out)
 	}
 	return time.ParseDuration(string(found[1]))
+}
+
+func (s *Stage) tell(format string, args ...any) {
+	if s.Tell != nil {
+		s.Tell(format, args...)
+	}
 }
 
 // File writes a file for a scenario and gives its path.

@@ -2,7 +2,6 @@ package stage
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -43,33 +42,40 @@ func (s *Stage) quick() time.Duration { return Scaled(quickRestart, s.Scale) }
 // restarted least lately. Where these would be restarted too often it waits.
 func (s *Stage) WorkedOn(ctx context.Context, restarts int) ([]string, error) {
 	hosts := s.Replicas()
-	quick := func(host string) (n int, until time.Time) {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		was := s.started[host]
-		if until = was.last.Add(s.quick() + time.Second); time.Now().After(until) {
-			return 0, until
-		}
-		return was.quick, until
-	}
 	slices.SortStableFunc(hosts, func(a, b string) int {
-		n, _ := quick(a)
-		m, _ := quick(b)
+		n, _ := s.quickStarts(a)
+		m, _ := s.quickStarts(b)
 		return n - m
 	})
 	pair := hosts[:2]
 	slices.SortFunc(pair, func(a, b string) int { return slices.Index(s.Replicas(), a) - slices.Index(s.Replicas(), b) })
-	for _, host := range pair {
-		n, until := quick(host)
+	return pair, s.Rest(ctx, pair, restarts)
+}
+
+// quickStarts is how often a replica server has been started in a row, and until when the next start counts.
+func (s *Stage) quickStarts(host string) (n int, until time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	was := s.started[host]
+	if until = was.last.Add(s.quick() + time.Second); time.Now().After(until) {
+		return 0, until
+	}
+	return was.quick, until
+}
+
+// Rest waits until replica servers can be restarted so often.
+func (s *Stage) Rest(ctx context.Context, hosts []string, restarts int) error {
+	for _, host := range hosts {
+		n, until := s.quickStarts(host)
 		if n+restarts <= quickLimit {
 			continue
 		}
-		fmt.Printf("waiting %s, as %s has been restarted %d times in a row\n", time.Until(until).Round(time.Second), host, n)
+		s.tell("waiting %s, as %s has been restarted %d times in a row\n", time.Until(until).Round(time.Second), host, n)
 		select {
 		case <-ctx.Done():
-			return nil, context.Cause(ctx)
+			return context.Cause(ctx)
 		case <-time.After(time.Until(until)):
 		}
 	}
-	return pair, nil
+	return nil
 }

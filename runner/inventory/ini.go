@@ -189,7 +189,7 @@ func (r *iniReader) variable(line string, column int) {
 	}
 	at := column + len(line) - len(strings.TrimLeft(value, " \t"))
 	value = strings.TrimSpace(value)
-	if name == "ansible_group_priority" {
+	if name == groupPriority {
 		r.priority(r.group, value, r.at(at))
 		return
 	}

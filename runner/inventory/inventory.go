@@ -1,5 +1,5 @@
 // Package inventory is the managed hosts and the groups they serve in, with their variables. It reads
-// files, and runs inventory scripts on the control node; it never contacts a host.
+// files, runs inventory scripts on the control node and asks plugins; it never contacts a host.
 //
 // Everything is worked out when the inventory is loaded: an Inventory and its hosts are immutable and
 // safe for concurrent use. Hosts in the same groups share the variables of these groups.
@@ -64,17 +64,19 @@ type Options struct {
 	// Read is told of every file that is read, and as "SCRIPT --list" of what a script prints; nil is not. It may be
 	// called from several goroutines.
 	Read func(path string, text []byte)
-	// ScriptLimit is how long a script may take; 0 means three minutes.
+	// Plugins are what files that name a plugin are answered by; nil knows none.
+	Plugins Plugins
+	// ScriptLimit is how long a script or a plugin may take; 0 means three minutes.
 	ScriptLimit time.Duration
 }
 
 // Load reads the sources. The list holds every problem of every file. The inventory is usable when the
-// list has not Failed. ctx bounds the scripts among the sources.
+// list has not Failed. ctx bounds the scripts and plugins among the sources.
 func Load(ctx context.Context, o Options) (*Inventory, diag.List) {
 	var problems diag.List
 	s := newSources(&problems)
 	s.reader = reader{keys: o.Vault, told: o.Read}
-	s.limit = cmp.Or(o.ScriptLimit, scriptLimit)
+	s.limit, s.plugins = cmp.Or(o.ScriptLimit, scriptLimit), o.Plugins
 	for _, source := range o.Sources {
 		s.read(ctx, source)
 	}

@@ -379,7 +379,7 @@ group_vars/web.yml:1:1: variables must be a mapping, not a list (write name: val
 host_vars/nobody.yml:1:8: unclosed action in "{{ .open" (every {{ needs its }}, every if, range and with its {{ end }})
 list.yml:1:1: an inventory is a mapping of groups (begin with all:, and hosts: and children: below it)
 plain.sh: the script is not executable (chmod +x plain.sh)
-plugin.yml:1:1: pegbook has no inventory plugins (use a script that prints JSON)
+plugin.yml:1:1: there is no inventory plugin "aws_ec2" (use a script that prints JSON)
 script: script --list: exit status 3: no idea (run it by hand to see what it says)
 text: text --list printed no inventory: invalid character 'h' looking for beginning of value (a script prints one JSON object)
 `), "\n"), said)

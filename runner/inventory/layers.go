@@ -13,7 +13,9 @@ type Layer struct {
 	Row int
 	// Group is whose variables they are; "" for the host's own.
 	Group string
-	Vars  *vars.Values
+	// Plugin is the one that has answered the variables; "" where they stand in a file.
+	Plugin string
+	Vars   *vars.Values
 }
 
 // Rows of VAR-3.
@@ -31,6 +33,13 @@ const (
 
 // String names the layer as the manual does.
 func (l Layer) String() string {
+	if l.Plugin != "" {
+		return l.place() + ", from plugin " + l.Plugin
+	}
+	return l.place()
+}
+
+func (l Layer) place() string {
 	switch l.Row {
 	case rowAll, rowGroup:
 		return "inventory, group " + l.Group
@@ -89,7 +98,7 @@ func (s *sources) groupLayers(groups []*group) []Layer {
 	var out []Layer
 	add := func(row int, g *group, files []*vars.Values) {
 		for _, v := range files {
-			out = append(out, Layer{row, g.name, v})
+			out = append(out, Layer{Row: row, Group: g.name, Plugin: s.answered[v], Vars: v})
 		}
 	}
 	top := s.groups[all]
@@ -121,7 +130,7 @@ func (s *sources) groupLayers(groups []*group) []Layer {
 func (s *sources) hostLayers(name string, mentions []*vars.Values) []Layer {
 	out := make([]Layer, 0, 4)
 	for _, v := range mentions {
-		out = append(out, Layer{Row: rowHost, Vars: v})
+		out = append(out, Layer{Row: rowHost, Plugin: s.answered[v], Vars: v})
 	}
 	for _, f := range s.hostFiles.sources {
 		for _, v := range f.of(name, s.problems) {

@@ -1,6 +1,7 @@
 package inventory
 
 import (
+	"context"
 	"os"
 	"strings"
 	"testing"
@@ -106,7 +107,7 @@ func FuzzInventory(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text, pattern string) {
 		var problems diag.List
 		s := newSources(&problems)
-		s.readYAML("f", []byte(text))
+		s.readYAML(t.Context(), "f", []byte(text))
 		s.readINI("f", text)
 		if n, err := fromJSON([]byte(text)); err == nil {
 			for _, e := range pairs(n) {
@@ -153,7 +154,7 @@ func FuzzPattern(f *testing.F) {
 	}
 	var problems diag.List
 	s := newSources(&problems)
-	s.readYAML("f", []byte("g: {hosts: {\"h[1:5]\": , \"fe80::1\": }}\nk: {children: {g: }, hosts: {\"a-b.c\": , localhost: }}\n"))
+	s.readYAML(context.Background(), "f", []byte("g: {hosts: {\"h[1:5]\": , \"fe80::1\": }}\nk: {children: {g: }, hosts: {\"a-b.c\": , localhost: }}\n"))
 	inv := s.build()
 	f.Fuzz(func(t *testing.T, pattern string) {
 		hosts, _ := inv.Select(pattern, diag.Position{})

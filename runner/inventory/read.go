@@ -62,7 +62,11 @@ func ignored(name string) bool {
 			return true
 		}
 	}
-	return name == "host_vars" || name == "group_vars" || name == "vars_plugins" || strings.HasPrefix(name, ".")
+	switch name {
+	case "host_vars", "group_vars", "vars_plugins", "plugins", "pegbook.lock": // plugins are run when they are trusted only
+		return true
+	}
+	return strings.HasPrefix(name, ".")
 }
 
 // readDir reads the files of a directory in name order, and says how many there were.
@@ -117,9 +121,9 @@ func (s *sources) readFile(ctx context.Context, path string, info os.FileInfo) {
 	case len(bytes.TrimSpace(text)) == 0:
 		s.problems.Add(diag.Position{File: path}, emptyHint, "the inventory is empty")
 	case ext == ".yml" || ext == ".yaml" || ext == ".json":
-		s.readYAML(path, text)
+		s.readYAML(ctx, path, text)
 	case ext == "" && looksLikeYAML(text):
-		s.readYAML(path, text)
+		s.readYAML(ctx, path, text)
 	default:
 		s.readINI(path, string(text))
 	}

@@ -15,6 +15,8 @@ import (
 const (
 	all       = "all"
 	ungrouped = "ungrouped"
+	// groupPriority is a variable of groups that is for the merger only.
+	groupPriority = "ansible_group_priority"
 )
 
 // sources is what the sources say, while they are read and merged.
@@ -34,7 +36,9 @@ type sources struct {
 	groupFiles, hostFiles besides
 	playbookDir           string
 	fileNames             map[string]bool // of the variables in these files
-	limit                 time.Duration   // of a script
+	limit                 time.Duration   // of a script or a plugin
+	plugins               Plugins
+	answered              map[*vars.Values]string // the plugins that variables come from, where they stand in no file
 }
 
 // reader is how files are read.
@@ -74,7 +78,7 @@ type group struct {
 }
 
 func newSources(problems *diag.List) *sources {
-	s := &sources{problems: problems, hosts: map[string]*host{}, groups: map[string]*group{}, encrypted: map[string]bool{}, limit: scriptLimit}
+	s := &sources{problems: problems, hosts: map[string]*host{}, groups: map[string]*group{}, encrypted: map[string]bool{}, limit: scriptLimit, answered: map[*vars.Values]string{}}
 	nowhere := diag.Position{}
 	s.group(all, nowhere).adopt(s.group(ungrouped, nowhere))
 	return s

@@ -1,6 +1,7 @@
 package inventory
 
 import (
+	"context"
 	"fmt"
 	"strconv"
 
@@ -20,8 +21,8 @@ func looksLikeYAML(text []byte) bool {
 
 const emptyHint = "write all:, hosts: below it, and the names of hosts with a colon behind each"
 
-// readYAML reads an inventory in YAML or JSON: groups at the top.
-func (s *sources) readYAML(path string, text []byte) {
+// readYAML reads an inventory in YAML or JSON: groups at the top, or the name of a plugin.
+func (s *sources) readYAML(ctx context.Context, path string, text []byte) {
 	before := len(*s.problems)
 	root := document.Parse(text, path, s.problems)
 	y := yamlReader{sources: s, path: path}
@@ -32,7 +33,7 @@ func (s *sources) readYAML(path string, text []byte) {
 	case root.Kind != yaml.MappingNode:
 		s.problems.Add(y.at(root), "begin with all:, and hosts: and children: below it", "an inventory is a mapping of groups")
 	case value(root, "plugin") != nil:
-		s.problems.Add(y.at(root), "use a script that prints JSON", "pegbook has no inventory plugins")
+		s.readPlugin(ctx, path, root)
 	default:
 		for _, e := range pairs(root) {
 			y.group(e.key, e.value, 0)
@@ -176,7 +177,7 @@ func (y yamlReader) groupVars(g *group, n *yaml.Node) {
 	rest := *n
 	rest.Content = make([]*yaml.Node, 0, len(n.Content))
 	for _, e := range pairs(n) {
-		if e.key.Value == "ansible_group_priority" {
+		if e.key.Value == groupPriority {
 			y.priority(g, e.value.Value, y.at(e.value))
 			continue
 		}
@@ -190,7 +191,7 @@ func (y yamlReader) groupVars(g *group, n *yaml.Node) {
 func (s *sources) priority(g *group, text string, at diag.Position) {
 	n, err := strconv.Atoi(text)
 	if err != nil {
-		s.problems.Add(at, "", "ansible_group_priority must be a whole number, not %q", text)
+		s.problems.Add(at, "", "%s must be a whole number, not %q", groupPriority, text)
 		return
 	}
 	g.priority = n

@@ -2,7 +2,6 @@ package schema
 
 import (
 	"strconv"
-	"strings"
 
 	"github.com/pegbook/pegbook/modules"
 	"github.com/pegbook/pegbook/runner/playbook"
@@ -10,7 +9,7 @@ import (
 
 // moduleNode is the schema of what a task writes behind a module's name.
 func moduleNode(m *modules.Module) *Node {
-	title, _, _ := strings.Cut(m.Doc, "\n")
+	title := m.Title()
 	n := &Node{Ref: refPrefix + "args-" + m.Name, Description: title, AllOf: requiredArgs(m.Args), Type: []string{"object", "string"}}
 	free, hasFree := m.Args.Free()
 	switch {

@@ -181,6 +181,24 @@ func (d Data) JSON() json.RawMessage { return compact.append(nil, d.v) }
 // lists and mappings as JSON with spaces: [1, 2].
 func (d Data) Text() string { return textOf(d.v) }
 
+// Texts are the scalars in the value, wherever they stand in it, as text.
+func (d Data) Texts() []string {
+	list, isList := d.List()
+	keys := d.Keys()
+	if !isList && keys == nil {
+		return []string{d.Text()}
+	}
+	var all []string
+	for _, item := range list {
+		all = append(all, item.Texts()...)
+	}
+	for _, key := range keys {
+		item, _ := d.Get(key)
+		all = append(all, item.Texts()...)
+	}
+	return all
+}
+
 // Kind is "null", "boolean", "integer", "float", "string", "list", "mapping" or "unknown".
 func (d Data) Kind() string { return kindOf(d.v) }
 

@@ -116,6 +116,15 @@ func ValuesOf(m map[string]Data) *Values {
 	return newValues(entries)
 }
 
+// ValuesAt is ValuesOf for data that somebody else has answered: at is what asked, and where each value stands.
+func ValuesAt(m map[string]Data, at diag.Position) *Values {
+	entries := make([]entry, 0, len(m))
+	for _, name := range slices.Sorted(maps.Keys(m)) {
+		entries = append(entries, entry{name, Value{&node{static: true, data: m[name].v, at: at}}})
+	}
+	return newValues(entries)
+}
+
 // Get gives a variable as written.
 func (vs *Values) Get(name string) (Value, bool) {
 	if vs == nil {

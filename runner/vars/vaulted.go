@@ -127,6 +127,63 @@ func (v Value) Locked(keys *vault.Keyring, problems *diag.List) {
 	}
 }
 
+// Plain is the value where nothing but passwords is needed to know it, and whether any part of it was encrypted. An
+// error says that a template is in it, or, as a diag.Diagnostic, that no password opens it.
+func (v Value) Plain(keys *vault.Keyring) (d Data, sealed bool, err error) {
+	plain, sealed, err := v.plain(keys)
+	return Data{plain}, sealed, err
+}
+
+func (v Value) plain(keys *vault.Keyring) (any, bool, error) {
+	switch {
+	case v.n == nil:
+		return nil, false, nil
+	case v.n.static:
+		return v.n.data, false, nil
+	case v.n.sealed != nil:
+		text, err := v.n.sealed.open(keys)
+		if err != nil {
+			return nil, true, v.unsealProblem(err)
+		}
+		return text, true, nil
+	case v.n.prog != nil:
+		return nil, false, errTemplate
+	}
+	return v.plainParts(keys)
+}
+
+// plainParts is plain for lists and mappings.
+func (v Value) plainParts(keys *vault.Keyring) (any, bool, error) {
+	sealed := false
+	part := func(p Value) (any, error) {
+		d, was, err := p.plain(keys)
+		sealed = sealed || was
+		return d, err
+	}
+	if v.n.kind == kindList {
+		list := make([]any, len(v.n.items))
+		for i, item := range v.n.items {
+			d, err := part(item)
+			if err != nil {
+				return nil, sealed, err
+			}
+			list[i] = d
+		}
+		return list, sealed, nil
+	}
+	m := make(map[string]any, len(v.n.fields))
+	for _, f := range v.n.fields {
+		d, err := part(f.Value)
+		if err != nil {
+			return nil, sealed, err
+		}
+		m[f.Name] = d
+	}
+	return m, sealed, nil
+}
+
+var errTemplate = errors.New("a template is known in a run only")
+
 // Secret gives the variables of an encrypted file: the same ones, whose texts and longer numbers are secrets of
 // the run. Those of templates are once they are resolved.
 func (vs *Values) Secret(keys *vault.Keyring) *Values {

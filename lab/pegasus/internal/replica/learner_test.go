@@ -19,15 +19,19 @@ import (
 
 // agreeable is a meta that records every change that it is asked for.
 func agreeable(t *testing.T) peer.Addr {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	t.Cleanup(func() { l.Close() })
-	handlers := map[string]peer.Handler{"update_config": peer.Handle(func(_ context.Context, u peer.Update) peer.UpdateReply {
+	return answering(t, map[string]peer.Handler{"update_config": peer.Handle(func(_ context.Context, u peer.Update) peer.UpdateReply {
 		next := u.Config.Clone()
 		next.Ballot++
 		next.Primary, next.Secondaries = u.Node, peer.Without(next.Secondaries, u.Node)
 		return peer.UpdateReply{Err: meta.OK, Config: next}
-	})}
+	})})
+}
+
+// answering is a server that answers requests.
+func answering(t *testing.T, handlers map[string]peer.Handler) peer.Addr {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	t.Cleanup(func() { l.Close() })
 	go func() {
 		for {
 			c, err := l.Accept()
@@ -91,4 +95,24 @@ func TestLearnerIsAMemberWhenTheMetaSaysSo(t *testing.T) {
 			require.Equal(t, c.taught, now.Ballot == 6)
 		})
 	}
+}
+
+// A secondary on a busy machine is slow, and stays a member however fast the simulator's clock is; one that is gone
+// is found out by that clock.
+func TestABusySecondaryIsWaitedFor(t *testing.T) {
+	s, _ := learner(t, true)
+	busy := answering(t, map[string]peer.Handler{"prepare": peer.Handle(func(context.Context, peer.Prepare) peer.Reply {
+		time.Sleep(200 * time.Millisecond)
+		return peer.Reply{Err: meta.OK}
+	})})
+	require.Less(t, s.Config.Scaled(s.Config.PrepareTimeout), 100*time.Millisecond)
+	require.True(t, s.prepare(t.Context(), busy, peer.Prepare{}))
+
+	gone, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	addr := gone.Addr().(*net.TCPAddr).AddrPort()
+	require.NoError(t, gone.Close())
+	began := time.Now()
+	require.False(t, s.prepare(t.Context(), addr, peer.Prepare{}))
+	require.Less(t, time.Since(began), patience)
 }

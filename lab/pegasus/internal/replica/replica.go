@@ -217,16 +217,28 @@ func (s *Stub) prepareAll(ctx context.Context, c peer.Config, decree int64, op p
 // prepare keeps trying a secondary that cannot be reached until the time-out,
 // which is what makes writes stall when a node dies; a refusal ends it at once.
 func (s *Stub) prepare(ctx context.Context, to peer.Addr, p peer.Prepare) bool {
-	ctx, stop := context.WithTimeout(ctx, s.Config.Scaled(s.Config.PrepareTimeout))
+	reply, err := ask[peer.Prepare](ctx, s, to, "prepare", p)
+	return err == nil && reply.Err == meta.OK
+}
+
+// patience is how long a server that does not answer is waited for at least: a
+// server that is fast otherwise still is on a machine that is busy.
+const patience = 500 * time.Millisecond
+
+// ask asks another server until it answers: the prepare time-out long, and one
+// that can be reached a while longer.
+func ask[Q any](ctx context.Context, s *Stub, to peer.Addr, kind string, q Q) (peer.Reply, error) {
+	limit := s.Config.Scaled(s.Config.PrepareTimeout)
+	began := time.Now()
+	ctx, stop := context.WithTimeout(ctx, max(limit, patience))
 	defer stop()
-	for ctx.Err() == nil {
-		reply, err := peer.Call[peer.Prepare, peer.Reply](ctx, s.Client, to, "prepare", p)
-		if err == nil {
-			return reply.Err == meta.OK
+	for {
+		reply, err := peer.Call[Q, peer.Reply](ctx, s.Client, to, kind, q)
+		if err == nil || ctx.Err() != nil || time.Since(began) > limit {
+			return reply, err
 		}
 		sleep(ctx, s.Config.Scaled(100*time.Millisecond))
 	}
-	return false
 }
 
 // Prepare is the secondary's side of a write.

@@ -114,17 +114,8 @@ func (s *Stub) checkGroups(ctx context.Context) {
 // groupCheck has a secondary adopt the configuration. One that refuses or
 // cannot be reached leaves the group.
 func (s *Stub) groupCheck(ctx context.Context, r *replica, to peer.Addr, g peer.GroupCheck) {
-	short, stop := context.WithTimeout(ctx, s.Config.Scaled(s.Config.PrepareTimeout))
-	defer stop()
-	for short.Err() == nil {
-		reply, err := peer.Call[peer.GroupCheck, peer.Reply](short, s.Client, to, "group_check", g)
-		if err == nil && reply.Err == meta.OK {
-			return
-		}
-		if err == nil {
-			break
-		}
-		sleep(short, s.Config.Scaled(100*time.Millisecond))
+	if reply, err := ask(ctx, s, to, "group_check", g); err == nil && reply.Err == meta.OK {
+		return
 	}
 	if ctx.Err() != nil || !r.lock(ctx) {
 		return
