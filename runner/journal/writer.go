@@ -17,7 +17,7 @@ import (
 const (
 	// syncEvery is how often what was written is brought to the disk while nobody waits for it.
 	syncEvery = 100 * time.Millisecond
-	// gather is how long an event for which nobody waits may wait for others to be written with.
+	// gather is how long events may wait for others to be written with: nothing the run does depends on them.
 	gather = 5 * time.Millisecond
 	// mostPending is how many bytes may wait to be written before the run waits for the disk.
 	mostPending = 8 << 20
@@ -45,12 +45,13 @@ type Writer struct {
 	change  *sync.Cond // of written, synced, err
 	events  file
 	steps   file
-	added   uint64 // records
-	written uint64 // of them, in the kernel's hands
+	written uint64 // entries in the kernel's hands
 	synced  uint64 // of them, on the disk
 	awaited uint64 // up to where somebody waits for the disk
+	told    bool   // events are in the kernel's hands that are not on the disk
+	gathers bool   // events that are pending wait for others
+	due     bool   // they have waited
 	closed  bool
-	gathers bool  // what is pending is written in a moment
 	full    error // no act is kept
 	err     error // nothing is kept
 
@@ -64,6 +65,7 @@ type Writer struct {
 type file struct {
 	*os.File
 	pending []byte // records
+	added   uint64 // of them, ever
 	// What follows belongs to the writing goroutine: size is where the last whole block ends.
 	packer packer
 	block  []byte
@@ -283,11 +285,11 @@ func (w *Writer) Keep(e runner.Entry) error {
 	if err != nil {
 		return err
 	}
-	nudge(w.wake)
 	return w.await(n, e.Durable)
 }
 
-// add hands a record over to be written. It waits only when the disk is far behind.
+// add hands a record over to be written, and says how many records of its file that makes. It waits only when the disk
+// is far behind.
 func (w *Writer) add(to *file, record []byte) (uint64, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -301,21 +303,29 @@ func (w *Writer) add(to *file, record []byte) (uint64, error) {
 		return 0, w.err
 	}
 	to.pending = append(append(to.pending, record...), '\n')
-	w.added++
-	return w.added, nil
+	to.added++
+	return to.added, nil
 }
 
-// gather has what is pending written in a moment.
+// gather has the events that are pending written when they have waited for others.
 func (w *Writer) gather() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	switch {
 	case len(w.events.pending) > anewAfter:
+		w.due = true
 		nudge(w.wake)
 	case !w.gathers:
 		w.gathers = true
-		time.AfterFunc(gather, func() { nudge(w.wake) })
+		time.AfterFunc(gather, w.gathered)
 	}
+}
+
+func (w *Writer) gathered() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.due = true
+	nudge(w.wake)
 }
 
 func nudge(c chan struct{}) {
@@ -325,16 +335,14 @@ func nudge(c chan struct{}) {
 	}
 }
 
-// await returns when the records up to the nth are in the kernel's hands, or on the disk.
+// await returns when the entries up to the nth are in the kernel's hands, or on the disk.
 func (w *Writer) await(n uint64, onDisk bool) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	nudge(w.wake)
 	safe := &w.written
 	if onDisk {
 		safe, w.awaited = &w.synced, max(w.awaited, n)
-		if w.written >= n {
-			nudge(w.wakeSync)
-		}
 	}
 	for *safe < n && w.err == nil {
 		w.change.Wait()
@@ -406,25 +414,26 @@ func (w *Writer) fill(err error) {
 	close(w.failed)
 }
 
-// write brings records into the kernel's hands, all that wait at a time.
+// write brings records into the kernel's hands, all that are to be written at a time.
 func (w *Writer) write() {
 	defer w.ended.Done()
 	defer close(w.complete)
 	var events, steps []byte // taken in turn with the pending ones
 	for range w.wake {
 		w.mu.Lock()
-		events, w.events.pending = w.events.pending, events[:0]
+		n, closed := w.steps.added, w.closed
 		steps, w.steps.pending = w.steps.pending, steps[:0]
-		n, closed := w.added, w.closed
-		w.gathers = false
+		if events = events[:0]; w.due || closed {
+			events, w.events.pending = w.events.pending, events
+			w.due, w.gathers = false, false
+		}
 		w.mu.Unlock()
-		// Events first: what is remembered as done has been said to be done.
 		if err := errors.Join(w.put(&w.events, events), w.put(&w.steps, steps)); err != nil {
 			w.fail(err)
 			return
 		}
 		w.mu.Lock()
-		w.written = n
+		w.written, w.told = n, w.told || len(events) > 0
 		urgent := w.awaited > w.synced
 		w.change.Broadcast()
 		w.mu.Unlock()
@@ -481,9 +490,10 @@ func (w *Writer) sync() {
 
 func (w *Writer) syncNow() bool {
 	w.mu.Lock()
-	n, known := w.written, w.synced
+	n, known, told := w.written, w.synced, w.told
+	w.told = false
 	w.mu.Unlock()
-	if n == known {
+	if n == known && !told {
 		return true
 	}
 	if err := errors.Join(w.events.Sync(), w.steps.Sync()); err != nil {
