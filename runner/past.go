@@ -3,6 +3,7 @@ package runner
 import (
 	"encoding/json"
 	"fmt"
+	"iter"
 	"maps"
 	"slices"
 	"strings"
@@ -34,10 +35,12 @@ type Past struct {
 	plays   map[string]bool    // places of plays, and of batches with a step
 	decided map[string]json.RawMessage
 	used    map[int]usedInput
-	lost    map[string]string // hosts, and where
-	last    string            // the place of the last step
-	undone  []Entry           // what has been forgotten, to be written down
-	fit     bool              // the plan has been found to fit
+	lost    map[string]string    // hosts, and where
+	last    string               // the place of the last step
+	undone  []Entry              // what has been forgotten, to be written down
+	ends    map[string]*keptStep // by how they were written: on most hosts a step ends as on the others
+	begins  map[string]acting
+	fit     bool // the plan has been found to fit
 }
 
 type stepKey struct{ place, host string }
@@ -79,18 +82,21 @@ const forgetEnd = `"end"`
 
 // NewPast reads a run's entries, in their order, and forgets what is to be done again: the failures by which hosts
 // were lost and what these led to.
-func NewPast(entries []Entry) (*Past, error) {
-	p := &Past{steps: make(map[stepKey]*pastStep, len(entries)), alone: map[string]stepKey{}, plays: map[string]bool{}, decided: map[string]json.RawMessage{},
-		used: map[int]usedInput{}, lost: map[string]string{}}
-	for i, e := range entries {
-		if err := p.take(e, i); err != nil {
-			return nil, fmt.Errorf("entry %d of the run: %w", i+1, err)
+func NewPast(entries iter.Seq[Entry]) (*Past, error) {
+	p := &Past{steps: map[stepKey]*pastStep{}, alone: map[string]stepKey{}, plays: map[string]bool{}, decided: map[string]json.RawMessage{},
+		used: map[int]usedInput{}, lost: map[string]string{}, ends: map[string]*keptStep{}, begins: map[string]acting{}}
+	n := 0
+	for e := range entries {
+		if err := p.take(e, n); err != nil {
+			return nil, fmt.Errorf("entry %d of the run: %w", n+1, err)
 		}
+		n++
 	}
 	if err := p.forget(); err != nil {
 		return nil, err
 	}
 	p.survey()
+	p.ends, p.begins = nil, nil
 	return p, nil
 }
 
@@ -129,7 +135,9 @@ func (p *Past) takeStep(e Entry, turn int) error {
 	}
 	switch e.Kind {
 	case EntryActing:
-		return s.begin(e)
+		a, err := once(p.begins, e.State)
+		s.begin(e.Item, a)
+		return err
 	case EntryTried:
 		return s.try(e)
 	case EntryForgotten:
@@ -147,19 +155,31 @@ func (p *Past) takeStep(e Entry, turn int) error {
 		s.end(e.Item)
 		return nil
 	}
-	s.done, s.turn, p.last = &keptStep{}, turn, e.Place
-	return json.Unmarshal(e.State, s.done)
+	var err error
+	s.turn, p.last = turn, e.Place
+	s.done, err = once(p.ends, e.State)
+	return err
 }
 
-func (s *pastStep) begin(e Entry) error {
-	var a acting
-	if err := json.Unmarshal(e.State, &a); err != nil {
-		return err
+// once reads what was written, of what was written alike only the first.
+func once[T any](read map[string]T, raw json.RawMessage) (T, error) {
+	if v, known := read[string(raw)]; known {
+		return v, nil
 	}
+	var v T
+	err := json.Unmarshal(raw, &v)
+	const short, many = 1 << 10, 1 << 14 // what is longer, or one of so many, is hardly there twice
+	if err == nil && len(raw) <= short && len(read) < many {
+		read[string(raw)] = v
+	}
+	return v, err
+}
+
+func (s *pastStep) begin(item int, a acting) {
 	if s.began == nil {
 		s.began = map[int]acting{}
 	}
-	for _, item := range append([]int{e.Item}, a.Items...) {
+	for _, item := range append([]int{item}, a.Items...) {
 		if a.Items != nil && item == 0 {
 			continue
 		}
@@ -169,7 +189,6 @@ func (s *pastStep) begin(e Entry) error {
 		}
 		s.began[item] = acting{Changes: a.Changes || was.Changes, Once: a.Once, Mark: a.Mark}
 	}
-	return nil
 }
 
 func (s *pastStep) try(e Entry) error {

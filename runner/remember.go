@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/pegbook/pegbook/runner/event"
 	"github.com/pegbook/pegbook/runner/inventory"
@@ -135,7 +136,7 @@ var errRemembered = errors.New("the record of the run cannot be used")
 // recall makes the result again. What it refers to outside of the record (hosts, files) is looked up anew.
 func (st *step) recall(k *kept) (*result, error) {
 	res := &result{status: k.Status, changed: k.Changed, ignored: k.Ignored, opaque: k.Opaque, fatal: k.Fatal, missing: k.Missing, passed: k.Passed,
-		noLog: k.NoLog, msg: k.Msg, attempts: k.Attempts, label: k.Label, notify: k.Notify}
+		noLog: k.NoLog, msg: k.Msg, attempts: k.Attempts, label: k.Label, notify: slices.Clip(k.Notify)}
 	var err error
 	if res.fields, err = recallData(k.Fields); err != nil {
 		return nil, err

@@ -268,7 +268,7 @@ func (s *site) life(t testing.TB, dir string, forks int) (Outcome, *records) {
 	o := Options{Connect: s, Record: s, Events: seen, Forks: forks, RunID: "r1"}
 	answers := []string{"42"}
 	if len(entries) > 0 {
-		past, err := NewPast(entries)
+		past, err := NewPast(slices.Values(entries))
 		require.NoError(t, err)
 		past.InFlight = s.inFlight
 		o.Past = past
@@ -441,7 +441,7 @@ func TestARunWithManyForksKilledAtRandomGoesOn(t *testing.T) {
 
 // operator looks at the hosts: whether the commands under way were done. False: some were and some not.
 func (s *site) operator(t testing.TB) (InFlight, bool) {
-	past, err := NewPast(s.entries)
+	past, err := NewPast(slices.Values(s.entries))
 	require.NoError(t, err)
 	all := 0
 	for _, e := range s.entries {

@@ -2,6 +2,7 @@ package runner
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"testing"
 
@@ -65,7 +66,7 @@ func TestGatesAndGuardsOfARunThatGoesOn(t *testing.T) {
 	assert.Equal(t, []string{"a h1 ok x", "g h1 ok approved by alice", "b h1 skipped", "a h2 ok x", "g h2 skipped", "b h2 skipped"}, got.done())
 	assert.Equal(t, 2, asked)
 
-	past, err := NewPast(rec.entries)
+	past, err := NewPast(slices.Values(rec.entries))
 	require.NoError(t, err)
 	out, got = one(true, past, true)
 	assert.Equal(t, 0, out.ExitCode(), out.Message)

@@ -158,21 +158,49 @@ func refusal(r *journal.Run) error {
 	return fmt.Errorf("run %s is %s", r.Run, r.State)
 }
 
-// pastOf reads what a run remembers.
+// pastOf reads what a run remembers. Entries are opened while those before them are taken in: of a large run there
+// are some hundred thousand.
 func pastOf(r *journal.Run) (*runner.Past, journal.Reading, error) {
-	var entries []runner.Entry
-	reading, err := r.Entries(func(e runner.Entry) error {
-		entries = append(entries, e)
-		return nil
+	read := make(chan []runner.Entry, 8)
+	var reading journal.Reading
+	var wrong error
+	go func() {
+		defer close(read)
+		reading, wrong = readEntries(r, read)
+	}()
+	past, err := runner.NewPast(func(yield func(runner.Entry) bool) {
+		for some := range read {
+			for _, e := range some {
+				if !yield(e) {
+					return
+				}
+			}
+		}
 	})
-	if err != nil {
-		return nil, reading, err
+	for range read { //nolint:revive // what is not wanted any more is read to its end
+	}
+	if wrong != nil {
+		return nil, reading, wrong
 	}
 	if len(reading.Damage) > 0 {
 		return nil, reading, reading.Damage[0]
 	}
-	past, err := runner.NewPast(entries)
 	return past, reading, err
+}
+
+// readEntries hands over what a run remembers, many entries at a time.
+func readEntries(r *journal.Run, to chan<- []runner.Entry) (journal.Reading, error) {
+	const many = 512
+	some := make([]runner.Entry, 0, many)
+	reading, err := r.Entries(func(e runner.Entry) error {
+		if some = append(some, e); len(some) == many {
+			to <- some
+			some = make([]runner.Entry, 0, many)
+		}
+		return nil
+	})
+	to <- some
+	return reading, err
 }
 
 // undecided refuses to go on while nobody has said what becomes of commands that were under way.

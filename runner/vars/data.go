@@ -73,6 +73,9 @@ func Unknown(fields map[string]Data) Data {
 
 // FromJSON reads JSON. Whole numbers stay whole.
 func FromJSON(raw []byte) (Data, error) {
+	if s, ok := bareText(raw); ok {
+		return Data{s}, nil
+	}
 	dec := json.NewDecoder(bytes.NewReader(raw))
 	dec.UseNumber()
 	var v any
@@ -84,6 +87,20 @@ func FromJSON(raw []byte) (Data, error) {
 	}
 	plain, err := normal(v)
 	return Data{plain}, err
+}
+
+// bareText is the text of a JSON string that holds nothing but what stands for itself, which most do.
+func bareText(raw []byte) (string, bool) {
+	if len(raw) < 2 || raw[0] != '"' || raw[len(raw)-1] != '"' {
+		return "", false
+	}
+	text := raw[1 : len(raw)-1]
+	for _, c := range text {
+		if c < ' ' || c > '~' || c == '"' || c == '\\' {
+			return "", false
+		}
+	}
+	return string(text), true
 }
 
 // normal gives a Go value in the few types that Data is made of. Lists and mappings are copied, so that
