@@ -2,6 +2,7 @@ package runner
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -100,7 +101,7 @@ func TestInterruptLeavesWaits(t *testing.T) {
 			assert.Contains(t, out.Message, tt.message)
 			assert.Contains(t, out.Message, "; to go on: pegbook runs resume r1")
 			assert.Zero(t, out.Recap["h1"].Failed)
-			past, err := NewPast(rec.entries)
+			past, err := NewPast(slices.Values(rec.entries))
 			require.NoError(t, err)
 			out, got = life(true, past, nil)
 			assert.Zero(t, out.ExitCode(), out.Message)

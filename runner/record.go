@@ -12,7 +12,8 @@ import "encoding/json"
 // done.
 type Recorder interface {
 	// Keep keeps an entry behind those before it. Where the entry is Durable it returns when the entry, and those
-	// before it, would survive a loss of power; else when they would survive the end of the process.
+	// before it, would survive a loss of power; else when they would survive the end of the
+	// process, unless the entry is Soon.
 	Keep(e Entry) error
 }
 
@@ -42,7 +43,7 @@ const (
 )
 
 // Entry is one thing that a run remembers. What it means is the runner's business, but for Kind, Host, Task and
-// what is said about Private and Durable.
+// what is said about Private, Durable and Soon.
 type Entry struct {
 	Kind EntryKind `json:"kind"`
 	// Place is where in the run, Host on which host, Item (from 1) for which item of a loop; together with Kind
@@ -58,4 +59,7 @@ type Entry struct {
 	Private bool `json:"private,omitempty"`
 	// Durable asks Keep to wait for the disk.
 	Durable bool `json:"-"`
+	// Soon lets Keep return at once: the run does nothing outside of itself before it has kept, and waited for, an
+	// entry behind this one.
+	Soon bool `json:"-"`
 }

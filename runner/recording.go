@@ -217,7 +217,7 @@ func (st *step) ended(ctx context.Context, res *result) error {
 	if err != nil {
 		return err
 	}
-	return st.r.keep(Entry{Kind: EntryDone, Place: st.where(), Host: st.p.Name, Item: res.at, Task: st.name, State: raw, Private: res.noLog})
+	return st.r.keep(Entry{Kind: EntryDone, Place: st.where(), Host: st.p.Name, Item: res.at, Task: st.name, State: raw, Private: res.noLog, Soon: true})
 }
 
 // endedBefore gives the result of an item that has been done.
@@ -282,7 +282,9 @@ func (st *step) takeEnd() bool {
 	if st.entry == nil || st.kept {
 		return true
 	}
-	return st.r.keep(*st.entry) == nil
+	e := *st.entry
+	e.Soon = true
+	return st.r.keep(e) == nil
 }
 
 // endNow writes the step's end down before it is settled, because the host may then forget what only the record

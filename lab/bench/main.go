@@ -23,8 +23,8 @@ func main() {
 	pegbook := flag.String("pegbook", "bin/pegbook", "the program to measure")
 	rounds := flag.Int("rounds", 3, "runs of each tool; the median counts")
 	peers := flag.Bool("peers", true, "measure ansible, mitogen and pyinfra where they are installed")
-	big := flag.Bool("big", true, "measure 1,000 hosts and 10,000 hosts of inventory")
-	only := flag.String("only", "", "measure only what this regular expression matches: W2, W3, package, cold, delay, loop, start, big")
+	big := flag.Bool("big", true, "measure 1,000 hosts, their journal, and 10,000 hosts of inventory")
+	only := flag.String("only", "", "measure only what this regular expression matches: W2, W3, package, cold, delay, loop, start, journal, guard, big, thousand")
 	flag.Parse()
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
@@ -93,9 +93,11 @@ func (s *site) measurements(rounds int, peers, big bool) []measurement {
 		measurement{"cold", func(ctx context.Context) error { return s.cold(ctx, rounds) }},
 		measurement{"delay", func(ctx context.Context) error { return s.delayed(ctx, rounds) }},
 		measurement{"loop", s.looped},
-		measurement{"start", s.startUp})
+		measurement{"start", s.startUp},
+		measurement{"journal", func(ctx context.Context) error { return s.journalCost(ctx, rounds) }},
+		measurement{"guard", func(ctx context.Context) error { return s.guardCost(ctx, rounds) }})
 	if big {
-		all = append(all, measurement{"big", s.big})
+		all = append(all, measurement{"big", s.big}, measurement{"thousand", s.thousand})
 	}
 	return all
 }

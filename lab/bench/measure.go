@@ -18,8 +18,8 @@ func (s *site) measure(ctx context.Context, w workload, rounds int, peers bool) 
 	if _, err := s.run(ctx, play, w.hosts); err != nil { // the helper is there from now on, for warm figures
 		return err
 	}
-	var raw, own [2][]time.Duration
-	for range rounds {
+	var got [2]pair
+	for round := range rounds {
 		if err := os.RemoveAll(s.work); err != nil {
 			return err
 		}
@@ -27,25 +27,21 @@ func (s *site) measure(ctx context.Context, w workload, rounds int, peers bool) 
 			if phase == 1 && !w.again {
 				continue
 			}
-			// Interleaved, so that other load on the machine meets both.
-			took, err := s.raw(w)
-			if err != nil {
+			raw := func() (usage, error) {
+				took, err := s.raw(w)
+				return usage{wall: took}, err
+			}
+			own := func() (usage, error) { return s.run(ctx, play, w.hosts) }
+			if err := got[phase].measure(round, raw, own); err != nil {
 				return err
 			}
-			raw[phase] = append(raw[phase], took)
-			u, err := s.run(ctx, play, w.hosts)
-			if err != nil {
-				return err
-			}
-			own[phase] = append(own[phase], u.wall)
 		}
 	}
 	for phase, name := range []string{w.name, w.name + ", again"} {
-		if len(own[phase]) == 0 {
+		if len(got[phase].a) == 0 {
 			continue
 		}
-		mine, limit := median(own[phase]), median(raw[phase])
-		fmt.Printf("%-34s %10s %10s %7.2f×   ", name, seconds(limit), seconds(mine), float64(mine)/float64(limit))
+		mine := got[phase].ratio(name)
 		if peers && phase == 0 {
 			s.comparePeers(ctx, w, mine)
 		}

@@ -208,11 +208,16 @@ func timed(ctx context.Context, env []string, argv ...string) (usage, error) {
 		text := out.Bytes()
 		return u, fmt.Errorf("%s: %w\n%s", strings.Join(argv, " "), err, text[max(0, len(text)-2000):])
 	}
-	u.cpu = cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
-	if r, ok := cmd.ProcessState.SysUsage().(*syscall.Rusage); ok {
+	cost(&u, cmd.ProcessState)
+	return u, nil
+}
+
+// cost adds what a process took of CPU and memory.
+func cost(u *usage, p *os.ProcessState) {
+	u.cpu = p.UserTime() + p.SystemTime()
+	if r, ok := p.SysUsage().(*syscall.Rusage); ok {
 		u.memory = r.Maxrss * 1024
 	}
-	return u, nil
 }
 
 func (s *site) run(ctx context.Context, play string, hosts int, more ...string) (usage, error) {

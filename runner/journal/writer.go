@@ -18,7 +18,7 @@ const (
 	// syncEvery is how often what was written is brought to the disk while nobody waits for it.
 	syncEvery = 100 * time.Millisecond
 	// gather is how long events may wait for others to be written with: nothing the run does depends on them.
-	gather = 5 * time.Millisecond
+	gather = 20 * time.Millisecond
 	// mostPending is how many bytes may wait to be written before the run waits for the disk.
 	mostPending = 8 << 20
 	// reserved is how much of the disk a run keeps for its end: what is in flight when the disk is full can still
@@ -284,6 +284,10 @@ func (w *Writer) Keep(e runner.Entry) error {
 	n, err := w.add(&w.steps, raw)
 	if err != nil {
 		return err
+	}
+	if e.Soon {
+		nudge(w.wake)
+		return nil
 	}
 	return w.await(n, e.Durable)
 }
