@@ -291,7 +291,7 @@ func (l *library) journal(name string, resume bool) (*runner.Past, *journal.Writ
 	if err != nil {
 		return nil, nil, err
 	}
-	past, err := runner.NewPast(entries)
+	past, err := runner.NewPast(slices.Values(entries))
 	if err != nil {
 		return nil, nil, err
 	}
