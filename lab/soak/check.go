@@ -75,7 +75,10 @@ func (p *play) judgeClients() {
 		p.out.mark("%d operations failed: %s", p.out.saw.Failures, p.out.saw)
 	}
 	least := 2
-	if p.fault.one {
+	switch {
+	case p.fault.lapse:
+		least = 0
+	case p.fault.one:
 		least = 1
 	}
 	if p.out.seen.Least < least {

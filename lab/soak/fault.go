@@ -26,8 +26,8 @@ type fault struct {
 	// codes are the exit codes that are right; none: 0 alone.
 	codes []int
 	// failed says that operations of clients may fail because of the fault, one that it leaves fewer than two copies of
-	// a partition.
-	failed, one bool
+	// a partition, lapse that it may outlast the lease of the replica servers, which then stop serving all at once.
+	failed, one, lapse bool
 	// lost says that going on with the update does not mend it: what is done then is another update.
 	lost bool
 }

@@ -76,7 +76,7 @@ func deathFaults() []*fault {
 	short := func(*play) []string { return []string{"-e", "healthy_timeout=10s"} }
 	return []*fault{
 		{
-			name: "leader-killed", what: "the leading meta server is killed (-9)", often: 2, codes: []int{0, 2}, kinds: []kind{some}, args: short,
+			name: "leader-killed", what: "the leading meta server is killed (-9)", often: 2, codes: []int{0, 2}, lapse: true, kinds: []kind{some}, args: short,
 			during: func(ctx context.Context, p *play) error {
 				if !p.comesBefore(ctx) {
 					return nil
@@ -144,12 +144,12 @@ func zooKeeperFaults() []*fault {
 	}
 	return []*fault{
 		{
-			name: "zookeeper-down", what: "ZooKeeper is away for up to 8 s", often: 2, kinds: []kind{some},
+			name: "zookeeper-down", what: "ZooKeeper is away for up to 4 s", often: 2, kinds: []kind{some},
 			during: func(ctx context.Context, p *play) error {
 				if !p.comes(ctx) {
 					return nil
 				}
-				return p.forAWhile(ctx, p.upTo(300*time.Millisecond, 8*time.Second), []string{"zookeeper"}, "down")
+				return p.forAWhile(ctx, p.upTo(300*time.Millisecond, 4*time.Second), []string{"zookeeper"}, "down")
 			},
 		},
 		{name: "lock-lost", what: "the session that holds the lock ends", often: 2, codes: []int{0, 5}, during: expire("/pegbook/locks", (*play).comes)},

@@ -227,6 +227,9 @@ func (l *line) start(ctx context.Context, b Become) (*mux, error) {
 	if errors.Is(err, errSessions) {
 		m, err = l.startBeside(ctx, s, b)
 	}
+	if ctx.Err() != nil {
+		go conn.doubt(doubtFor)
+	}
 	l.pool.log.Debug("helper", "host", l.address.Name, "become", b.User, "took", time.Since(began), "error", err)
 	return m, err
 }

@@ -229,6 +229,24 @@ func (s *sshConn) keepAlive(every time.Duration) {
 	}
 }
 
+// doubtFor is how long a host may take to say that it is there when it has been silent for too long.
+const doubtFor = 5 * time.Second
+
+// doubt ends a connection on which the host does not answer any more: one without a helper is not asked from time to time.
+func (s *sshConn) doubt(patience time.Duration) {
+	answered := make(chan struct{})
+	go func() {
+		_, _, _ = s.client.SendRequest("keepalive@openssh.com", true, nil)
+		close(answered)
+	}()
+	select {
+	case <-answered:
+	case <-s.gone:
+	case <-time.After(patience):
+		s.client.Close()
+	}
+}
+
 // open starts a command line on a channel of its own.
 func (s *sshConn) open(ctx context.Context, line string) (stream, error) {
 	type result struct {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -313,6 +314,67 @@ func TestLinkCut(t *testing.T) {
 		t.Fatal("nobody noticed")
 	}
 	allGone(t, pids)
+}
+
+// A link that goes silent while the helper starts: the time limit of the start holds, though nothing that waits for the
+// host is told that the channel is closed.
+func TestALinkThatIsCutWhileTheHelperStarts(t *testing.T) {
+	ctx, stop := context.WithTimeoutCause(t.Context(), 100*time.Millisecond, errors.New("start the helper on h1: no answer in time"))
+	defer stop()
+	began := time.Now()
+	s := &starter{name: "h1", folder: t.TempDir(), binaries: newPool(t, Options{}).binaries, every: time.Second, trips: &atomic.Int64{}}
+	_, err := s.start(ctx, func(context.Context, string) (stream, error) { return deaf{t.Context()}, nil }, Become{})
+	var gone *modules.UnreachableError
+	if !errors.As(err, &gone) || !strings.Contains(err.Error(), "no answer in time") {
+		t.Errorf("%v", err)
+	}
+	if took := time.Since(began); took > 5*time.Second {
+		t.Errorf("it took %s", took)
+	}
+}
+
+// deaf is a channel on a link that is dead.
+type deaf struct{ ctx context.Context } //nolint:containedctx // it ends with the test
+
+func (d deaf) Read([]byte) (int, error) {
+	<-d.ctx.Done()
+	return 0, io.EOF
+}
+func (d deaf) Write([]byte) (int, error) { return d.Read(nil) }
+func (deaf) Close() error                { return nil }
+func (d deaf) Stderr() io.Reader         { return d }
+func (d deaf) Ended() (int, bool)        { <-d.ctx.Done(); return 0, false }
+
+// A connection in doubt ends when the host does not answer, and only then.
+func TestAConnectionInDoubt(t *testing.T) {
+	a := startServer(t, loopback+".34:22252")
+	link := startLink(t, loopback+".34:22253", loopback+".34:22252")
+	content, err := os.ReadFile(a.KnownHosts[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, a.KnownHosts[0], bytes.ReplaceAll(content, []byte("22252"), []byte("22253")), 0o600)
+	a.Port = 22253
+	p := newPool(t, Options{})
+	l, err := p.line(a)
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn, err := l.connect(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn.doubt(5 * time.Second)
+	if !conn.alive() {
+		t.Fatal("the host has answered")
+	}
+	link.Store(true)
+	conn.doubt(100 * time.Millisecond)
+	select {
+	case <-conn.gone:
+	case <-time.After(5 * time.Second):
+		t.Fatal("nobody has answered")
+	}
 }
 
 // startLink passes bytes on until it is cut.

@@ -62,13 +62,12 @@ func (s *starter) start(ctx context.Context, open opener, b Become) (*mux, error
 		return nil, s.unreachable(ctx, err, hint)
 	}
 	t := &talk{stream: st, mark: mark, become: b, list: list, out: bufio.NewReaderSize(st, 4<<10), over: make(chan struct{})}
-	abandon := context.AfterFunc(ctx, func() { st.Close() })
 	go t.listen()
-	err = t.hello()
-	if !abandon() && err == nil {
-		err = context.Cause(ctx)
-	}
-	if err != nil {
+	err = t.within(ctx)
+	switch {
+	case errors.Is(err, errDeaf):
+		return nil, s.unreachable(ctx, fmt.Errorf("the helper does not start: %w", context.Cause(ctx)), "")
+	case err != nil:
 		defer st.Close()
 		return nil, s.failed(ctx, t, err)
 	}
@@ -103,6 +102,34 @@ type hintError struct {
 
 func (e *hintError) Error() string { return e.problem.Error() }
 func (e *hintError) Unwrap() error { return e.problem }
+
+// errDeaf is a host that has said nothing until the time was up, and does not take notice that we go, either.
+var errDeaf = errors.New("the host does not hear")
+
+// farewell is how long a host has to take notice that its channel is closed.
+const farewell = time.Second
+
+// within is hello, as long as ctx lasts. Closing the channel ends what waits for the host only when the host answers: on
+// a link that is dead it waits on, until the connection ends.
+func (t *talk) within(ctx context.Context) error {
+	abandon := context.AfterFunc(ctx, func() { t.stream.Close() })
+	heard := make(chan error, 1)
+	go func() { heard <- t.hello() }()
+	var err error
+	select {
+	case err = <-heard:
+	case <-ctx.Done():
+		select {
+		case err = <-heard:
+		case <-time.After(farewell):
+			return errDeaf
+		}
+	}
+	if !abandon() && err == nil {
+		err = context.Cause(ctx)
+	}
+	return err
+}
 
 // hello answers the script until the helper is there.
 func (t *talk) hello() error {
