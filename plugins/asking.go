@@ -134,11 +134,8 @@ func (a *asked) leave() {
 }
 
 // propose asks for the proposal. It is worth something as long as the stream lives.
-func (a *asked) propose(ctx context.Context, name string, args json.RawMessage) (*modules.Proposal, error) {
-	q := &wire.Propose{
-		Module: name, Args: args, Host: a.call.Host.Name(), Hostname: a.call.Hostname, Dir: a.call.Dir, Batch: a.call.Batch,
-		Verbosity: int32(a.call.Verbosity),
-	}
+func (a *asked) propose(ctx context.Context, q *wire.Propose) (*modules.Proposal, error) {
+	q.Host, q.Hostname, q.Dir, q.Batch, q.Verbosity = a.call.Host.Name(), a.call.Hostname, a.call.Dir, a.call.Batch, int32(a.call.Verbosity)
 	if b := a.call.Begun; b != nil {
 		q.Begun, q.BegunMark = true, b.Mark
 	}

@@ -3,6 +3,7 @@ package plugins
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"reflect"
@@ -75,7 +76,8 @@ func fill(t *testing.T, v reflect.Value) {
 func TestEveryFieldOfTheContractCrossesTheWire(t *testing.T) {
 	s := newSession(nil)
 	proposal := filled[modules.Proposal](t)
-	proposal.Changes, proposal.VarFiles = nil, nil
+	proposal.Changes, proposal.VarFiles, proposal.Before = nil, nil, json.RawMessage(`{"was":1}`)
+	proposal.Leaves[0].Keep = "" // the runner's own
 	w, err := s.proposedToWire(&proposal)
 	require.NoError(t, err)
 	gotProposal, err := s.proposedFromWire(w)
@@ -83,6 +85,7 @@ func TestEveryFieldOfTheContractCrossesTheWire(t *testing.T) {
 	require.Equal(t, &proposal, gotProposal)
 
 	change := filled[modules.Change](t)
+	change.Keep = ""
 	gotChanges, err := s.changesFromWire(s.changesToWire([]modules.Change{change}))
 	require.NoError(t, err)
 	require.Equal(t, []modules.Change{change}, gotChanges)
@@ -98,6 +101,34 @@ func TestEveryFieldOfTheContractCrossesTheWire(t *testing.T) {
 	require.Equal(t, filled[modules.JobState](t), s.jobFromWire(s.jobToWire(filled[modules.JobState](t))))
 	require.Equal(t, filled[modules.Progress](t), progressFromWire(progressToWire(filled[modules.Progress](t))))
 	require.Equal(t, filled[modules.Schema](t), schemaFromWire(schemaToWire(filled[modules.Schema](t))))
+}
+
+func TestModulesOfPluginsCanBeTakenBack(t *testing.T) {
+	type was struct{ Text string }
+	m := modules.Define("probe", "Probe\n\nText", func(context.Context, *modules.Call, noArgs) (*modules.Proposal, error) {
+		return &modules.Proposal{Before: was{"old"}}, nil
+	})
+	modules.Restoring(m, func(_ context.Context, _ *modules.Call, _ noArgs, before *was) (*modules.Proposal, error) {
+		if before == nil {
+			return &modules.Proposal{Message: "nothing was changed"}, nil
+		}
+		return &modules.Proposal{Message: "puts back " + before.Text}, nil
+	})
+	m.Keeps = true
+	p, err := Loopback(t.Context(), Options{}, m)
+	require.NoError(t, err)
+	defer p.Close()
+	got, call := p.Modules()[0], &modules.Call{Host: failing{}}
+	require.True(t, got.Keeps)
+	proposal, err := got.Propose(t.Context(), call, nil)
+	require.NoError(t, err)
+	before, err := json.Marshal(proposal.Before)
+	require.NoError(t, err)
+	for want, before := range map[string]json.RawMessage{"puts back old": before, "nothing was changed": nil} {
+		proposal, err := got.Restore(t.Context(), call, nil, before)
+		require.NoError(t, err)
+		require.Equal(t, want, proposal.Message)
+	}
 }
 
 func TestTextThatIsNoUTF8IsShownAsWellAsItCanBe(t *testing.T) {

@@ -40,7 +40,7 @@ func allPrintable(texts []string) []string {
 
 func moduleToWire(m *modules.Module) *wire.Module {
 	return &wire.Module{Name: m.Name, Doc: m.Doc, Args: schemaToWire(m.Args), Runs: m.Runs, Gathers: m.Gathers,
-		Reads: m.Reads != nil, Facts: m.Facts, Output: shapeToWire(m.Output)}
+		Keeps: m.Keeps, Restores: m.Restore != nil, Reads: m.Reads != nil, Facts: m.Facts, Output: shapeToWire(m.Output)}
 }
 
 func schemaToWire(schema modules.Schema) []*wire.Arg {
@@ -269,10 +269,13 @@ func valuesFromWire(vars map[string][]byte) map[string]json.RawMessage {
 // proposedToWire puts a proposal on the wire but for its Do, which stays.
 func (s *session) proposedToWire(p *modules.Proposal) (*wire.Proposed, error) {
 	w := &wire.Proposed{Diff: diffToWire(p.Diff), Does: p.Do != nil, Predicted: p.Predicts != nil, Predicts: p.Predicts,
-		Once: p.Once, Mark: p.Mark, Leaves: s.changesToWire(p.Leaves), Waits: p.Waits, ExpectsNs: int64(p.Expects), Skip: p.Skip,
+		Once: p.Once, Mark: p.Mark, Stays: p.Stays, Leaves: s.changesToWire(p.Leaves), Waits: p.Waits, ExpectsNs: int64(p.Expects), Skip: p.Skip,
 		FactRank: string(p.FactRank), Message: printable(p.Message), Facts: valuesToWire(p.Facts)}
 	var err error
 	if w.Output, err = resultJSON(p.Output); err != nil {
+		return nil, err
+	}
+	if w.Before, err = resultJSON(p.Before); err != nil {
 		return nil, err
 	}
 	if p.Changes != nil {
@@ -297,12 +300,18 @@ func resultJSON(output any) ([]byte, error) {
 
 // proposedFromWire is a proposal without its Do.
 func (s *session) proposedFromWire(w *wire.Proposed) (*modules.Proposal, error) {
-	p := &modules.Proposal{Diff: diffFromWire(w.Diff), Waits: w.Waits, Once: w.Once, Mark: w.Mark, Expects: time.Duration(w.ExpectsNs), Skip: w.Skip,
+	p := &modules.Proposal{Diff: diffFromWire(w.Diff), Waits: w.Waits, Once: w.Once, Mark: w.Mark, Stays: w.Stays, Expects: time.Duration(w.ExpectsNs), Skip: w.Skip,
 		Facts: valuesFromWire(w.Facts), FactRank: modules.FactRank(w.FactRank), Message: w.Message}
 	if w.Predicted {
 		if p.Predicts = w.Predicts; p.Predicts == nil {
 			p.Predicts = map[string]string{}
 		}
+	}
+	if len(w.Before) > 0 {
+		if !json.Valid(w.Before) {
+			return nil, fmt.Errorf("%w: what it says of before is no JSON: %.60q", errNonsense, w.Before)
+		}
+		p.Before = json.RawMessage(w.Before)
 	}
 	switch p.FactRank {
 	case modules.RankSet, modules.RankFound, modules.RankBoth:

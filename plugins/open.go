@@ -402,9 +402,14 @@ func knownType(t modules.Type) bool {
 // module is a module of the plugin as the runner uses it.
 func (p *Plugin) module(ctx context.Context, w *wire.Module) *modules.Module {
 	m := &modules.Module{Name: w.Name, Doc: w.Doc, Args: schemaFromWire(w.Args), Runs: w.Runs, Gathers: w.Gathers, Facts: w.Facts,
-		Output: shapeFromWire(w.Output)}
+		Keeps: w.Keeps, Output: shapeFromWire(w.Output)}
 	m.Propose = func(ctx context.Context, call *modules.Call, args json.RawMessage) (*modules.Proposal, error) {
-		return p.propose(ctx, w.Name, call, args)
+		return p.propose(ctx, call, &wire.Propose{Module: w.Name, Args: args})
+	}
+	if w.Restores {
+		m.Restore = func(ctx context.Context, call *modules.Call, args, before json.RawMessage) (*modules.Proposal, error) {
+			return p.propose(ctx, call, &wire.Propose{Module: w.Name, Args: args, Restore: true, Before: before})
+		}
 	}
 	if w.Reads {
 		m.Reads = func(args json.RawMessage, text string) (modules.Reading, error) {
@@ -415,26 +420,26 @@ func (p *Plugin) module(ctx context.Context, w *wire.Module) *modules.Module {
 }
 
 // propose lets the plugin propose. One that had died before, of what it did for another task, is asked anew.
-func (p *Plugin) propose(ctx context.Context, name string, call *modules.Call, args json.RawMessage) (*modules.Proposal, error) {
+func (p *Plugin) propose(ctx context.Context, call *modules.Call, q *wire.Propose) (*modules.Proposal, error) {
 	now, err := p.process(ctx)
 	if err != nil {
 		return nil, err
 	}
 	served := now.served.Load()
-	proposal, heard, err := p.proposeBy(ctx, now, name, call, args)
+	proposal, heard, err := p.proposeBy(ctx, now, call, q)
 	if err == nil || heard || !served || ctx.Err() != nil || !now.dead() {
 		return proposal, err
 	}
 	if now, err = p.process(ctx); err != nil {
 		return nil, err
 	}
-	proposal, _, err = p.proposeBy(ctx, now, name, call, args)
+	proposal, _, err = p.proposeBy(ctx, now, call, q)
 	return proposal, err
 }
 
 // proposeBy lets a process propose. The task's stream lives until the proposal was carried out, or ctx ends and the
 // plugin has had its time to end what it does in good order. heard says whether the plugin has said anything.
-func (p *Plugin) proposeBy(ctx context.Context, now *process, name string, call *modules.Call, args json.RawMessage) (proposal *modules.Proposal, heard bool, err error) {
+func (p *Plugin) proposeBy(ctx context.Context, now *process, call *modules.Call, q *wire.Propose) (proposal *modules.Proposal, heard bool, err error) {
 	streamCtx, end := context.WithCancelCause(context.WithoutCancel(ctx))
 	stream, err := now.Task(streamCtx)
 	if err != nil {
@@ -444,7 +449,7 @@ func (p *Plugin) proposeBy(ctx context.Context, now *process, name string, call 
 	a := newAsked(stream, end, call)
 	context.AfterFunc(ctx, a.wane)
 	err = a.watched(p.options.Silence, func() (err error) {
-		proposal, err = a.propose(ctx, name, args)
+		proposal, err = a.propose(ctx, q)
 		return err
 	})
 	if err != nil || proposal == nil {

@@ -69,7 +69,7 @@ func (t *served) propose(ctx context.Context, q *wire.Propose) *wire.Frame {
 	if q.Begun {
 		call.Begun = &modules.Begun{Mark: q.BegunMark}
 	}
-	p, err := m.Propose(ctx, call, json.RawMessage(q.Args))
+	p, err := proposal(ctx, m, call, q)
 	if err != nil {
 		return t.fails(err)
 	}
@@ -84,6 +84,17 @@ func (t *served) propose(ctx context.Context, q *wire.Propose) *wire.Frame {
 		return t.fails(err)
 	}
 	return &wire.Frame{Body: &wire.Frame_Proposed{Proposed: proposed}}
+}
+
+// proposal lets a module propose to do what it is for, or to put back what was there before.
+func proposal(ctx context.Context, m *modules.Module, call *modules.Call, q *wire.Propose) (*modules.Proposal, error) {
+	switch {
+	case !q.Restore:
+		return m.Propose(ctx, call, q.Args)
+	case m.Restore == nil:
+		return nil, fmt.Errorf("module %s cannot be taken back", m.Name)
+	}
+	return m.Restore(ctx, call, q.Args, q.Before)
 }
 
 func (t *served) do(ctx context.Context, q *wire.Do) *wire.Frame {

@@ -176,11 +176,12 @@ def _bool(value):
 
 
 class Module:
-    """What a plugin provides. Subclasses set name, doc and args and define propose."""
+    """What a plugin provides. Subclasses set name, doc and args and define propose; keeps says that all they change are
+    files, by changes or apply, so that a run can be taken back."""
 
     name = doc = ""
     args = ()
-    gathers = False
+    gathers = keeps = False
 
     def propose(self, call, args):
         raise NotImplementedError
@@ -206,7 +207,7 @@ class Module:
         return out
 
     def wire(self):
-        return _message("Module")(name=self.name, doc=self.doc, args=[a.wire() for a in self.args], gathers=self.gathers)
+        return _message("Module")(name=self.name, doc=self.doc, args=[a.wire() for a in self.args], gathers=self.gathers, keeps=self.keeps)
 
 
 class Proposal:

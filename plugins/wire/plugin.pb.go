@@ -862,7 +862,11 @@ type Module struct {
 	// facts that the module may find on a host.
 	Facts []string `protobuf:"bytes,7,rep,name=facts,proto3" json:"facts,omitempty"`
 	// output is the shape of results; absent where it is not known.
-	Output        *Shape `protobuf:"bytes,8,opt,name=output,proto3" json:"output,omitempty"`
+	Output *Shape `protobuf:"bytes,8,opt,name=output,proto3" json:"output,omitempty"`
+	// keeps: all that carrying out changes are files, by Apply or changes, so a run can be taken back by these.
+	Keeps bool `protobuf:"varint,9,opt,name=keeps,proto3" json:"keeps,omitempty"`
+	// restores: Propose may be asked with restore.
+	Restores      bool `protobuf:"varint,10,opt,name=restores,proto3" json:"restores,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -951,6 +955,20 @@ func (x *Module) GetOutput() *Shape {
 		return x.Output
 	}
 	return nil
+}
+
+func (x *Module) GetKeeps() bool {
+	if x != nil {
+		return x.Keeps
+	}
+	return false
+}
+
+func (x *Module) GetRestores() bool {
+	if x != nil {
+		return x.Restores
+	}
+	return false
 }
 
 // Arg is one argument; what is not set does not apply.
@@ -1961,8 +1979,12 @@ type Propose struct {
 	Batch     []string `protobuf:"bytes,6,rep,name=batch,proto3" json:"batch,omitempty"`
 	Verbosity int32    `protobuf:"varint,7,opt,name=verbosity,proto3" json:"verbosity,omitempty"`
 	// begun: the task had begun to change the host when the run ended, by the proposal whose mark this was.
-	Begun         bool   `protobuf:"varint,8,opt,name=begun,proto3" json:"begun,omitempty"`
-	BegunMark     string `protobuf:"bytes,9,opt,name=begun_mark,json=begunMark,proto3" json:"begun_mark,omitempty"`
+	Begun     bool   `protobuf:"varint,8,opt,name=begun,proto3" json:"begun,omitempty"`
+	BegunMark string `protobuf:"bytes,9,opt,name=begun_mark,json=begunMark,proto3" json:"begun_mark,omitempty"`
+	// restore asks what there is to do to put back what was there before the task; of modules whose description has
+	// restores. before is the proposal's before; absent where the task has changed nothing.
+	Restore       bool   `protobuf:"varint,10,opt,name=restore,proto3" json:"restore,omitempty"`
+	Before        []byte `protobuf:"bytes,11,opt,name=before,proto3,oneof" json:"before,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2060,6 +2082,20 @@ func (x *Propose) GetBegunMark() string {
 	return ""
 }
 
+func (x *Propose) GetRestore() bool {
+	if x != nil {
+		return x.Restore
+	}
+	return false
+}
+
+func (x *Propose) GetBefore() []byte {
+	if x != nil {
+		return x.Before
+	}
+	return nil
+}
+
 type Proposed struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Diff  []*Diff                `protobuf:"bytes,1,rep,name=diff,proto3" json:"diff,omitempty"`
@@ -2085,6 +2121,10 @@ type Proposed struct {
 	OnlyChanges bool `protobuf:"varint,16,opt,name=only_changes,json=onlyChanges,proto3" json:"only_changes,omitempty"`
 	// once: carrying out twice is not the same, and proposing cannot tell whether it was done.
 	Once bool `protobuf:"varint,17,opt,name=once,proto3" json:"once,omitempty"`
+	// before is what restoring has to know of what is there, as JSON; empty for nothing.
+	Before []byte `protobuf:"bytes,19,opt,name=before,proto3" json:"before,omitempty"`
+	// stays are folders that carrying out makes and that stay when the run is taken back.
+	Stays []string `protobuf:"bytes,20,rep,name=stays,proto3" json:"stays,omitempty"`
 	// mark comes back as begun_mark if carrying out is cut off and the run is gone on with.
 	Mark          string `protobuf:"bytes,18,opt,name=mark,proto3" json:"mark,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -2238,6 +2278,20 @@ func (x *Proposed) GetOnce() bool {
 		return x.Once
 	}
 	return false
+}
+
+func (x *Proposed) GetBefore() []byte {
+	if x != nil {
+		return x.Before
+	}
+	return nil
+}
+
+func (x *Proposed) GetStays() []string {
+	if x != nil {
+		return x.Stays
+	}
+	return nil
 }
 
 func (x *Proposed) GetMark() string {
@@ -5276,7 +5330,7 @@ const file_plugin_proto_rawDesc = "" +
 	"\x06failed\x18\x03 \x01(\v2\x18.pegbook.plugin.v1.ErrorH\x00R\x06failedB\x06\n" +
 	"\x04body\"\x1d\n" +
 	"\x05Ready\x12\x14\n" +
-	"\x05kinds\x18\x01 \x03(\tR\x05kinds\"\xe6\x01\n" +
+	"\x05kinds\x18\x01 \x03(\tR\x05kinds\"\x98\x02\n" +
 	"\x06Module\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n" +
 	"\x03doc\x18\x02 \x01(\tR\x03doc\x12*\n" +
@@ -5285,7 +5339,10 @@ const file_plugin_proto_rawDesc = "" +
 	"\agathers\x18\x05 \x01(\bR\agathers\x12\x14\n" +
 	"\x05reads\x18\x06 \x01(\bR\x05reads\x12\x14\n" +
 	"\x05facts\x18\a \x03(\tR\x05facts\x120\n" +
-	"\x06output\x18\b \x01(\v2\x18.pegbook.plugin.v1.ShapeR\x06output\"\xeb\x02\n" +
+	"\x06output\x18\b \x01(\v2\x18.pegbook.plugin.v1.ShapeR\x06output\x12\x14\n" +
+	"\x05keeps\x18\t \x01(\bR\x05keeps\x12\x1a\n" +
+	"\brestores\x18\n" +
+	" \x01(\bR\brestores\"\xeb\x02\n" +
 	"\x03Arg\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\aaliases\x18\x02 \x03(\tR\aaliases\x12\x12\n" +
@@ -5363,7 +5420,7 @@ const file_plugin_proto_rawDesc = "" +
 	"\x04data\x18< \x01(\v2\x17.pegbook.plugin.v1.DataH\x00R\x04data\x126\n" +
 	"\anothing\x18= \x01(\v2\x1a.pegbook.plugin.v1.NothingH\x00R\anothingB\x06\n" +
 	"\x04body\"\t\n" +
-	"\aNothing\"\xe0\x01\n" +
+	"\aNothing\"\xa2\x02\n" +
 	"\aPropose\x12\x16\n" +
 	"\x06module\x18\x01 \x01(\tR\x06module\x12\x12\n" +
 	"\x04args\x18\x02 \x01(\fR\x04args\x12\x12\n" +
@@ -5374,7 +5431,11 @@ const file_plugin_proto_rawDesc = "" +
 	"\tverbosity\x18\a \x01(\x05R\tverbosity\x12\x14\n" +
 	"\x05begun\x18\b \x01(\bR\x05begun\x12\x1d\n" +
 	"\n" +
-	"begun_mark\x18\t \x01(\tR\tbegunMark\"\xc9\b\n" +
+	"begun_mark\x18\t \x01(\tR\tbegunMark\x12\x18\n" +
+	"\arestore\x18\n" +
+	" \x01(\bR\arestore\x12\x1b\n" +
+	"\x06before\x18\v \x01(\fH\x00R\x06before\x88\x01\x01B\t\n" +
+	"\a_before\"\xf7\b\n" +
 	"\bProposed\x12+\n" +
 	"\x04diff\x18\x01 \x03(\v2\x17.pegbook.plugin.v1.DiffR\x04diff\x12\x16\n" +
 	"\x06output\x18\x02 \x01(\fR\x06output\x12\x12\n" +
@@ -5394,7 +5455,9 @@ const file_plugin_proto_rawDesc = "" +
 	"\x05joins\x18\x0e \x03(\v2 .pegbook.plugin.v1.Proposed.JoinR\x05joins\x12\x18\n" +
 	"\amessage\x18\x0f \x01(\tR\amessage\x12!\n" +
 	"\fonly_changes\x18\x10 \x01(\bR\vonlyChanges\x12\x12\n" +
-	"\x04once\x18\x11 \x01(\bR\x04once\x12\x12\n" +
+	"\x04once\x18\x11 \x01(\bR\x04once\x12\x16\n" +
+	"\x06before\x18\x13 \x01(\fR\x06before\x12\x14\n" +
+	"\x05stays\x18\x14 \x03(\tR\x05stays\x12\x12\n" +
 	"\x04mark\x18\x12 \x01(\tR\x04mark\x1a;\n" +
 	"\rPredictsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
@@ -5879,6 +5942,7 @@ func file_plugin_proto_init() {
 		(*Frame_Data)(nil),
 		(*Frame_Nothing)(nil),
 	}
+	file_plugin_proto_msgTypes[18].OneofWrappers = []any{}
 	file_plugin_proto_msgTypes[27].OneofWrappers = []any{}
 	file_plugin_proto_msgTypes[41].OneofWrappers = []any{
 		(*Job_Start_)(nil),
