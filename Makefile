@@ -47,7 +47,8 @@ bench: build ## the speed table: pegbook beside its peers and the raw limit of S
 e2e: build ## the main job at production times, under load (ten minutes)
 	@scripts/e2e
 
-e2e-pegasus: setup build ## rolling updates on systemd hosts with faults put in: a table of faults and outcomes (SCALE=1, 40 minutes)
+e2e-pegasus: setup build ## every playbook on systemd hosts, then rolling updates with faults put in: two tables (SCALE=1, 50 minutes)
+	@PEGBOOK_TEST_EVERY_PLAYBOOK=1 $(GO) test ./cmd/pegbook -count=1 -timeout 30m -v -run '^TestEveryPlaybookOnMachines$$'
 	@scripts/e2e-pegasus $(SCALE)
 
 soak: build ## rolling updates in the lab under faults by chance, and a table of them (RUNS=200, SEED=n, ONLY=n; 50 minutes)
