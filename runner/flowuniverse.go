@@ -132,7 +132,7 @@ func magicNames() []string {
 // magicFacts are the magic variables whose names are like those of facts.
 func magicFacts() []string {
 	return []string{"ansible_check_mode", "ansible_diff_mode", "ansible_facts", "ansible_failed_result", "ansible_failed_task", "ansible_forks",
-		"ansible_index_var", "ansible_limit", "ansible_loop", "ansible_loop_var", "ansible_parent_role_names", "ansible_parent_role_paths",
+		"ansible_index_var", "ansible_inventory_sources", "ansible_limit", "ansible_loop", "ansible_loop_var", "ansible_parent_role_names", "ansible_parent_role_paths",
 		"ansible_play_batch", "ansible_play_hosts", "ansible_play_hosts_all", "ansible_play_name", "ansible_play_role_names", "ansible_role_name",
 		"ansible_run_tags", "ansible_search_path", "ansible_skip_tags", "ansible_verbosity", "ansible_version"}
 }

@@ -311,17 +311,18 @@ func runMagic(inv *inventory.Inventory, p *Plan, o Options) *vars.Values {
 		groups[name] = vars.Of(namesOf(hosts))
 	}
 	return vars.ValuesOf(map[string]vars.Data{
-		"groups":             vars.Of(groups),
-		"omit":               vars.Omit(),
-		"ansible_check_mode": vars.Of(o.Check),
-		"ansible_diff_mode":  vars.Of(o.Diff),
-		"ansible_forks":      vars.Of(o.Forks),
-		"ansible_limit":      vars.Of(strings.Join(p.in.Limit, ",")),
-		"ansible_run_tags":   vars.Of(p.tags.only),
-		"ansible_skip_tags":  vars.Of(append([]string{}, p.tags.skip...)),
-		"ansible_verbosity":  vars.Of(o.Verbosity),
-		"pegbook_run":        vars.Of(o.RunID),
-		"ansible_version":    vars.Of(map[string]vars.Data{"full": vars.Of("2.17.0"), "major": vars.Of(2), "minor": vars.Of(17), "revision": vars.Of(0), "string": vars.Of("2.17.0")}),
+		"groups":                    vars.Of(groups),
+		"omit":                      vars.Omit(),
+		"ansible_check_mode":        vars.Of(o.Check),
+		"ansible_diff_mode":         vars.Of(o.Diff),
+		"ansible_forks":             vars.Of(o.Forks),
+		"ansible_inventory_sources": vars.Of(append([]string{}, p.in.Sources...)),
+		"ansible_limit":             vars.Of(strings.Join(p.in.Limit, ",")),
+		"ansible_run_tags":          vars.Of(p.tags.only),
+		"ansible_skip_tags":         vars.Of(append([]string{}, p.tags.skip...)),
+		"ansible_verbosity":         vars.Of(o.Verbosity),
+		"pegbook_run":               vars.Of(o.RunID),
+		"ansible_version":           vars.Of(map[string]vars.Data{"full": vars.Of("2.17.0"), "major": vars.Of(2), "minor": vars.Of(17), "revision": vars.Of(0), "string": vars.Of("2.17.0")}),
 	})
 }
 

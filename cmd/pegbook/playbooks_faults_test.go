@@ -124,7 +124,7 @@ func (s *labSite) testCrashingReplica() {
 	assert.Equal(t, calm, s.settings())
 	says := r.says()
 	for _, part := range []string{`replica1: task "replica server: restarted" failed`, "app/pegasus/replica/result", "settings are as before",
-		"no other host is touched", "playbooks/deploy.yml -i … --limit replica1", "run the same command again.\n",
+		"no other host is touched", "playbooks/deploy.yml -i " + s.state.Inventory + " -i ", ".yml --limit replica1, with the -e of this run", "run the same command again.\n",
 		"What is where now:\n  level lively; add_secondary_enable_flow_control true; add_secondary_max_count_for_one_node 20; ", "assign_delay_ms 600000;"} {
 		assert.Contains(t, says, part)
 	}

@@ -191,7 +191,11 @@ func (p *preflight) text() string {
 	for _, f := range p.out.Findings {
 		t.rows = append(t.rows, []string{f.Check, f.Verdict, strings.TrimSpace(f.Text + " " + f.Hint)})
 	}
-	return t.String() + "\n" + strings.Join(p.out.Plan, "\n")
+	text := t.String()
+	if len(p.out.Plan) > 0 {
+		text += "\n" + strings.Join(p.out.Plan, "\n")
+	}
+	return strings.TrimSuffix(text, "\n")
 }
 
 func (p *preflight) identity() {

@@ -382,7 +382,11 @@ func (sv *survey) summary(at []string) string {
 	}
 	texts := []string{"level " + level}
 	for _, name := range sortedNames(sv.Settings) {
-		texts = append(texts, name+" "+sv.Settings[name])
+		value := sv.Settings[name]
+		if value == "" {
+			value = "empty"
+		}
+		texts = append(texts, name+" "+value)
 	}
 	others, replicas := sv.servers(at)
 	return strings.Join(texts, "; ") + "\n" + replicas.String() + others.String() + sv.health()
