@@ -113,12 +113,12 @@ func TestHowAGateEnds(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			r := runFiles(t, gated, func(_ *Inputs, o *Options) {
-				o.Again = func(string) string { return "the command" }
+				o.Resume = "the command"
 				tt.options(o)
 			})
 			assert.Equal(t, tt.code, r.ExitCode())
 			if tt.message != "" {
-				assert.Equal(t, tt.message+"; to go on (what is done already is found so): the command", r.Message)
+				assert.Equal(t, tt.message+"; to go on: the command", r.Message)
 				assert.Equal(t, []event.RunPaused{{Reason: strings.TrimPrefix(tt.message, "paused: "), GoOn: "the command"}}, of[event.RunPaused](r.records))
 			}
 			assert.Equal(t, tt.done, r.done())

@@ -73,7 +73,7 @@ func runGuarded(t *testing.T, text string, change func(*Options)) (ran, *guardMo
 	g := newGuardModules()
 	r := runFiles(t, text, func(in *Inputs, o *Options) {
 		in.Modules = g.set()
-		o.Again = func(string) string { return "the command" }
+		o.Resume = "the command"
 		if change != nil {
 			change(o)
 		}
@@ -103,19 +103,19 @@ func TestBreachBeforeTheFirstBatchTouchesNothing(t *testing.T) {
 		code        int
 		says        string
 	}{
-		{"pauses", "[{name: well, fail: {msg: bad}}]", 5, "paused: the guard of play web does not hold (batch 1): task \"well\" on h1: bad; to go on (what is done already is found so): the command"},
+		{"pauses", "[{name: well, fail: {msg: bad}}]", 5, "paused: the guard of play web does not hold (batch 1): task \"well\" on h1: bad; to go on: the command"},
 		{"fails", "{on_breach: fail, tasks: [{name: well, fail: {msg: bad}}]}", 2,
-			"the guard of play web does not hold (batch 1): task \"well\" on h1: bad; nothing more was started; to go on (what is done already is found so): the command"},
+			"the guard of play web does not hold (batch 1): task \"well\" on h1: bad; nothing more was started; to go on: the command"},
 		{"what cannot be told pauses, whatever a breach would do", "{on_breach: fail, tasks: [{name: well, lost: }]}", 5,
-			"paused: the guard of play web cannot be told (batch 1): task \"well\" on h1: h1 cannot be reached: no route; to go on (what is done already is found so): the command"},
+			"paused: the guard of play web cannot be told (batch 1): task \"well\" on h1: h1 cannot be reached: no route; to go on: the command"},
 		{"an answer that does not come is none", "{timeout: 0.02, tasks: [{name: well, sleep: }]}", 5,
-			"paused: the guard of play web cannot be told (batch 1): task \"well\" on h1: task \"well\" took longer than its timeout of 20ms; to go on (what is done already is found so): the command"},
+			"paused: the guard of play web cannot be told (batch 1): task \"well\" on h1: task \"well\" took longer than its timeout of 20ms; to go on: the command"},
 		{"a module that would change something is refused", "[{name: well, touch: /a}]", 5,
-			"paused: the guard of play web does not hold (batch 1): task \"well\" on h1: module touch would change /a, and a guard only looks; to go on (what is done already is found so): the command"},
+			"paused: the guard of play web does not hold (batch 1): task \"well\" on h1: module touch would change /a, and a guard only looks; to go on: the command"},
 		{"so is one that acts without saying so", "[{name: well, writes: }]", 5,
-			"paused: the guard of play web does not hold (batch 1): task \"well\" on h1: module writes would change /x, and a guard only looks; to go on (what is done already is found so): the command"},
+			"paused: the guard of play web does not hold (batch 1): task \"well\" on h1: module writes would change /x, and a guard only looks; to go on: the command"},
 		{"so is a command", "[{name: well, sh: touch /a}]", 5,
-			"paused: the guard of play web does not hold (batch 1): task \"well\" on h1: module sh would change touch /a, and a guard only looks; to go on (what is done already is found so): the command"},
+			"paused: the guard of play web does not hold (batch 1): task \"well\" on h1: module sh would change touch /a, and a guard only looks; to go on: the command"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			r, g := runGuarded(t, guardedPlay(tt.guard, "[{name: a, say: x}]"), nil)

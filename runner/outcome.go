@@ -88,54 +88,15 @@ func (r *run) whereabouts() string {
 	return ": stopped on " + strings.Join(parts, "; ")
 }
 
-// goOn names the command that continues a run: where a record of it is kept, with that; else from the task that hosts stopped at where that is
-// one for all of them, and the run would come to it again; else the same command, which finds what is done.
+// goOn names the command that continues a run of which a record is kept.
 func (r *run) goOn(interrupted bool) string {
 	switch {
-	case r.recording() && r.opts.Resume != "" && interrupted:
+	case r.opts.Resume == "" || r.opts.Check:
+		return ""
+	case interrupted:
 		return "; to go on: " + r.opts.Resume
-	case r.recording() && r.opts.Resume != "":
-		return "; to go on when it is mended: " + r.opts.Resume
-	case !interrupted || r.opts.Again == nil:
-		return ""
 	}
-	if name := r.stoppedAt(); name != "" {
-		return "; to go on: " + r.opts.Again(name)
-	}
-	return "; to go on (what is done already is found so): " + r.opts.Again("")
-}
-
-// stoppedAt is the task at which all hosts that take part have stopped; "" where --start-at-task could not bring
-// them there: other batches are to come, there are several such tasks, or it stands in a block, a handler or an
-// include.
-func (r *run) stoppedAt() string {
-	var at *rowRun
-	for p, rr := range r.inside {
-		if p.lost != notLost || p.ended {
-			continue
-		}
-		if at != nil && at.row != rr.row {
-			return ""
-		}
-		at = rr
-	}
-	if at == nil || len(at.lane.batches) > 1 || at.row.in != nil || at.row.handler != nil || at.row.frame.depth > 0 {
-		return ""
-	}
-	name, same := r.plan.rowNode(at.row).Name, 0
-	for _, b := range r.plan.playbooks {
-		for _, pl := range b.plays {
-			for _, t := range r.plan.rowNodes(pl.rows) {
-				if t.Name == name {
-					same++
-				}
-			}
-		}
-	}
-	if same != 1 {
-		return ""
-	}
-	return name
+	return "; to go on when it is mended: " + r.opts.Resume + " (where an argument was wrong: the same command again, with the right one)"
 }
 
 func guarded(s *section) bool {

@@ -42,9 +42,6 @@ type Options struct {
 	Commands <-chan Command
 	// Step asks before each task whether to do it; nil does not ask. It may be called from several goroutines.
 	Step func(ctx context.Context, task string) (Leave, error)
-	// Again gives the command that goes on after an interrupt: from a task on, or from the beginning where the
-	// name is "". nil: it is not known.
-	Again func(startAt string) string
 	// Holder is who runs it, for those whom its locks keep out; the runner adds the run. LockWait is how long to wait
 	// for a lock that somebody else has; 0 gives up at once.
 	Holder   lock.Holder
@@ -284,10 +281,10 @@ func (b *batchRun) unfold(ctx context.Context, r *run) *graph.Graph[node] {
 		return nil
 	}
 	whole := b.lane(r)
-	before := 0
+	before := map[*player]bool{}
 	for _, p := range whole.players {
 		if p.lost != notLost {
-			before++
+			before[p] = true
 		}
 	}
 	if !r.opts.Past.knows(batchPlace(b.pr.place, b.number)) {
@@ -332,8 +329,8 @@ func addressOf(h *inventory.Host) string {
 // batchEnd is when every host of a batch has been through the play.
 type batchEnd struct {
 	*lane
-	before  int    // hosts lost before the batch began
-	unwatch func() // ends the looks of the guard
+	before  map[*player]bool // hosts lost before the batch began
+	unwatch func()           // ends the looks of the guard
 }
 
 // unfold ends the run when the batch lost its last host: the next one would go the same way.
@@ -350,10 +347,32 @@ func (b *batchEnd) unfold(_ context.Context, r *run) *graph.Graph[node] {
 	if b.watched() && lost == 0 && !r.over && !b.over {
 		r.pass(b.playRun, b.batch)
 	}
-	if lost == len(b.players) && lost > b.before {
-		r.end(fmt.Sprintf("play %s: every host of batch %d is lost, so nothing more was started; mend what failed and run again", b.name, b.batch))
+	if lost == len(b.players) && lost > len(b.before) {
+		r.end(fmt.Sprintf("play %s: %s, so nothing more was started", b.name, b.allLost()))
 	}
 	return nil
+}
+
+// allLost says how it came that no host of the batch is left.
+func (b *batchEnd) allLost() string {
+	var failed []string
+	stopped := 0
+	for _, p := range b.players {
+		switch {
+		case b.before[p]:
+		case p.lost == lostStopped:
+			stopped++
+		default:
+			failed = append(failed, p.Name)
+		}
+	}
+	switch {
+	case len(b.players) == 1:
+		return fmt.Sprintf("%s, the only host of batch %d, is lost", b.players[0].Name, b.batch)
+	case stopped > 0 && len(failed) > 0:
+		return fmt.Sprintf("what failed on %s stops every host of batch %d (run_once or any_errors_fatal)", someNames(failed), b.batch)
+	}
+	return fmt.Sprintf("every host of batch %d is lost", b.batch)
 }
 
 // lane is hosts that go through rows in lockstep: a batch, under strategy free one host.

@@ -452,50 +452,6 @@ func TestInterrupt(t *testing.T) {
 	assert.Contains(t, out.Message, `h1 after task "a" inside a block whose rescue or always has not run`)
 }
 
-func TestInterruptedRunNamesTheCommandThatGoesOn(t *testing.T) {
-	tests := []struct{ name, playbook, want string }{
-		{"all at one task", `
-- hosts: all
-  gather_facts: false
-  tasks:
-    - {name: a, say: x}
-    - {name: b, say: x}
-`, `; to go on: again from "a"`},
-		{"batches to come", `
-- hosts: all
-  gather_facts: false
-  serial: 1
-  tasks:
-    - {name: a, say: x}
-    - {name: b, say: x}
-`, `; to go on (what is done already is found so): again from ""`},
-		{"two of that name", `
-- hosts: all
-  gather_facts: false
-  tasks:
-    - {name: a, say: x}
-    - {name: a, say: x}
-`, `again from ""`},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			plan, problems := compileFiles(t, "-- site.yml --"+tt.playbook, nil)
-			require.Empty(t, problems)
-			drain := make(chan struct{})
-			var once sync.Once
-			sink := sinkFunc(func(rec event.Record) {
-				if _, ok := rec.Event.(event.TaskStarted); ok {
-					once.Do(func() { close(drain) })
-				}
-			})
-			out, err := plan.Run(t.Context(), Options{Connect: &machines{}, Events: sink, Drain: drain,
-				Again: func(startAt string) string { return fmt.Sprintf("again from %q", startAt) }})
-			require.NoError(t, err)
-			assert.True(t, strings.HasSuffix(out.Message, tt.want), out.Message)
-		})
-	}
-}
-
 type sinkFunc func(event.Record)
 
 func (f sinkFunc) Record(r event.Record) { f(r) }
@@ -570,4 +526,20 @@ func TestManyHostsStaySmall(t *testing.T) {
 	t.Logf("%s of CPU, %s a host and task, heap at most %d MiB", cpu, cpu/20000, peak>>20)
 	assert.Less(t, cpu/20000, time.Millisecond)
 	assert.Less(t, peak, uint64(100<<20))
+}
+
+// The last word of a run says whether all hosts of a batch failed, or were stopped by one of them.
+func TestRunSaysWhyNoHostOfABatchIsLeft(t *testing.T) {
+	tests := []struct{ name, tasks, want string }{
+		{"all fail", "[{fail: }]", "play all: every host of batch 1 is lost, so nothing more was started"},
+		{"one fails for all", "[{fail: , run_once: true}]", "play all: what failed on h1 stops every host of batch 1 (run_once or any_errors_fatal), so nothing more was started"},
+		{"two fail for all", `[{fail: , any_errors_fatal: true, when: ne .inventory_hostname "h2"}]`,
+			"play all: what failed on h1, h3 stops every host of batch 1 (run_once or any_errors_fatal), so nothing more was started"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			r := runFiles(t, "-- site.yml --\n- {hosts: all, gather_facts: false, tasks: "+tt.tasks+"}\n", nil)
+			assert.Equal(t, tt.want, r.Message)
+		})
+	}
 }

@@ -532,6 +532,6 @@ func (l *lane) guard(r *run, w *row) {
 			p.end()
 		}
 		l.over = true
-		r.end(fmt.Sprintf("play %s: %d of the batch's %d hosts are lost, more than max_fail_percentage %s, so nothing more was started; mend what failed and run again", l.name, lost, len(l.all), d.Text()))
+		r.end(fmt.Sprintf("play %s: %d of the batch's %d hosts are lost, more than max_fail_percentage %s, so nothing more was started", l.name, lost, len(l.all), d.Text()))
 	}
 }

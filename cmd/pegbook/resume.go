@@ -38,7 +38,8 @@ Without RUN it is the newest that can be gone on with.
 What has been done is not done again: results, facts, registered variables and pending handlers are as they were.
 A host that was lost begins again with the task that failed on it; where that was in a block whose rescue or always
 has run, with the block. Playbook, inventory, variables and files may be different in what has not run yet, to mend
-what failed; not in what has.
+what failed; not in what has. The arguments are those that the run was started with: where one of them was wrong
+(-e, --limit), run the command again with the right one, which finds what is done.
 
 A task that was under way when the run ended is proposed again, which finds what is done. For commands and others of
 which nobody can tell whether they came to their end, --in-flight says what becomes of them.`,
@@ -60,6 +61,9 @@ which nobody can tell whether they came to their end, --in-flight says what beco
 	f.CountVarP(&o.verbosity, "verbose", "v", "show more; may be repeated")
 	return cmd
 }
+
+// argumentsStay answers a flag of pegbook run that somebody gives to resume.
+const argumentsStay = "a run is gone on with by the arguments that it was started with; where one was wrong, run the command again with the right one: what is done is found so"
 
 func (o *resumeOptions) validate() error {
 	choices := []string{string(runner.InFlightRerun), string(runner.InFlightSkip), string(runner.InFlightFail)}

@@ -209,7 +209,7 @@ func (o *selectOptions) check(ctx context.Context, paths []string) (*runner.Plan
 		return nil, oneVaultProblem(problems), nil
 	}
 	plan, compiled := runner.Compile(runner.Inputs{
-		Playbooks: books, Inventory: inv, Sources: o.inventory, Modules: set,
+		Playbooks: books, Inventory: inv, Sources: o.sources(), Modules: set,
 		Limit: o.limit, Tags: o.tags, SkipTags: o.skipTags, StartAt: o.startAt, Extra: extra, Files: files,
 		Defaults: o.defaults, ForceHandlers: o.forceHandlers, Incomplete: problems.Failed(), OpenAll: o.openAll,
 		Reload: func(ctx context.Context) (*inventory.Inventory, diag.List) {
@@ -329,7 +329,7 @@ func (a *app) carryOut(ctx context.Context, o runOptions, plan *runner.Plan, kep
 	pool := connect.NewPool(connect.Options{Ask: a.ask(view.aside)})
 	outcome, err := plan.Run(ctx, runner.Options{
 		Connect: pool, Events: event.Tee{kept, view.sink}, Record: kept, Check: o.check, Diff: o.diff, Forks: o.forks, Verbosity: o.verbosity,
-		Drain: drain, Confirm: ask.confirm(o), Gates: ask.gates(o), Commands: steered.commands, RunID: kept.Run(), Holder: holder(), LockWait: o.lockWait, Step: ask.step(o), Again: again(a.args),
+		Drain: drain, Confirm: ask.confirm(o), Gates: ask.gates(o), Commands: steered.commands, RunID: kept.Run(), Holder: holder(), LockWait: o.lockWait, Step: ask.step(o),
 		Past: o.past, Undo: o.undo, Resume: "pegbook runs resume " + kept.Run(),
 	})
 	steered.close()
@@ -341,32 +341,6 @@ func (a *app) carryOut(ctx context.Context, o runOptions, plan *runner.Plan, kep
 		return exitError(code)
 	}
 	return nil
-}
-
-// again gives the command that was typed, with another --start-at-task. Variables on the command line may be
-// secret, so a command with -e is not repeated as it is.
-func again(args []string) func(startAt string) string {
-	return func(startAt string) string {
-		words := []string{"pegbook"}
-		for i := 0; i < len(args); i++ {
-			switch arg := args[i]; {
-			case arg == "--start-at-task":
-				i++
-			case strings.HasPrefix(arg, "--start-at-task="):
-			case strings.HasPrefix(arg, "--extra-vars"), strings.HasPrefix(arg, "-") && !strings.HasPrefix(arg, "--") && strings.Contains(arg, "e"):
-				if startAt == "" {
-					return "the same command"
-				}
-				return "the same command with --start-at-task " + quoted(startAt)
-			default:
-				words = append(words, quoted(arg))
-			}
-		}
-		if startAt != "" {
-			words = append(words, "--start-at-task", quoted(startAt))
-		}
-		return strings.Join(words, " ")
-	}
 }
 
 // quoted is a word as a shell takes it.

@@ -43,12 +43,20 @@ func knownVerb(cmd *cobra.Command, args []string) error {
 	return fmt.Errorf("there is no verb %q; %s", args[0], suggest(cmd, diag.Nearest(args[0], names), "lists them"))
 }
 
+// ofRun says whether pegbook run has a flag, by its name or letter.
+func ofRun(flag string) bool {
+	f := runCommand(&app{}, &runOptions{selectOptions: selectOptions{inputs: &inputs{}}}).Flags()
+	return f.Lookup(flag) != nil || len(flag) == 1 && f.ShorthandLookup(flag) != nil
+}
+
 // flagProblem says what is wrong with a flag.
 func flagProblem(cmd *cobra.Command, err error) error {
 	var unknown *pflag.NotExistError
 	var noValue *pflag.ValueRequiredError
 	var wrong *pflag.InvalidValueError
 	switch {
+	case errors.As(err, &unknown) && cmd.Name() == "resume" && ofRun(unknown.GetSpecifiedName()):
+		return fmt.Errorf("%s takes no arguments of pegbook run: %s", cmd.CommandPath(), argumentsStay)
 	case errors.As(err, &unknown) && unknown.GetSpecifiedShortnames() != "":
 		return fmt.Errorf("%s has no flag -%s; %s", cmd.CommandPath(), unknown.GetSpecifiedName(), suggest(cmd, "", "lists them"))
 	case errors.As(err, &unknown):
