@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"io"
 	"slices"
+	"strconv"
 	"sync"
 	"time"
 
@@ -16,14 +17,10 @@ func (r Record) MarshalJSON() ([]byte, error) {
 	if o, ok := r.Event.(Other); ok {
 		return o.Raw, nil
 	}
-	head, err := plain(struct {
-		Seq   int64     `json:"seq"`
-		Time  time.Time `json:"time"`
-		Event string    `json:"event"`
-	}{r.Seq, r.Time.UTC(), r.Event.Kind()})
-	if err != nil {
-		return nil, err
-	}
+	head := append(make([]byte, 0, 128), headSeq...)
+	head = append(strconv.AppendInt(head, r.Seq, 10), headTime...)
+	head = append(r.Time.UTC().AppendFormat(head, time.RFC3339Nano), headEvent...)
+	head = append(append(head, r.Event.Kind()...), `"}`...)
 	body, err := plain(r.Event)
 	if err != nil {
 		return nil, err

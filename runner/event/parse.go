@@ -1,8 +1,11 @@
 package event
 
 import (
+	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"strconv"
 	"time"
 )
 
@@ -17,19 +20,33 @@ func (o Other) Kind() string { return o.Event }
 
 // Parse reads a record as MarshalJSON has written it.
 func Parse(raw []byte) (Record, error) {
-	var head struct {
-		Seq   int64     `json:"seq"`
-		Time  time.Time `json:"time"`
-		Event string    `json:"event"`
+	r, kind, ok := parseHead(raw)
+	if !ok {
+		return Record{}, errors.New("it does not begin as a record does")
 	}
-	if err := json.Unmarshal(raw, &head); err != nil {
-		return Record{}, err
+	var err error
+	if r.Event, err = parseEvent(kind, raw); err != nil {
+		return Record{}, fmt.Errorf("event %s: %w", kind, err)
 	}
-	e, err := parseEvent(head.Event, raw)
-	if err != nil {
-		return Record{}, fmt.Errorf("event %s: %w", head.Event, err)
+	return r, nil
+}
+
+// What stands in a record before its number, time and kind.
+const headSeq, headTime, headEvent = `{"seq":`, `,"time":"`, `","event":"`
+
+// parseHead reads what all records have, without a look at the rest.
+func parseHead(raw []byte) (r Record, kind string, ok bool) {
+	text, ok := bytes.CutPrefix(raw, []byte(headSeq))
+	if !ok {
+		return r, "", false
 	}
-	return Record{Seq: head.Seq, Time: head.Time, Event: e}, nil
+	seq, text, _ := bytes.Cut(text, []byte(headTime))
+	at, text, _ := bytes.Cut(text, []byte(headEvent))
+	name, _, ok := bytes.Cut(text, []byte{'"'})
+	var err, wrong error
+	r.Seq, err = strconv.ParseInt(string(seq), 10, 64)
+	r.Time, wrong = time.Parse(time.RFC3339Nano, string(at))
+	return r, string(name), ok && err == nil && wrong == nil
 }
 
 func parseEvent(kind string, raw []byte) (Event, error) {

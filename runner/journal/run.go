@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"time"
 
@@ -36,6 +37,7 @@ type Run struct {
 	Bytes int64
 	home  *Home
 	dir   string
+	used  *used // once it is known
 }
 
 // Open gives a run by its name (see Find).
@@ -152,41 +154,106 @@ type Reading struct {
 
 // Events hands every event to take, in order, session after session.
 func (r *Run) Events(take func(event.Record) error) (Reading, error) {
-	return r.read(eventsFile, nil, func(object []byte) error {
-		rec, err := event.Parse(object)
-		if err != nil {
-			return err
+	var found Reading
+	var wrong error
+	queue := make(chan chan parsed, 2*runtime.GOMAXPROCS(0)) // in order; bounds what is in memory
+	go func() {
+		defer close(queue)
+		found, wrong = r.parseEvents(queue)
+	}()
+	var err error
+	for next := range queue {
+		some := <-next
+		for _, rec := range some.records {
+			if err == nil {
+				err = take(rec)
+			}
 		}
-		return take(rec)
+		if err == nil {
+			err = some.err
+		}
+	}
+	return found, errors.Join(wrong, err)
+}
+
+// parsed are events, as far as they could be read.
+type parsed struct {
+	records []event.Record
+	err     error
+}
+
+// parseEvents parses the events of a run, many at a time and several such at once: that takes longer than reading them.
+func (r *Run) parseEvents(queue chan<- chan parsed) (Reading, error) {
+	const many = 512
+	var some [][]byte
+	parse := func() {
+		done := make(chan parsed, 1)
+		queue <- done
+		go func(some [][]byte) {
+			var p parsed
+			for _, raw := range some {
+				rec, err := event.Parse(raw)
+				if err != nil {
+					p.err = err
+					break
+				}
+				p.records = append(p.records, rec)
+			}
+			done <- p
+		}(some)
+		some = make([][]byte, 0, many)
+	}
+	found, err := r.read(eventsFile, nil, func(raw []byte) error {
+		if some = append(some, raw); len(some) == many {
+			parse()
+		}
+		return nil
 	})
+	parse()
+	return found, err
 }
 
 // Used are all inputs: those that the run was started with, and the templates and files that its tasks have used.
 func (r *Run) Used() ([]Input, error) {
-	all := slices.Clone(r.Inputs)
-	known := map[string]bool{}
-	for _, in := range all {
-		known[in.Path] = true
+	if r.used != nil {
+		return r.used.all, nil
 	}
-	_, err := r.Entries(func(e runner.Entry) error {
-		if e.Kind != runner.EntryUsed || known[e.Place] {
-			return nil
-		}
-		var u struct {
-			What   string `json:"what"`
-			SHA256 string `json:"sha256"`
-			Bytes  int64  `json:"bytes"`
-		}
-		if err := json.Unmarshal(e.State, &u); err != nil {
-			return fmt.Errorf("the run has used %s: %w", e.Place, err)
-		}
-		if u.What != "var" { // a variable's digest stays sealed: what it holds could be guessed
-			known[e.Place] = true
-			all = append(all, Input{What: u.What, Path: e.Place, Digest: u.SHA256, Bytes: u.Bytes})
-		}
+	used := r.newUsed()
+	_, err := r.Entries(used.take)
+	return used.all, err
+}
+
+// used collects the inputs of a run.
+type used struct {
+	all   []Input
+	known map[string]bool
+}
+
+func (r *Run) newUsed() *used {
+	u := &used{slices.Clone(r.Inputs), map[string]bool{}}
+	for _, in := range u.all {
+		u.known[in.Path] = true
+	}
+	return u
+}
+
+func (u *used) take(e runner.Entry) error {
+	if e.Kind != runner.EntryUsed || u.known[e.Place] {
 		return nil
-	})
-	return all, err
+	}
+	var in struct {
+		What   string `json:"what"`
+		SHA256 string `json:"sha256"`
+		Bytes  int64  `json:"bytes"`
+	}
+	if err := json.Unmarshal(e.State, &in); err != nil {
+		return fmt.Errorf("the run has used %s: %w", e.Place, err)
+	}
+	if in.What != "var" { // a variable's digest stays sealed: what it holds could be guessed
+		u.known[e.Place] = true
+		u.all = append(u.all, Input{What: in.What, Path: e.Place, Digest: in.SHA256, Bytes: in.Bytes})
+	}
+	return nil
 }
 
 // Entries hands everything that the run remembers to take, in order.

@@ -61,15 +61,19 @@ type InFlight struct {
 
 // Standing reads where the run stands.
 func (r *Run) Standing() (*Standing, error) {
-	s := &standing{hosts: map[string]*HostStanding{}, began: map[string]flight{}, acting: map[string]runner.Entry{}, kept: map[string]bool{}}
+	s := &standing{hosts: map[string]*HostStanding{}, began: map[string]flight{}, acting: map[stepKey]runner.Entry{}, kept: map[stepKey]bool{}}
 	found, err := r.read(eventsFile, nil, s.event)
 	if err != nil {
 		return nil, err
 	}
 	if r.State != Done {
-		steps, err := r.Entries(s.entry)
+		used := r.newUsed()
+		steps, err := r.Entries(func(e runner.Entry) error { return errors.Join(s.entry(e), used.take(e)) })
 		if err != nil && !errors.Is(err, ErrSealed) { // then where hosts stand can be told all the same
 			return nil, fmt.Errorf("what run %s remembers cannot be read: %w", r.Run, err)
+		}
+		if err == nil {
+			r.used = used
 		}
 		s.took(steps)
 		s.out.Sealed = err != nil
@@ -83,9 +87,15 @@ type standing struct {
 	out    Standing
 	hosts  map[string]*HostStanding
 	began  map[string]flight // by host and task
-	acting map[string]runner.Entry
-	kept   map[string]bool // steps that are remembered
+	acting map[stepKey]runner.Entry
+	kept   map[stepKey]bool // steps that are remembered
 	recap  map[string]event.Counts
+}
+
+// stepKey is a step of the run, or an item of its loop.
+type stepKey struct {
+	place, host string
+	item        int
 }
 
 // flight is what is in flight, and since when, as written.
@@ -223,7 +233,7 @@ func (s *standing) done(e brief) {
 }
 
 func (s *standing) entry(e runner.Entry) error {
-	key := fmt.Sprintf("%s\x00%s\x00%d", e.Place, e.Host, e.Item)
+	key := stepKey{e.Place, e.Host, e.Item}
 	switch e.Kind {
 	case runner.EntryActing:
 		s.acting[key] = e
