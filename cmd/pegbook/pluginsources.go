@@ -25,6 +25,10 @@ var _ inventory.Plugins = sources{}
 // Source finds the plugin that has a source and starts it.
 func (s sources) Source(ctx context.Context, name string) (*inventory.Source, error) {
 	found, err := findPart(s.folders, name, func(f plugins.Found) []string { return f.Sources })
+	var none *noPartError
+	if errors.As(err, &none) {
+		return nil, &inventory.NoSourceError{Hint: none.hint}
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -70,8 +74,13 @@ func answeredVars(vs plugins.Variables) []inventory.AnsweredVariable {
 	return all
 }
 
-// findPart finds the trusted plugin that has a part of a name, by what the locks say. That there is none is an
-// *inventory.NoSourceError, which says what to do.
+// noPartError says that no plugin has a part of a name, and what to do about it.
+type noPartError struct{ hint string }
+
+func (e *noPartError) Error() string { return "no plugin has it" }
+
+// findPart finds the trusted plugin that has a part of a name, by what the locks say. That there is none is a
+// *noPartError.
 func findPart(folders []string, name string, parts func(plugins.Found) []string) (plugins.Found, error) {
 	var names []string
 	var has, strangers []plugins.Found
@@ -102,14 +111,5 @@ func findPart(folders []string, name string, parts func(plugins.Found) []string)
 	if hint == "" {
 		hint = "put the plugin into the folder plugins beside this file and trust it: pegbook plugin add plugins/" + filepath.Base(name)
 	}
-	return plugins.Found{}, &inventory.NoSourceError{Hint: hint}
-}
-
-// errNoPart says whether no plugin has the part that was asked for, and what to do about it.
-func errNoPart(err error) (hint string, ok bool) {
-	var none *inventory.NoSourceError
-	if errors.As(err, &none) {
-		return none.Hint, true
-	}
-	return "", false
+	return plugins.Found{}, &noPartError{hint}
 }

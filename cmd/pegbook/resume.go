@@ -105,6 +105,9 @@ func (a *app) resume(cmd *cobra.Command, o resumeOptions, name string) error {
 	if err != nil {
 		return err
 	}
+	if err := a.warned(ready(started.listeners)); err != nil {
+		return a.jsonProblem(started.asJSON, err)
+	}
 	started.past = past
 	if run.RollsBack != "" {
 		if started.undo, err = undoOf(home, run.RollsBack, run.Forced); err != nil {
@@ -275,6 +278,9 @@ func (o *resumeOptions) over(started *runOptions) {
 // planAgain makes the run's plan again, with the answers that were given.
 func (a *app) planAgain(ctx context.Context, o *runOptions, paths []string, past *runner.Past) (*runner.Plan, error) {
 	if err := a.askPasswords(ctx, &o.selectOptions); err != nil {
+		return nil, err
+	}
+	if err := a.begin(ctx, o, paths); err != nil {
 		return nil, err
 	}
 	plan, err := a.compile(ctx, o.selectOptions, paths)

@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"github.com/pegbook/pegbook/plugins"
 	"github.com/pegbook/pegbook/runner"
 	"github.com/pegbook/pegbook/runner/connect"
 	"github.com/pegbook/pegbook/runner/diag"
@@ -91,6 +92,8 @@ type runOptions struct {
 	list        string
 	explain     bool
 	lockWait    time.Duration
+	notify      []string
+	listeners   []*notifier // what notify names
 	past        *runner.Past // the run that is gone on with; nil begins at the beginning
 	undo        *runner.Undo // the run that is taken back; nil takes none back
 }
@@ -128,6 +131,7 @@ func runCommand(a *app, o *runOptions) *cobra.Command {
 	f.Lookup("wait-for-approval").NoOptDefVal = "24h"
 	f.BoolVar(&o.defaults.AcceptNewHostKeys, "accept-new-host-keys", false, "remember the key of a host that is in no known_hosts file; a changed key is refused always")
 	f.DurationVar(&o.lockWait, "lock-wait", 0, "wait so long for a lock that another run has (10m); without it, give up at once")
+	f.StringArrayVar(&o.notify, "notify", nil, "tell a notifier what happens: a file with plugin: NAME and its options; may be repeated (default $PEGBOOK_NOTIFY)")
 	f.BoolVar(&o.step, "step", false, "ask before each task")
 	f.BoolVar(&o.explain, "explain", false, "run nothing and contact nobody; say which tasks would run on which hosts, in which batches, and why")
 	f.StringVar(&o.list, "list", "", "run nothing; list hosts, tasks or tags")
@@ -165,11 +169,25 @@ func (o *runOptions) validate() error {
 	return nil
 }
 
+// begin opens what reading a playbook needs, and begins to start notifiers.
+func (a *app) begin(ctx context.Context, o *runOptions, paths []string) (err error) {
+	if o.keys, err = a.keyring(ctx, o.vault); err != nil || o.explain || o.list != "" {
+		return err
+	}
+	var problems diag.List
+	if o.listeners, problems = a.notifiers(ctx, o, paths); problems.Failed() {
+		return a.jsonProblem(o.asJSON, problems)
+	}
+	return nil
+}
+
 // compile reads playbooks and inventory and makes a plan. Nothing is contacted.
 func (a *app) compile(ctx context.Context, o selectOptions, paths []string) (*runner.Plan, error) {
 	var err error
-	if o.keys, err = a.keyring(ctx, o.vault); err != nil {
-		return nil, err
+	if o.keys == nil {
+		if o.keys, err = a.keyring(ctx, o.vault); err != nil {
+			return nil, err
+		}
 	}
 	o.plugins = a.plugins
 	plan, problems, err := o.check(ctx, paths)
@@ -287,6 +305,9 @@ func (a *app) runPlaybooks(cmd *cobra.Command, o runOptions, paths []string) err
 			return err
 		}
 	}
+	if err := a.begin(ctx, &o, paths); err != nil {
+		return err
+	}
 	plan, err := a.compile(ctx, o.selectOptions, paths)
 	switch {
 	case err != nil:
@@ -305,6 +326,9 @@ func (a *app) runPlaybooks(cmd *cobra.Command, o runOptions, paths []string) err
 	}
 	if err := a.hearFirst(ctx); err != nil {
 		return err
+	}
+	if err := a.warned(ready(o.listeners)); err != nil {
+		return a.jsonProblem(o.asJSON, err)
 	}
 	kept, err := a.keep(cmd, home, o, plan, beginning{paths: paths, private: journal.Private{Argv: a.args, Env: settings()}})
 	if err != nil {
@@ -327,12 +351,14 @@ func (a *app) carryOut(ctx context.Context, o runOptions, plan *runner.Plan, kep
 	drain := either(ctx, a.watchInterrupts(view, steered.aborts, stop), kept.Failed())
 	ask := a.newAsker(view, drain)
 	pool := connect.NewPool(connect.Options{Ask: a.ask(view.aside)})
+	listening := a.listen(ctx, o.listeners, plugins.Run{ID: kept.Run(), Check: o.check}, view.aside)
 	outcome, err := plan.Run(ctx, runner.Options{
-		Connect: pool, Events: event.Tee{kept, view.sink}, Record: kept, Check: o.check, Diff: o.diff, Forks: o.forks, Verbosity: o.verbosity,
+		Connect: pool, Events: append(event.Tee{kept, view.sink}, listening.sinks()...), Record: kept, Check: o.check, Diff: o.diff, Forks: o.forks, Verbosity: o.verbosity,
 		Drain: drain, Confirm: ask.confirm(o), Gates: ask.gates(o), Commands: steered.commands, RunID: kept.Run(), Holder: holder(), LockWait: o.lockWait, Step: ask.step(o),
 		Past: o.past, Undo: o.undo, Resume: "pegbook runs resume " + kept.Run(),
 	})
 	steered.close()
+	listening.close()
 	err = errors.Join(err, pool.Close(), view.close(), kept.Close())
 	if err != nil {
 		return err
