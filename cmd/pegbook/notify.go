@@ -151,7 +151,9 @@ func (a *app) listen(ctx context.Context, all []*notifier, run plugins.Run, asid
 				return n.begin(ctx, own)
 			},
 			Say: func(text string) {
-				aside(func() { fmt.Fprintf(a.err, "pegbook: notifier %s: %s\n", n.file.Path, a.secrets.Text(whyNot(errors.New(text)))) })
+				aside(func() {
+					fmt.Fprintf(a.err, "pegbook: notifier %s: %s\n", n.file.Path, a.secrets.Text(whyNot(errors.New(text))))
+				})
 			},
 		}))
 	}

@@ -93,7 +93,7 @@ type runOptions struct {
 	explain     bool
 	lockWait    time.Duration
 	notify      []string
-	listeners   []*notifier // what notify names
+	listeners   []*notifier  // what notify names
 	past        *runner.Past // the run that is gone on with; nil begins at the beginning
 	undo        *runner.Undo // the run that is taken back; nil takes none back
 }

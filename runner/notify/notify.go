@@ -157,12 +157,11 @@ func (q *Queue) sum() {
 	q.over = true
 	q.mu.Unlock()
 	switch {
-	case over && dropped == 0:
-	case late && dropped == 0:
-		q.o.Say(fmt.Sprintf("had not passed everything on %s after the end of the run", q.o.Flush))
 	case dropped > 0:
 		q.o.Say(fmt.Sprintf("%s of the run were not passed on", count(dropped, "event")))
-	case faults > 1:
+	case late:
+		q.o.Say(fmt.Sprintf("had not passed everything on %s after the end of the run", q.o.Flush))
+	case faults > 1 && !over:
 		q.o.Say(fmt.Sprintf("%d more such problems", faults-1))
 	}
 }

@@ -80,7 +80,8 @@ type hook struct {
 }
 
 func begin(_ context.Context, run plugins.Run, o options) (*plugins.Listener, error) {
-	h := &hook{options: o, run: run, client: &http.Client{Timeout: o.Timeout}}
+	h := &hook{options: o, run: run, client: &http.Client{Timeout: o.Timeout,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}} // what is signed for one server is not for another
 	var err error
 	dir := filepath.Dir(run.File)
 	if h.url, err = secret("url", dir, o.URL, o.URLFile, o.URLEnv); err != nil {
