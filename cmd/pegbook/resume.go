@@ -105,9 +105,6 @@ func (a *app) resume(cmd *cobra.Command, o resumeOptions, name string) error {
 	if err != nil {
 		return err
 	}
-	if err := a.warned(ready(started.listeners)); err != nil {
-		return a.jsonProblem(started.asJSON, err)
-	}
 	started.past = past
 	if run.RollsBack != "" {
 		if started.undo, err = undoOf(home, run.RollsBack, run.Forced); err != nil {
@@ -285,6 +282,9 @@ func (a *app) planAgain(ctx context.Context, o *runOptions, paths []string, past
 	}
 	plan, err := a.compile(ctx, o.selectOptions, paths)
 	if err != nil {
+		return nil, a.jsonProblem(o.asJSON, err)
+	}
+	if err := a.warned(ready(o.listeners)); err != nil {
 		return nil, a.jsonProblem(o.asJSON, err)
 	}
 	if answers, asked := past.Answers(); asked && len(answers) == len(plan.Questions()) {
