@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 	"unicode"
+	"unicode/utf8"
 
 	"github.com/pegbook/pegbook/runner/event"
 	"github.com/pegbook/pegbook/runner/secret"
@@ -80,11 +81,11 @@ func millis(ms float64) string { return Duration(time.Duration(ms * float64(time
 // Clean makes text from a host safe to show: control characters, which could move the cursor or forge
 // lines, become visible escapes. Tabs stay; newlines stay where multi-line text is shown.
 func Clean(text string, multiline bool) string {
-	if !strings.ContainsFunc(text, isControl) {
+	if utf8.ValidString(text) && !strings.ContainsFunc(text, isControl) {
 		return text
 	}
 	var b strings.Builder
-	for _, r := range text {
+	for _, r := range text { // a byte that is no text comes as U+FFFD: a terminal may take it for a control character
 		switch {
 		case r == '\n' && multiline, r == '\t':
 			b.WriteRune(r)
@@ -102,7 +103,7 @@ func Clean(text string, multiline bool) string {
 // isControl says whether a character acts on how text is shown: control characters, and those that have no shape of
 // their own, such as what turns the direction of text and so makes a line read as another one.
 func isControl(r rune) bool {
-	return r < 0x20 || r == 0x7f || (r >= 0x80 && r < 0xa0) || unicode.Is(unicode.Cf, r)
+	return r < 0x20 || r == 0x7f || (r >= 0x80 && r < 0xa0) || unicode.In(r, unicode.Cf, unicode.Zl, unicode.Zp)
 }
 
 // written is how a control character is shown.

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/stretchr/testify/require"
 
@@ -306,8 +307,14 @@ func TestDuration(t *testing.T) {
 
 func FuzzClean(f *testing.F) {
 	f.Add("a\x1b[31mb\r\n\tc\u009b")
+	f.Add("\x9b2J of an old terminal\xff\xed\xa0\x80")
+	f.Add("a\u2028b\u202e\u2066\ufeff")
 	f.Fuzz(func(t *testing.T, text string) {
-		for _, r := range Clean(text, false) {
+		clean := Clean(text, false)
+		if !utf8.ValidString(clean) {
+			t.Fatalf("%q keeps bytes that are no text: %q", text, clean)
+		}
+		for _, r := range clean {
 			if r != '\t' && isControl(r) {
 				t.Fatalf("%q keeps the control character %q", text, r)
 			}
