@@ -23,6 +23,11 @@ func (st *step) joins(j modules.Join, res *result) error {
 		}
 		values[name] = d
 	}
+	for _, name := range append(append([]string{j.Host}, j.Groups...), j.Parents...) {
+		if err := inventory.CheckName(name); err != nil {
+			return err
+		}
+	}
 	a := inventory.Addition{Host: firstOf(j.Host, st.p.Name), Groups: j.Groups, Parents: j.Parents, Vars: vars.ValuesOf(values), Present: j.Host == ""}
 	if way := st.r.inventory().Circle(a); way != nil {
 		return &modules.ArgumentError{Arg: "parents", Problem: "groups would be below themselves: " + strings.Join(way, " → "), Hint: "leave that parent out"}

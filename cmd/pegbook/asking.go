@@ -110,7 +110,7 @@ func readable(f *os.File, wait time.Duration) (bool, error) {
 
 // say writes to the terminal beside the view.
 func (q *asker) say(format string, args ...any) {
-	q.aside(func() { fmt.Fprintf(q.err, format, args...) })
+	q.aside(func() { fmt.Fprintf(cleaned{q.err}, format, args...) })
 }
 
 // gates says how gates are answered.
@@ -177,7 +177,7 @@ func (q *asker) confirm(o runOptions) func(ctx context.Context, message, value s
 		var given string
 		q.aside(func() {
 			q.forget()
-			fmt.Fprintf(q.err, "%s\nType %q to go on: ", message, value)
+			fmt.Fprintf(cleaned{q.err}, "%s\nType %q to go on: ", message, value)
 			given, err = q.line(ctx)
 		})
 		if err != nil {
@@ -203,7 +203,7 @@ func (q *asker) step(o runOptions) func(ctx context.Context, task string) (runne
 		defer end()
 		var line string
 		q.aside(func() {
-			fmt.Fprintf(q.err, "Perform task: %s (N)o/(y)es/(c)ontinue: ", task)
+			fmt.Fprintf(cleaned{q.err}, "Perform task: %s (N)o/(y)es/(c)ontinue: ", task)
 			line, err = q.line(ctx)
 		})
 		switch strings.ToLower(line) {

@@ -185,3 +185,30 @@ func TestWhatIsDestroyedIsTyped(t *testing.T) {
 		})
 	}
 }
+
+// What is asked holds words of playbooks and hosts: they move no cursor.
+func TestQuestionsMoveNoCursor(t *testing.T) {
+	files := map[string]string{
+		"hosts.yml": "all: {hosts: {h1: {ansible_connection: local}}}\n",
+		"site.yml": `- hosts: all
+  gather_facts: false
+  vars_prompt: [{name: x, prompt: "one\e[2J", private: false}]
+  confirm: {message: "two\e[2J\u202e", value: "three\u009b"}
+  tasks:
+    - command: "printf 'four\\033]52;c;eA==\\007'"
+      register: said
+    - gate: "{{ .said.stdout }}"
+`,
+	}
+	p := atTerminal(t, files, "run", "site.yml", "-i", "hosts.yml", "--json")
+	p.until(`one\x1b[2J: `, 1)
+	p.types("x\n")
+	p.until(`two\x1b[2J\u202e`, 1)
+	p.types("three\u009b\n")
+	p.until(`four\x1b]52;c;eA==\x07`, 1)
+	p.types("y\n")
+	p.ends(0)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	assert.NotRegexp(t, "\x1b\\[2J|\x1b\\]|\u202e", p.seen.String())
+}

@@ -38,25 +38,25 @@ func newGraphCmd(a *app) *cobra.Command {
 
 func (a *app) writeGraph(plays []runner.PlayGraph) {
 	for i, p := range plays {
-		fmt.Fprintf(a.out, "%d. play %s  (%s, %d hosts%s)\n", i+1, p.Play, p.Strategy, len(p.Hosts), waitsFor(plays, i))
+		fmt.Fprintf(cleaned{a.out}, "%d. play %s  (%s, %d hosts%s)\n", i+1, p.Play, p.Strategy, len(p.Hosts), waitsFor(plays, i))
 		for n, batch := range p.Batches {
 			if len(p.Batches) > 1 {
-				fmt.Fprintf(a.out, "   batch %d of %d: %s\n", n+1, len(p.Batches), strings.Join(batch, " "))
+				fmt.Fprintf(cleaned{a.out}, "   batch %d of %d: %s\n", n+1, len(p.Batches), strings.Join(batch, " "))
 			}
 		}
 		if len(p.Batches) == 1 {
-			fmt.Fprintf(a.out, "   hosts: %s\n", strings.Join(p.Batches[0], " "))
+			fmt.Fprintf(cleaned{a.out}, "   hosts: %s\n", strings.Join(p.Batches[0], " "))
 		}
 		if p.Guard != nil {
-			fmt.Fprintf(a.out, "   %s\n", guardText(*p.Guard))
+			fmt.Fprintf(cleaned{a.out}, "   %s\n", guardText(*p.Guard))
 			a.writeRows(p.Guard.Rows, 2, false)
 		}
 		if p.Lock != "" {
-			fmt.Fprintf(a.out, "   lock: %s\n", p.Lock)
+			fmt.Fprintf(cleaned{a.out}, "   lock: %s\n", p.Lock)
 		}
 		a.writeRows(p.Rows, 1, len(p.Handlers) > 0)
 		if len(p.Handlers) > 0 {
-			fmt.Fprintf(a.out, "   handlers: %s\n", strings.Join(p.Handlers, ", "))
+			fmt.Fprintf(cleaned{a.out}, "   handlers: %s\n", strings.Join(p.Handlers, ", "))
 		}
 	}
 }
@@ -109,14 +109,14 @@ func (a *app) writeRows(rows []runner.RowNode, depth int, handlers bool) {
 			if !handlers {
 				continue // nothing to notify: three empty lines a play say nothing
 			}
-			fmt.Fprintf(a.out, " %s(notified handlers)\n", indent)
+			fmt.Fprintf(cleaned{a.out}, " %s(notified handlers)\n", indent)
 		case "parallel":
-			fmt.Fprintf(a.out, " %sside by side:\n", indent)
+			fmt.Fprintf(cleaned{a.out}, " %sside by side:\n", indent)
 			for _, side := range r.Sides {
 				a.writeRows(side, depth+1, handlers)
 			}
 		default:
-			fmt.Fprintf(a.out, " %s- %s%s%s\n", indent, section, r.Name, moduleNote(r))
+			fmt.Fprintf(cleaned{a.out}, " %s- %s%s%s\n", indent, section, r.Name, moduleNote(r))
 		}
 	}
 }

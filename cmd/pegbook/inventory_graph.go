@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 
@@ -32,7 +33,7 @@ func newInventoryGraphCmd(a *app) *cobra.Command {
 				return fmt.Errorf("there is no group %q; %s", group, orElse(diag.DidYouMean(group, inv.Groups()), "pegbook inventory graph shows them"))
 			}
 			w := bufio.NewWriter(a.out)
-			t := groupTree{app: a, out: w, inv: inv}
+			t := groupTree{app: a, out: cleaned{w}, inv: inv}
 			if withVars {
 				t.look = runner.Explore(in)
 			}
@@ -48,7 +49,7 @@ func newInventoryGraphCmd(a *app) *cobra.Command {
 // groupTree writes groups as ansible-inventory --graph does.
 type groupTree struct {
 	*app
-	out  *bufio.Writer
+	out  io.Writer
 	inv  *inventory.Inventory
 	look *runner.Explorer // nil: without variables
 }

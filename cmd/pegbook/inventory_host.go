@@ -49,9 +49,9 @@ type hostJSON struct {
 }
 
 func (a *app) writeHost(in runner.Inputs, h *inventory.Host) {
-	fmt.Fprintf(a.out, "%s  in %s\n", h.Name, strings.Join(in.Inventory.Above(h.Name), " < "))
+	fmt.Fprintf(cleaned{a.out}, "%s  in %s\n", h.Name, strings.Join(in.Inventory.Above(h.Name), " < "))
 	for _, v := range inventoryOnly(in, h) {
-		fmt.Fprintf(a.out, "  %s: %s    # %s\n", v.Name, a.valueText(v.Name, v.Definition, 200), origin(v.Definition))
+		fmt.Fprintf(cleaned{a.out}, "  %s: %s    # %s\n", v.Name, a.valueText(v.Name, v.Definition, 200), origin(v.Definition))
 	}
 }
 

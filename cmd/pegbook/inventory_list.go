@@ -37,7 +37,7 @@ script prints. Secrets are left out.`,
 				return writeJSON(a.out, a.listJSON(in, hosts))
 			}
 			for _, h := range hosts {
-				fmt.Fprintf(a.out, "%s  %s\n", h.Name, strings.Join(h.Groups, " "))
+				fmt.Fprintf(cleaned{a.out}, "%s  %s\n", h.Name, strings.Join(h.Groups, " "))
 			}
 			return nil
 		},

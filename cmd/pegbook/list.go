@@ -14,28 +14,28 @@ func (a *app) list(plan *runner.Plan, what string) {
 	for _, p := range plan.Graph() {
 		if p.Playbook != book {
 			book, number = p.Playbook, 0
-			fmt.Fprintf(a.out, "\nplaybook: %s\n", book)
+			fmt.Fprintf(cleaned{a.out}, "\nplaybook: %s\n", book)
 		}
 		number++
-		fmt.Fprintf(a.out, "\n  play #%d (%s): %s\tTAGS: [%s]\n", number, strings.Join(p.Patterns, ","), p.Play, strings.Join(p.Tags, ", "))
+		fmt.Fprintf(cleaned{a.out}, "\n  play #%d (%s): %s\tTAGS: [%s]\n", number, strings.Join(p.Patterns, ","), p.Play, strings.Join(p.Tags, ", "))
 		tasks := listed(p.Rows)
 		switch what {
 		case "hosts":
-			fmt.Fprintf(a.out, "    pattern: %q\n    hosts (%d):\n", p.Patterns, len(p.Hosts))
+			fmt.Fprintf(cleaned{a.out}, "    pattern: %q\n    hosts (%d):\n", p.Patterns, len(p.Hosts))
 			for _, host := range p.Hosts {
-				fmt.Fprintf(a.out, "      %s\n", host)
+				fmt.Fprintf(cleaned{a.out}, "      %s\n", host)
 			}
 		case "tasks":
-			fmt.Fprintln(a.out, "    tasks:")
+			fmt.Fprintln(cleaned{a.out}, "    tasks:")
 			for _, t := range tasks {
-				fmt.Fprintf(a.out, "      %s\tTAGS: [%s]\n", t.Name, strings.Join(sorted(t.Tags), ", "))
+				fmt.Fprintf(cleaned{a.out}, "      %s\tTAGS: [%s]\n", t.Name, strings.Join(sorted(t.Tags), ", "))
 			}
 		case "tags":
 			var tags []string
 			for _, t := range tasks {
 				tags = append(tags, t.Tags...)
 			}
-			fmt.Fprintf(a.out, "      TASK TAGS: [%s]\n", strings.Join(slices.Compact(sorted(tags)), ", "))
+			fmt.Fprintf(cleaned{a.out}, "      TASK TAGS: [%s]\n", strings.Join(slices.Compact(sorted(tags)), ", "))
 		}
 	}
 }

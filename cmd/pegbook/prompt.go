@@ -62,7 +62,7 @@ func (a *app) askQuestion(q runner.Question, read func(private bool) (string, er
 		case q.HasDefault:
 			suffix = " [" + q.Default + "]"
 		}
-		fmt.Fprint(a.err, q.Text+suffix+": ")
+		fmt.Fprint(cleaned{a.err}, q.Text+suffix+": ")
 		answer, err := read(q.Private)
 		if err != nil {
 			return "", err
@@ -73,12 +73,12 @@ func (a *app) askQuestion(q runner.Question, read func(private bool) (string, er
 		if !q.Confirm || answer == "" {
 			return answer, nil
 		}
-		fmt.Fprint(a.err, "once more, "+q.Text+": ")
+		fmt.Fprint(cleaned{a.err}, "once more, "+q.Text+": ")
 		again, err := read(q.Private)
 		if err != nil || again == answer {
 			return answer, err
 		}
-		fmt.Fprintln(a.err, "the two differ")
+		fmt.Fprintln(cleaned{a.err}, "the two differ")
 	}
 }
 
@@ -98,7 +98,7 @@ func (a *app) withoutTerminal(questions []runner.Question) error {
 		if q.Private {
 			shown = "its default"
 		}
-		fmt.Fprintf(a.err, "pegbook: there is no terminal to ask on: %s is %s\n", q.Name, shown)
+		fmt.Fprintf(cleaned{a.err}, "pegbook: there is no terminal to ask on: %s is %s\n", q.Name, shown)
 	}
 	return nil
 }

@@ -37,6 +37,17 @@ func color(stream any) bool {
 	return ok && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
 }
 
+// cleaned is where text goes in which there may be words of hosts, inventories and playbooks: their control characters
+// are written out.
+type cleaned struct{ io.Writer }
+
+func (c cleaned) Write(b []byte) (int, error) {
+	if _, err := io.WriteString(c.Writer, render.Clean(string(b), true)); err != nil {
+		return 0, err
+	}
+	return len(b), nil
+}
+
 // app is what verbs share: streams and interrupts.
 type app struct {
 	streams
@@ -123,7 +134,7 @@ func (a *app) outcome(err error) int {
 	case errors.As(err, &problems):
 		render.Diagnostics(a.err, problems, a.look())
 	default:
-		fmt.Fprintf(a.err, "pegbook: %s\n", a.secrets.Text(err.Error()))
+		fmt.Fprintf(cleaned{a.err}, "pegbook: %s\n", a.secrets.Text(err.Error()))
 	}
 	return 1
 }

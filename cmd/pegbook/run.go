@@ -344,7 +344,7 @@ func (a *app) carryOut(ctx context.Context, o runOptions, plan *runner.Plan, kep
 	view := a.view(o)
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
-	steered, err := newControl(ctx, kept.Dir(), func(format string, args ...any) { view.aside(func() { fmt.Fprintf(a.err, format, args...) }) })
+	steered, err := newControl(ctx, kept.Dir(), func(format string, args ...any) { view.aside(func() { fmt.Fprintf(cleaned{a.err}, format, args...) }) })
 	if err != nil {
 		return errors.Join(err, view.close(), kept.Close())
 	}
@@ -505,7 +505,7 @@ func (a *app) ask(aside func(f func())) connect.Prompt {
 	}
 	return func(ctx context.Context, question string) (secret string, err error) {
 		aside(func() {
-			fmt.Fprint(a.err, question+": ")
+			fmt.Fprint(cleaned{a.err}, question+": ")
 			secret, err = readSecret(ctx, file)
 			fmt.Fprintln(a.err)
 		})

@@ -122,9 +122,9 @@ func (a *app) listRuns(runs []*journal.Run) error {
 	for _, r := range runs {
 		width = max(width, len(r.Run))
 	}
-	fmt.Fprintf(a.out, "%-*s  %-11s  %-16s  %7s  %s\n", width, "RUN", "STATE", "STARTED", "TOOK", "WHAT")
+	fmt.Fprintf(cleaned{a.out}, "%-*s  %-11s  %-16s  %7s  %s\n", width, "RUN", "STATE", "STARTED", "TOOK", "WHAT")
 	for _, r := range runs {
-		fmt.Fprintf(a.out, "%-*s  %-11s  %-16s  %7s  %s\n", width, r.Run, r.State, r.Started().Local().Format("2006-01-02 15:04"), took(r), what(r))
+		fmt.Fprintf(cleaned{a.out}, "%-*s  %-11s  %-16s  %7s  %s\n", width, r.Run, r.State, r.Started().Local().Format("2006-01-02 15:04"), took(r), what(r))
 	}
 	return nil
 }

@@ -59,7 +59,7 @@ func (a *app) askRunning(ctx context.Context, name string, request controlReques
 	if err != nil {
 		return fmt.Errorf("run %s: %w", run.Run, err)
 	}
-	fmt.Fprintf(a.out, "run %s: %s\n", run.Run, text)
+	fmt.Fprintf(cleaned{a.out}, "run %s: %s\n", run.Run, text)
 	return nil
 }
 

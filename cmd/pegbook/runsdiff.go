@@ -43,33 +43,33 @@ otherwise on which hosts. Without B it is the last run. The exit code is 0 wheth
 }
 
 func (a *app) showDifference(d *journal.Difference) {
-	fmt.Fprintf(a.out, "A %s\nB %s\n", d.A, d.B)
+	fmt.Fprintf(cleaned{a.out}, "A %s\nB %s\n", d.A, d.B)
 	if d.Same() {
-		fmt.Fprintln(a.out, "\nno difference in what they were started with, nor in how tasks ended")
+		fmt.Fprintln(cleaned{a.out}, "\nno difference in what they were started with, nor in how tasks ended")
 		return
 	}
 	if len(d.Settings) > 0 {
-		fmt.Fprintln(a.out, "\nSTARTED WITH")
+		fmt.Fprintln(cleaned{a.out}, "\nSTARTED WITH")
 		for _, s := range d.Settings {
-			fmt.Fprintf(a.out, "  %s: %s → %s\n", s.What, orNothing(s.A), orNothing(s.B))
+			fmt.Fprintf(cleaned{a.out}, "  %s: %s → %s\n", s.What, orNothing(s.A), orNothing(s.B))
 		}
 	}
 	if len(d.Inputs) > 0 {
-		fmt.Fprintln(a.out, "\nINPUTS")
+		fmt.Fprintln(cleaned{a.out}, "\nINPUTS")
 		for _, in := range d.Inputs {
-			fmt.Fprintf(a.out, "  %s %s: %s\n", in.What, render.Clean(in.Path, false), in.How)
+			fmt.Fprintf(cleaned{a.out}, "  %s %s: %s\n", in.What, render.Clean(in.Path, false), in.How)
 		}
 	}
 	task := ""
 	for i, o := range d.Outcomes {
 		if i == 0 {
-			fmt.Fprintln(a.out, "\nOUTCOMES")
+			fmt.Fprintln(cleaned{a.out}, "\nOUTCOMES")
 		}
 		if heading := o.Play + ": " + o.Task; heading != task {
 			task = heading
-			fmt.Fprintf(a.out, "  %s\n", render.Clean(heading, false))
+			fmt.Fprintf(cleaned{a.out}, "  %s\n", render.Clean(heading, false))
 		}
-		fmt.Fprintf(a.out, "    %s: %s → %s%s\n", render.Names(o.Hosts), orNothing(string(o.A)), orNothing(string(o.B)), messageOf(o))
+		fmt.Fprintf(cleaned{a.out}, "    %s: %s → %s%s\n", render.Names(o.Hosts), orNothing(string(o.A)), orNothing(string(o.B)), messageOf(o))
 	}
 }
 

@@ -54,17 +54,17 @@ func (a *app) showRunJSON(r *journal.Run, s *journal.Standing) error {
 }
 
 func (a *app) showRun(r *journal.Run, s *journal.Standing) {
-	fmt.Fprintf(a.out, "RUN %s  %s\n", r.Run, stateWords(r))
+	fmt.Fprintf(cleaned{a.out}, "RUN %s  %s\n", r.Run, stateWords(r))
 	a.showStart(r)
 	a.showHosts(s)
 	if len(s.InFlight) > 0 {
-		fmt.Fprintln(a.out, "\nIN FLIGHT")
+		fmt.Fprintln(cleaned{a.out}, "\nIN FLIGHT")
 		for _, in := range s.InFlight {
-			fmt.Fprintf(a.out, "  %s  %s\n", in.Host, flightWords(in))
+			fmt.Fprintf(cleaned{a.out}, "  %s  %s\n", in.Host, flightWords(in))
 		}
 	}
 	if s.Message != "" {
-		fmt.Fprintf(a.out, "\n%s\n", render.Clean(s.Message, true))
+		fmt.Fprintf(cleaned{a.out}, "\n%s\n", render.Clean(s.Message, true))
 	}
 	a.showWayOn(r, s)
 }
@@ -92,18 +92,18 @@ func (a *app) showStart(r *journal.Run) {
 		if i > 0 {
 			word = "resumed"
 		}
-		fmt.Fprintf(a.out, "  %-9s  %s by %s on %s, pegbook %s\n", word, s.Started.Local().Format("2006-01-02 15:04:05"), s.User, s.Host, s.Version)
-		fmt.Fprintf(a.out, "  %-9s  %s\n", "command", render.Clean(commandLine(s.Argv), false))
+		fmt.Fprintf(cleaned{a.out}, "  %-9s  %s by %s on %s, pegbook %s\n", word, s.Started.Local().Format("2006-01-02 15:04:05"), s.User, s.Host, s.Version)
+		fmt.Fprintf(cleaned{a.out}, "  %-9s  %s\n", "command", render.Clean(commandLine(s.Argv), false))
 	}
 	if r.RollsBack != "" {
-		fmt.Fprintf(a.out, "  %-9s  run %s\n", "undoes", r.RollsBack)
+		fmt.Fprintf(cleaned{a.out}, "  %-9s  run %s\n", "undoes", r.RollsBack)
 	}
-	fmt.Fprintf(a.out, "  %-9s  %s\n", "in", r.Meta.Dir)
-	fmt.Fprintf(a.out, "  %-9s  %.12s\n", "plan", r.Plan)
+	fmt.Fprintf(cleaned{a.out}, "  %-9s  %s\n", "in", r.Meta.Dir)
+	fmt.Fprintf(cleaned{a.out}, "  %-9s  %.12s\n", "plan", r.Plan)
 	for _, in := range r.Inputs {
-		fmt.Fprintf(a.out, "  %-9s  %s  %.12s\n", in.What, render.Clean(in.Path, false), strings.TrimPrefix(in.Digest, "hmac:"))
+		fmt.Fprintf(cleaned{a.out}, "  %-9s  %s  %.12s\n", in.What, render.Clean(in.Path, false), strings.TrimPrefix(in.Digest, "hmac:"))
 	}
-	fmt.Fprintf(a.out, "  %-9s  %s\n", "journal", r.Dir())
+	fmt.Fprintf(cleaned{a.out}, "  %-9s  %s\n", "journal", r.Dir())
 }
 
 func commandLine(argv []string) string {
@@ -129,7 +129,7 @@ func (a *app) showHosts(s *journal.Standing) {
 		}
 		where += ")"
 	}
-	fmt.Fprintf(a.out, "\nHOSTS%s\n", where)
+	fmt.Fprintf(cleaned{a.out}, "\nHOSTS%s\n", where)
 	width := 0
 	for _, h := range s.Hosts {
 		width = max(width, len(h.Host))
@@ -138,7 +138,7 @@ func (a *app) showHosts(s *journal.Standing) {
 	var order []string
 	for _, h := range s.Hosts {
 		if len(s.Hosts) <= showAbove || h.Lost {
-			fmt.Fprintf(a.out, "  %-*s  %s  %s\n", width, h.Host, render.Counts(h.Counts), standsAt(h))
+			fmt.Fprintf(cleaned{a.out}, "  %-*s  %s  %s\n", width, h.Host, render.Counts(h.Counts), standsAt(h))
 			continue
 		}
 		if folded[standsAt(h)]++; folded[standsAt(h)] == 1 {
@@ -146,7 +146,7 @@ func (a *app) showHosts(s *journal.Standing) {
 		}
 	}
 	for _, at := range order {
-		fmt.Fprintf(a.out, "  %s: %s\n", render.HowMany(folded[at], "host"), at)
+		fmt.Fprintf(cleaned{a.out}, "  %s: %s\n", render.HowMany(folded[at], "host"), at)
 	}
 }
 
@@ -178,8 +178,8 @@ func flightWords(in journal.InFlight) string {
 func (a *app) showWayOn(r *journal.Run, s *journal.Standing) {
 	switch {
 	case s.Sealed:
-		fmt.Fprintf(a.out, "\nit cannot be gone on with: %v\n", journal.ErrSealed)
+		fmt.Fprintf(cleaned{a.out}, "\nit cannot be gone on with: %v\n", journal.ErrSealed)
 	case r.Resumable():
-		fmt.Fprintf(a.out, "\nit remembers %s; to go on: pegbook runs resume %s\n", render.HowMany(s.Remembers, "step"), r.Run)
+		fmt.Fprintf(cleaned{a.out}, "\nit remembers %s; to go on: pegbook runs resume %s\n", render.HowMany(s.Remembers, "step"), r.Run)
 	}
 }

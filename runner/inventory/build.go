@@ -31,7 +31,7 @@ func (s *sources) build() *Inventory {
 	return inv
 }
 
-// checkNames warns about names that patterns and templates have trouble with.
+// checkNames warns about those that patterns and templates have trouble with.
 func (s *sources) checkNames() {
 	var odd []*group
 	for _, g := range s.order {
@@ -41,7 +41,7 @@ func (s *sources) checkNames() {
 				at.File = h.file
 			}
 			s.problems.Warn(at, "a plain pattern means the host, one behind & or ! the group", "%q is both a host and a group", g.name)
-		} else if !vars.IsName(g.name) {
+		} else if !vars.IsName(g.name) && CheckName(g.name) == nil {
 			odd = append(odd, g)
 		}
 	}

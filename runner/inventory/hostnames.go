@@ -48,7 +48,7 @@ func (s *sources) addHosts(g *group, text string, v *vars.Values, at diag.Positi
 		if _, known := s.hosts[name]; !known {
 			own = fresh // the port behind a name counts at its first mention
 		}
-		h := s.host(name)
+		h := s.host(name, at)
 		if own.Len() > 0 {
 			h.vars = append(h.vars, own)
 		}

@@ -192,7 +192,7 @@ func (inv *Inventory) With(additions ...Addition) *Inventory {
 		if _, ok := s.hosts[a.Host]; !ok && a.Present && !isLocal(a.Host) {
 			continue
 		}
-		h := s.host(a.Host)
+		h := s.host(a.Host, diag.Position{})
 		if a.Vars.Len() > 0 {
 			h.vars = append(h.vars, a.Vars)
 		}

@@ -332,11 +332,14 @@ x: "{{ .open"
 -- both.yml --
 web: {hosts: {both: }}
 both:
+-- unseen.yml --
+web: {hosts: {"h\e2J": }}
+"g\u202e": {hosts: {"\u2066h\u2069": }}
 `)
 	require.NoError(t, os.WriteFile("plain.sh", []byte("#!/bin/sh\n"), 0o600))
 	_, problems := Load(t.Context(), Options{Sources: []string{
 		"bad.yml", "broken.yml", "list.yml", "plugin.yml", "empty.yml", "bad.ini", "bad.json", "script", "text", "plain.sh",
-		"gone.yml", "both.yml",
+		"gone.yml", "both.yml", "unseen.yml",
 	}})
 	var said []string
 	for _, d := range problems {
@@ -382,6 +385,9 @@ plain.sh: the script is not executable (chmod +x plain.sh)
 plugin.yml:1:1: there is no inventory plugin "aws_ec2" (use a script that prints JSON)
 script: script --list: exit status 3: no idea (run it by hand to see what it says)
 text: text --list printed no inventory: invalid character 'h' looking for beginning of value (a script prints one JSON object)
+unseen.yml:1:15: the host "h\x1b2J" holds a character that cannot be seen (names are letters, digits and marks)
+unseen.yml:2:1: the group "g\u202e" holds a character that cannot be seen (names are letters, digits and marks)
+unseen.yml:2:21: the host "\u2066h\u2069" holds a character that cannot be seen (names are letters, digits and marks)
 `), "\n"), said)
 }
 

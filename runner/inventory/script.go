@@ -116,7 +116,7 @@ func (s *sources) scriptHost(path, name string, n *yaml.Node) {
 	case n.Kind != yaml.MappingNode:
 		s.problems.Add(diag.Position{File: path}, "the script prints an object of variables for each host", "the variables of %q must be an object", name)
 	default:
-		h := s.host(name)
+		h := s.host(name, diag.Position{File: path})
 		h.vars = append(h.vars, vars.InventoryValues(n, path, s.problems))
 	}
 }
@@ -135,7 +135,7 @@ func (s *sources) scriptGroup(path string, e pair) []string {
 	}
 	hosts, children, own := value(e.value, "hosts"), value(e.value, "children"), value(e.value, "vars")
 	if hosts == nil && children == nil && own == nil {
-		h := s.host(g.name)
+		h := s.host(g.name, at)
 		s.scriptHost(path, h.name, e.value)
 		g.add(h)
 		return []string{h.name}
@@ -159,7 +159,7 @@ func (s *sources) scriptHosts(g *group, list *yaml.Node, at diag.Position) []str
 	}
 	names := s.scriptNames(list, at)
 	for _, name := range names {
-		g.add(s.host(name))
+		g.add(s.host(name, at))
 	}
 	return names
 }

@@ -1,9 +1,12 @@
 package inventory
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"gopkg.in/yaml.v3"
 
@@ -93,10 +96,28 @@ func (s *sources) values(n *yaml.Node, path string) *vars.Values {
 	return vs
 }
 
-// host gives the host of a name, new or known.
-func (s *sources) host(name string) *host {
+// CheckName says why nothing can be called so: names are shown, so they must not move a cursor or turn text around.
+func CheckName(name string) error {
+	if !utf8.ValidString(name) || strings.ContainsFunc(name, func(r rune) bool {
+		return unicode.IsControl(r) || unicode.In(r, unicode.Cf, unicode.Zl, unicode.Zp)
+	}) {
+		return fmt.Errorf("%+q holds a character that cannot be seen", name)
+	}
+	return nil
+}
+
+// named refuses a name that cannot be shown; at is where it is named.
+func (s *sources) named(what, name string, at diag.Position) {
+	if err := CheckName(name); err != nil {
+		s.problems.Add(at, "names are letters, digits and marks", "the %s %v", what, err)
+	}
+}
+
+// host gives the host of a name, new or known; at is where it is named.
+func (s *sources) host(name string, at diag.Position) *host {
 	h, ok := s.hosts[name]
 	if !ok {
+		s.named("host", name, at)
 		h = &host{name: name, file: s.file, dir: s.dir}
 		s.hosts[name] = h
 		s.names = append(s.names, h)
@@ -108,6 +129,7 @@ func (s *sources) host(name string) *host {
 func (s *sources) group(name string, at diag.Position) *group {
 	g, ok := s.groups[name]
 	if !ok {
+		s.named("group", name, at)
 		g = &group{name: name, at: at, priority: 1, has: map[*host]bool{}}
 		s.groups[name] = g
 		s.order = append(s.order, g)
