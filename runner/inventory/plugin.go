@@ -206,7 +206,7 @@ func (s *sources) answeredHost(answered AnsweredHost, file pluginfile.File) erro
 	if err != nil {
 		return fmt.Errorf("host %s: %w", answered.Name, err)
 	}
-	h := s.host(answered.Name)
+	h := s.host(answered.Name, file.At)
 	if values.Len() > 0 {
 		h.vars = append(h.vars, values)
 	}
@@ -234,7 +234,7 @@ func (s *sources) answeredGroup(g *group, answered AnsweredGroup, file pluginfil
 		g.vars = append(g.vars, values)
 	}
 	for _, name := range answered.Hosts {
-		g.add(s.host(name))
+		g.add(s.host(name, file.At))
 	}
 	return nil
 }
