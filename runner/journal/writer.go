@@ -149,13 +149,13 @@ func (w *Writer) begin(temp string) error {
 	if held, err := hold(w.lock); err != nil || !held {
 		return errors.Join(err, fmt.Errorf("%s is locked by another process", w.lock.Name()))
 	}
-	if err := errors.Join(writeMeta(temp, w.meta), reserve(temp)); err != nil {
+	if err := errors.Join(reserve(temp), writeMeta(temp, w.meta)); err != nil { // which brings the folder to the disk
 		return err
 	}
 	if err := os.Rename(temp, w.dir); err != nil {
 		return err
 	}
-	return errors.Join(syncFolder(w.dir), syncFolder(filepath.Dir(w.dir)))
+	return syncFolder(filepath.Dir(w.dir))
 }
 
 // reserve takes the place that the end of a run needs.
@@ -500,7 +500,14 @@ func (w *Writer) syncNow() bool {
 	if n == known && !told {
 		return true
 	}
-	if err := errors.Join(w.events.Sync(), w.steps.Sync()); err != nil {
+	var err error
+	if told {
+		err = w.events.Sync()
+	}
+	if n != known {
+		err = errors.Join(err, w.steps.Sync())
+	}
+	if err != nil {
 		w.fail(err)
 		return false
 	}
