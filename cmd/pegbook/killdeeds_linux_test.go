@@ -30,15 +30,37 @@ func (k *killed) told() []string {
 	lines := strings.Split(strings.TrimSpace(string(text)), "\n")
 	fresh := lines[k.seen:]
 	k.seen = len(lines)
+	k.leaders = 0
 	c := canon{k.hostsByAddress(), map[string]string{}}
 	var all []string
 	for _, line := range fresh {
 		_, line, _ = strings.Cut(line, " ")
+		if strings.HasSuffix(line, " meta leads") {
+			k.leaders++
+			continue
+		}
 		if s := c.line(line); s != "" && (len(all) == 0 || all[len(all)-1] != s) {
 			all = append(all, s)
 		}
 	}
-	return slices.Compact(sortRuns(all))
+	return withoutResets(slices.Compact(sortRuns(all)))
+}
+
+// withoutResets leaves out that a setting is put back to its default when that was the last that was done to it:
+// nobody can ask whether it has been.
+func withoutResets(lines []string) []string {
+	var all []string
+	reset := map[string]bool{}
+	for _, line := range lines {
+		if !strings.HasSuffix(line, " DEFAULT") {
+			clear(reset)
+		} else if reset[line] {
+			continue
+		}
+		reset[line] = true
+		all = append(all, line)
+	}
+	return all
 }
 
 func (k *killed) hostsByAddress() map[string]string {

@@ -103,6 +103,7 @@ func (m *metaRole) lead(ctx context.Context, lost <-chan struct{}) error {
 	m.turn(state, false)
 	defer m.turn(nil, false)
 	m.p.log.Line('I', "meta_service.cpp:468:start()", "start meta_service succeed")
+	m.p.told("leads")
 	var tasks sync.WaitGroup
 	tasks.Go(func() { state.Run(reign) })
 	defer tasks.Wait()

@@ -495,3 +495,23 @@ func TestDoubtPasses(t *testing.T) {
 	assert.Zero(t, secondaries)
 	assert.Contains(t, b.notes.String(), "looking again")
 }
+
+// Who goes on with a run puts back what was there before the task that was cut off had set half of it.
+func TestSettingsThatWereCutOffRememberWhatWasThere(t *testing.T) {
+	b := newBed(t, 4)
+	const args = `{"level": "lively", "settings": {"assign_delay_ms": 7000}}`
+	p, err := b.propose(b.host, settingsModule(), args)
+	require.NoError(t, err)
+	was := *p.Output.(*settingsOutput)
+	require.NoError(t, p.Do(t.Context(), b.host))
+	again, err := settingsModule().Propose(t.Context(), &modules.Call{Host: b.host, Note: b.notes.add, Begun: &modules.Begun{Mark: p.Mark}}, b.arguments(args))
+	require.NoError(t, err)
+	assert.Empty(t, again.Diff)
+	out := again.Output.(*settingsOutput)
+	assert.Equal(t, was.LevelBefore, out.LevelBefore)
+	assert.NotEqual(t, out.Level, out.LevelBefore)
+	assert.Equal(t, was.Before, out.Before)
+	anew, err := b.propose(b.host, settingsModule(), args)
+	require.NoError(t, err)
+	assert.NotEqual(t, was.LevelBefore, anew.Output.(*settingsOutput).LevelBefore)
+}

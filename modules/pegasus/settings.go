@@ -2,6 +2,7 @@ package pegasus
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -113,11 +114,41 @@ func proposeSettings(ctx context.Context, call *modules.Call, args settingsArgs)
 		p.Predicts[s.prefix+"setting/"+command] = want
 		out.Settings[command] = want
 	}
+	out.recall(call.Begun)
+	if p.Mark, err = out.mark(); err != nil {
+		return nil, err
+	}
 	if len(p.Diff) == 0 {
 		return p, nil
 	}
 	p.Do = func(ctx context.Context, host modules.Host) error { return applySettings(ctx, call, host, args, out) }
 	return p, nil
+}
+
+// settingsMark is what was there before: who goes on with a run puts that back in the end, not what a task that was
+// cut off has set.
+type settingsMark struct {
+	Level  string            `json:"level"`
+	Before map[string]string `json:"before"`
+}
+
+func (o *settingsOutput) mark() (string, error) {
+	raw, err := json.Marshal(settingsMark{o.LevelBefore, o.Before})
+	return string(raw), err
+}
+
+// recall takes what was there before from the proposal that was cut off.
+func (o *settingsOutput) recall(b *modules.Begun) {
+	var m settingsMark
+	if b == nil || json.Unmarshal([]byte(b.Mark), &m) != nil || m.Level == "" {
+		return
+	}
+	o.LevelBefore = m.Level
+	for name, value := range m.Before {
+		if _, asked := o.Before[name]; asked {
+			o.Before[name] = value
+		}
+	}
 }
 
 func applySettings(ctx context.Context, call *modules.Call, host modules.Host, args settingsArgs, out *settingsOutput) error {
