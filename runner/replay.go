@@ -2,6 +2,7 @@ package runner
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
@@ -48,6 +49,9 @@ func (r *run) fits() error {
 	if len(past.Undecided()) > 0 && past.InFlight == InFlightRefuse {
 		return fmt.Errorf("steps were under way when the run ended; say what becomes of them")
 	}
+	if err := past.hasBatch(); err != nil {
+		return err
+	}
 	rows := r.plan.places()
 	ended := past.ended()
 	for _, s := range ended {
@@ -70,6 +74,27 @@ func (r *run) fits() error {
 	}
 	past.fit = true
 	return nil
+}
+
+// hasBatch refuses a batch that the play in which the run ended does not have: all of the play would count as done.
+func (p *Past) hasBatch() error {
+	var was cutHosts
+	if p.FromBatch <= 1 {
+		return nil
+	}
+	if raw, ok := p.decided[playOf(p.last)]; ok {
+		if err := json.Unmarshal(raw, &was); err != nil {
+			return err
+		}
+	}
+	switch n := len(was.Batches); {
+	case p.FromBatch <= n:
+		return nil
+	case n <= 1:
+		return fmt.Errorf("there is no batch %d: the play in which the run ended has no batches (serial)", p.FromBatch)
+	default:
+		return fmt.Errorf("there is no batch %d: the play in which the run ended has %d batches", p.FromBatch, n)
+	}
 }
 
 // endedStep is a step that has ended, with where it stands.
