@@ -305,12 +305,16 @@ func (l *lane) remote() (map[string]bool, error) {
 	return all, nil
 }
 
-// strangers are files that were not in these folders after the first update.
+// kept begins the name of the folder in which a host keeps what was there before the changes of the last runs, for
+// pegbook runs rollback: it is bounded there.
+const kept = "pegbook-kept-"
+
+// strangers are files that were not in these folders after the first update, and are not meant to be.
 func (l *lane) strangers(context.Context) ([]string, error) {
 	now, err := l.remote()
 	var found []string
 	for path := range now {
-		if !l.base[path] {
+		if !l.base[path] && !strings.Contains(path, "/tmp/"+kept) {
 			found = append(found, path)
 		}
 	}

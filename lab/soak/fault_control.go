@@ -277,7 +277,8 @@ func beginningFaults() []*fault {
 			during: func(ctx context.Context, p *play) error { return p.race(ctx) },
 		},
 		{
-			name: "queueing", what: "another update waits for the lock", kinds: []kind{some},
+			name: "queueing", what: "two updates begin at once, and one waits for the lock", kinds: []kind{some},
+			args:   func(*play) []string { return []string{"--lock-wait", "3m"} },
 			during: func(ctx context.Context, p *play) error { return p.race(ctx, "--lock-wait", "3m") },
 		},
 		{
