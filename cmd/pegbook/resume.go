@@ -124,6 +124,7 @@ func (a *app) resume(cmd *cobra.Command, o resumeOptions, name string) error {
 	for _, t := range torn {
 		fmt.Fprintln(a.err, "pegbook: "+t.Error())
 	}
+	defer a.prune(home)
 	return a.carryOut(cmd.Context(), *started, plan, kept)
 }
 
