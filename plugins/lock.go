@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/pegbook/pegbook/modules"
@@ -55,26 +56,96 @@ func ReadLock(path string) (Lock, error) {
 	if err != nil {
 		return lock, err
 	}
-	if info, err := os.Stat(path); err != nil || info.Mode().Perm()&0o002 != 0 {
-		return lock, errors.Join(err, fmt.Errorf("%s can be changed by everybody; take that away with chmod o-w", path))
+	if err := onlyOurs(path); err != nil {
+		return lock, err
+	}
+	return parseLock(path, raw)
+}
+
+// onlyOurs refuses a lock that everybody can change, or put another one into the place of.
+func onlyOurs(path string) error {
+	file, err := os.Stat(path)
+	if err != nil {
+		return err
+	}
+	folder, err := os.Stat(filepath.Dir(path))
+	switch {
+	case err != nil:
+		return err
+	case file.Mode().Perm()&0o002 != 0:
+		return &LockError{Path: path, Problem: "can be changed by everybody; take that away with chmod o-w"}
+	case folder.Mode().Perm()&0o002 != 0 && folder.Mode()&fs.ModeSticky == 0:
+		return &LockError{Path: path, Problem: "can be replaced by everybody: take that away with chmod o-w " + filepath.Dir(path)}
+	}
+	return nil
+}
+
+// LockError is a lock that is not as pegbook plugin add writes it.
+type LockError struct {
+	Path string
+	// Line and Column say where, from 1; 0 where it is about the whole file.
+	Line, Column int
+	Problem      string
+}
+
+// Error says it in one line.
+func (e *LockError) Error() string {
+	if e.Line == 0 {
+		return e.Path + " " + e.Problem
+	}
+	return fmt.Sprintf("%s:%d:%d: %s", e.Path, e.Line, e.Column, e.Problem)
+}
+
+// parseLock reads the text of a lock.
+func parseLock(path string, raw []byte) (Lock, error) {
+	var lock Lock
+	wrong := func(offset int, format string, args ...any) (Lock, error) {
+		before := raw[:min(max(offset, 0), len(raw))]
+		return Lock{}, &LockError{path, 1 + bytes.Count(before, []byte("\n")), len(before) - bytes.LastIndexByte(before, '\n'), fmt.Sprintf(format, args...)}
 	}
 	dec := json.NewDecoder(bytes.NewReader(raw))
 	dec.DisallowUnknownFields()
 	if err := dec.Decode(&lock); err != nil {
-		return Lock{}, fmt.Errorf("%s: %w", path, err)
+		offset := int(dec.InputOffset())
+		var syntax *json.SyntaxError
+		var kind *json.UnmarshalTypeError
+		if name, found := strings.CutPrefix(err.Error(), "json: unknown field "); found {
+			return wrong(bytes.Index(raw, []byte(name)), "there is no field %s", name)
+		}
+		switch {
+		case errors.As(err, &syntax):
+			offset = int(syntax.Offset) - 1
+		case errors.As(err, &kind):
+			return wrong(int(kind.Offset)-1, "%s is a %s and cannot be a %s", kind.Field, kind.Type, kind.Value)
+		}
+		return wrong(offset, "it is no JSON: %s", strings.TrimPrefix(err.Error(), "json: "))
 	}
 	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
-		return Lock{}, fmt.Errorf("%s: there is something behind the lock", path)
+		return wrong(int(dec.InputOffset())-1, "there is something behind the lock")
 	}
+	seen := map[string]bool{}
 	for _, pin := range lock.Plugins {
-		if sum, err := hex.DecodeString(pin.SHA256); err != nil || len(sum) != 32 || pin.SHA256 != strings.ToLower(pin.SHA256) {
-			return Lock{}, fmt.Errorf("%s: %q of %s is no SHA-256", path, pin.SHA256, pin.File)
+		sum, err := hex.DecodeString(pin.SHA256)
+		switch at := bytes.Index(raw, []byte(strconv.Quote(pin.File))); {
+		case err != nil || len(sum) != 32 || pin.SHA256 != strings.ToLower(pin.SHA256):
+			return wrong(bytes.Index(raw, []byte(strconv.Quote(pin.SHA256))), "%q of %s is no SHA-256: 64 digits and lower-case letters", pin.SHA256, pin.File)
+		case !filepath.IsLocal(filepath.FromSlash(pin.File)):
+			return wrong(at, "%s leads out of the folder", pin.File)
+		case seen[pin.File]:
+			return wrong(bytes.LastIndex(raw, []byte(strconv.Quote(pin.File))), "%s is there twice", pin.File)
 		}
-		if !filepath.IsLocal(filepath.FromSlash(pin.File)) {
-			return Lock{}, fmt.Errorf("%s: %s leads out of the folder", path, pin.File)
-		}
+		seen[pin.File] = true
 	}
 	return lock, nil
+}
+
+// Of is what the lock says of a file, by its path from the lock's folder.
+func (l Lock) Of(file string) (Pin, bool) {
+	at := slices.IndexFunc(l.Plugins, func(p Pin) bool { return p.File == file })
+	if at < 0 {
+		return Pin{}, false
+	}
+	return l.Plugins[at], true
 }
 
 // With is the lock with a plugin trusted, in place of what was known of its file.

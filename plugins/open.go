@@ -14,6 +14,7 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -103,8 +104,8 @@ type ChangedError struct {
 
 // Error names both sums.
 func (e *ChangedError) Error() string {
-	return fmt.Sprintf("%s is not the file that was trusted: its SHA-256 is %s and should be %s; if you know why, trust it with pegbook plugin add %s",
-		e.Path, e.Got, e.Want, e.Path)
+	return fmt.Sprintf("%s is not the file that was trusted: its SHA-256 is %s and should be %s; if you know why, trust it with pegbook plugin add %s --sha256 %s",
+		e.Path, e.Got, e.Want, e.Path, e.Got)
 }
 
 // Open starts a plugin and asks what it has. The file that is run is the one whose sum was checked, whatever
@@ -357,9 +358,16 @@ func checkPart(kind, name, doc string, args []*wire.Arg, seen map[string]bool) e
 		return fmt.Errorf("two of its %ss are called %s", kind, name)
 	case strings.TrimSpace(doc) == "":
 		return fmt.Errorf("%s %s has no manual page", kind, name)
+	case !plain(doc):
+		return fmt.Errorf("the manual page of %s %s holds control characters", kind, name)
 	}
 	seen[kind+" "+name] = true
 	return checkArgs(kind+" "+name, args)
+}
+
+// plain says whether a text can be shown as it is: what a plugin describes is printed on terminals.
+func plain(text string) bool {
+	return !strings.ContainsFunc(text, func(r rune) bool { return r != '\n' && r != '\t' && !unicode.IsPrint(r) })
 }
 
 // checkArgs checks the arguments, or options, of what is named.
@@ -372,6 +380,9 @@ func checkArgs(of string, args []*wire.Arg) error {
 				return fmt.Errorf("argument %q of %s is there twice or has no name", name, of)
 			}
 			names[name] = true
+		}
+		if !plain(strings.Join(append([]string{a.Name, a.Doc, a.Default, a.Min, a.Max}, append(a.Aliases, a.Choices...)...), " ")) {
+			return fmt.Errorf("argument %q of %s is described with control characters", a.Name, of)
 		}
 		if !knownType(a.Type) || a.Elem != "" && !knownType(a.Elem) {
 			return fmt.Errorf("argument %s of %s has the unknown type %q", a.Name, of, string(a.Type)+" "+string(a.Elem))

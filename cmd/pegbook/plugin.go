@@ -49,7 +49,7 @@ func (o *pluginPlaces) find(playbooks []string) ([]plugins.Found, error) {
 	for _, folder := range folders {
 		found, err := plugins.Find(folder)
 		if err != nil {
-			return nil, err
+			return nil, lockProblem(err)
 		}
 		all = append(all, found...)
 	}
@@ -152,7 +152,7 @@ func newPluginAddCmd(a *app) *cobra.Command {
 			return nil
 		},
 	}
-	cmd.Flags().StringVar(&want, "sha256", "", "refuse a file with another sum, even before it is started")
+	cmd.Flags().StringVar(&want, "sha256", "", "refuse a file with another sum, even before it is started; in place of a file that was trusted it must be given")
 	cmd.Flags().StringArrayVar(&env, "env", nil, "give the plugin this environment variable; it has PATH, HOME and LANG only")
 	return cmd
 }
@@ -163,8 +163,18 @@ func (a *app) trust(ctx context.Context, f plugins.File) error {
 	if err != nil {
 		return err
 	}
-	if f.Path, err = filepath.EvalSymlinks(path); err != nil {
+	folder, err := filepath.EvalSymlinks(filepath.Dir(path)) // the file itself may be a link: it is found here
+	if err != nil {
 		return err
+	}
+	f.Path = filepath.Join(folder, filepath.Base(path))
+	lock, err := plugins.ReadLock(plugins.LockOf(folder))
+	if err != nil {
+		return lockProblem(err)
+	}
+	pin := plugins.Pin{File: filepath.ToSlash(filepath.Join(filepath.Base(folder), filepath.Base(f.Path))), Env: f.Env}
+	if known, ok := lock.Of(pin.File); ok && f.SHA256 == "" {
+		f.SHA256 = known.SHA256 // another file has to be asked for
 	}
 	p, err := plugins.Open(ctx, f, plugins.Options{Pegbook: version})
 	if err != nil {
@@ -178,12 +188,7 @@ func (a *app) trust(ctx context.Context, f plugins.File) error {
 	if problems.Failed() {
 		return problems
 	}
-	folder := filepath.Dir(f.Path)
-	lock, err := plugins.ReadLock(plugins.LockOf(folder))
-	if err != nil {
-		return err
-	}
-	pin := plugins.Pin{File: filepath.ToSlash(filepath.Join(filepath.Base(folder), filepath.Base(f.Path))), SHA256: p.SHA256(), Env: f.Env}
+	pin.SHA256 = p.SHA256()
 	pin.Modules, pin.Sources, pin.Notifiers = partsOf(p)
 	if err := lock.With(pin).Write(plugins.LockOf(folder)); err != nil {
 		return err
@@ -194,6 +199,7 @@ func (a *app) trust(ctx context.Context, f plugins.File) error {
 
 func newPluginVerifyCmd(a *app) *cobra.Command {
 	var o pluginPlaces
+	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "verify [PLAYBOOK]...",
 		Short: "Check every trusted plugin: the file is the one that was trusted, starts, and has the modules it had",
@@ -203,7 +209,7 @@ func newPluginVerifyCmd(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			var all []pluginJSON
+			all := []pluginJSON{}
 			bad := false
 			for _, f := range found {
 				if !f.Trusted {
@@ -213,13 +219,18 @@ func newPluginVerifyCmd(a *app) *cobra.Command {
 				bad = bad || p.Problem != ""
 				all = append(all, p)
 			}
-			if err := a.pluginTable(all); err != nil || !bad {
+			show := a.pluginTable
+			if asJSON {
+				show = func(all []pluginJSON) error { return writeJSON(a.out, all) }
+			}
+			if err := show(all); err != nil || !bad {
 				return err
 			}
 			return exitError(1)
 		},
 	}
 	o.flags(cmd)
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print as JSON")
 	return cmd
 }
 

@@ -17,6 +17,7 @@ import (
 	"github.com/pegbook/pegbook/runner"
 	"github.com/pegbook/pegbook/runner/diag"
 	"github.com/pegbook/pegbook/runner/journal"
+	"github.com/pegbook/pegbook/runner/playbook"
 )
 
 // pluginFolder is the folder of plugins beside a playbook or an inventory.
@@ -194,6 +195,20 @@ func (h *pluginHouse) blame(f plugins.Found, err error) {
 	h.problems.Add(diag.Position{File: shown(f.Path)}, "", "%s", strings.TrimPrefix(err.Error(), f.Path+" "))
 }
 
+// lockProblem is what is wrong with a folder of plugins or its lock, at its place.
+func lockProblem(err error) diag.List {
+	var problems diag.List
+	var at diag.Position
+	var wrong *plugins.LockError
+	if errors.As(err, &wrong) {
+		at = diag.Position{File: shown(wrong.Path), Line: wrong.Line, Column: wrong.Column}
+		problems.Add(at, "pegbook plugin add writes this file", "%s", wrong.Problem)
+		return problems
+	}
+	problems.Add(at, "", "%s", err)
+	return problems
+}
+
 // findPlugins lists the trusted plugins of folders. Others are warned of: they are not run.
 func findPlugins(folders []string) ([]plugins.Found, diag.List) {
 	var trusted []plugins.Found
@@ -201,7 +216,7 @@ func findPlugins(folders []string) ([]plugins.Found, diag.List) {
 	for _, folder := range folders {
 		found, err := plugins.Find(folder)
 		if err != nil {
-			problems.Add(diag.Position{File: shown(folder)}, "", "%s", err)
+			problems.Append(lockProblem(err))
 			continue
 		}
 		for _, f := range found {
@@ -228,6 +243,10 @@ func (in *inputs) plugins(started []*plugins.Plugin) {
 
 // addModule adds a plugin's module, unless its name is taken.
 func addModule(list []pinned, m pinned, problems *diag.List) []pinned {
+	if slices.ContainsFunc(playbook.KeywordDocs(), func(k playbook.KeywordDoc) bool { return k.Name == m.name }) {
+		problems.Add(diag.Position{File: shown(m.from)}, "rename it in the plugin", "module %s has the name of a keyword, so no task could use it", m.name)
+		return list
+	}
 	taken := slices.IndexFunc(list, func(p pinned) bool { return p.name == m.name })
 	if taken < 0 {
 		return append(list, m)
