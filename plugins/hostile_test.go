@@ -25,6 +25,7 @@ type hostile struct {
 func (h *hostile) Describe(ctx context.Context, _ *wire.DescribeRequest) (*wire.Description, error) {
 	if h.mute {
 		<-ctx.Done()
+		time.Sleep(200 * time.Millisecond) // this side's clock may be the quicker one
 	}
 	return &wire.Description{Modules: []*wire.Module{{Name: "evil", Doc: "Evil"}}}, nil
 }
