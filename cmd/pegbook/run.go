@@ -359,14 +359,15 @@ func (a *app) carryOut(ctx context.Context, o runOptions, plan *runner.Plan, kep
 	})
 	steered.close()
 	listening.close()
-	err = errors.Join(err, pool.Close(), view.close(), kept.Close())
-	if err != nil {
-		return err
+	closing := errors.Join(pool.Close(), view.close(), kept.Close())
+	code := outcome.ExitCode()
+	if err != nil || code == 0 {
+		return errors.Join(err, closing)
 	}
-	if code := outcome.ExitCode(); code != 0 {
-		return exitError(code)
+	if closing != nil { // the code is that of the run's last line, as the journal has it
+		fmt.Fprintf(a.err, "pegbook: %s\n", a.secrets.Text(closing.Error()))
 	}
-	return nil
+	return exitError(code)
 }
 
 // quoted is a word as a shell takes it.

@@ -110,7 +110,7 @@ func TestConvergeFindsBrokenPromises(t *testing.T) {
 			_, _ = call.Host.Look(ctx, modules.Query{Path: "/"})
 			return good(ctx, call, args)
 		}, "took 2 round trips to find nothing to do"},
-		{"output is no object", doc, change(func(p *modules.Proposal, _ *modules.Call, _ markArgs) { p.Output = 5 }), "its output is no object"},
+		{"output is no object", doc, change(func(p *modules.Proposal, _ *modules.Call, _ markArgs) { p.Output = 5 }), " is no object"},
 		{"no answer", doc, func(context.Context, *modules.Call, markArgs) (*modules.Proposal, error) { return nil, nil }, "neither a proposal nor an error"},
 		{"an error", doc, func(context.Context, *modules.Call, markArgs) (*modules.Proposal, error) {
 			return nil, errors.New("no")

@@ -165,6 +165,51 @@ func TestNoChangeGoesUnnoticed(t *testing.T) {
 	assert.ErrorIs(t, err, ErrSealed, "steps of the run of another home")
 }
 
+// TestAFileThatWasCutAfterTheEndIsTold: at whatever byte, between two blocks as well, where a run that crashed could
+// simply not have written more.
+func TestAFileThatWasCutAfterTheEndIsTold(t *testing.T) {
+	h := home(t)
+	w := create(t, h, "r1")
+	for i := range 3 {
+		require.NoError(t, w.Keep(runner.Entry{Kind: runner.EntryActing, Place: fmt.Sprint(i), Host: "h1"}))
+	}
+	w.Record(event.Record{Seq: 1, Time: time.Unix(0, 0), Event: event.RunDone{ExitCode: 2}})
+	require.NoError(t, w.Close())
+	path := filepath.Join(h.folder("r1"), stepsFile)
+	whole, err := os.ReadFile(path)
+	require.NoError(t, err)
+	_, found, err := read(t, h)
+	require.NoError(t, err)
+	require.Empty(t, found.Damage)
+	for size := range whole {
+		require.NoError(t, os.WriteFile(path, whole[:size], 0o600))
+		_, found, err := read(t, h)
+		require.NoError(t, err)
+		assert.Nil(t, found.Torn, "cut at %d", size)
+		assert.NotEmpty(t, found.Damage, "cut at %d", size)
+		_, _, err = h.Resume("r1", Session{})
+		var damage *DamageError
+		assert.ErrorAs(t, err, &damage, "cut at %d", size)
+	}
+}
+
+func TestNoChangeOfWhatARunWasStartedWithGoesUnnoticed(t *testing.T) {
+	h, _ := kept(t)
+	path := filepath.Join(h.folder("r1"), metaFile)
+	whole, err := os.ReadFile(path)
+	require.NoError(t, err)
+	want, err := readMeta(h.folder("r1"))
+	require.NoError(t, err)
+	for i := range whole {
+		changed := slices.Clone(whole)
+		changed[i] ^= 1 << (i % 7)
+		require.NoError(t, os.WriteFile(path, changed, 0o600))
+		if got, err := readMeta(h.folder("r1")); err == nil {
+			assert.Equal(t, want, got, "byte %d", i) // a blank for another
+		}
+	}
+}
+
 // TestDamageLosesNoMoreThanWhatIsNear: behind a place that cannot be read the events are read again.
 func TestDamageLosesNoMoreThanWhatIsNear(t *testing.T) {
 	h := home(t)

@@ -145,6 +145,10 @@ func (h *Home) Find(name string) (string, error) {
 
 // writeMeta writes what a run was started with, whole or not at all.
 func writeMeta(dir string, m Meta) error {
+	var err error
+	if m.Sum, err = m.sum(); err != nil {
+		return err
+	}
 	raw, err := json.MarshalIndent(m, "", "  ")
 	if err != nil {
 		return err
@@ -178,6 +182,9 @@ func readMeta(dir string) (Meta, error) {
 	}
 	if m.Schema > schema {
 		return Meta{}, fmt.Errorf("%s is of version %d, which is newer than this pegbook knows (%d); use the pegbook that wrote it", path, m.Schema, schema)
+	}
+	if sum, err := m.sum(); err != nil || sum != m.Sum {
+		return Meta{}, errors.Join(err, &DamageError{File: path, What: "the file was changed: its checksum does not fit"})
 	}
 	return m, nil
 }

@@ -2,6 +2,7 @@ package journal
 
 import (
 	"encoding/json"
+	"fmt"
 	"time"
 )
 
@@ -30,6 +31,26 @@ type Meta struct {
 	Sessions []Session `json:"sessions"`
 	// Sealed is Private, sealed.
 	Sealed []byte `json:"sealed,omitempty"`
+	// Sum is the checksum of all that.
+	Sum string `json:"sum"`
+}
+
+// checksum is what Sum must be.
+func (m Meta) sum() (string, error) {
+	m.Sum = ""
+	raw, err := json.Marshal(m)
+	return fmt.Sprintf("crc32c:%08x", checksum(0, raw)), err
+}
+
+// blocks is how many blocks a file had when a session ended in good order; 0 when none did.
+func (m Meta) blocks(file string) uint32 {
+	var most uint32
+	for _, s := range m.Sessions {
+		if s.End != nil {
+			most = max(most, s.End.Blocks[file])
+		}
+	}
+	return most
 }
 
 // Session is one process that carried the run on.
@@ -54,6 +75,8 @@ type End struct {
 	Hosts   int `json:"hosts"`
 	Changed int `json:"changed"`
 	Lost    int `json:"lost"`
+	// Blocks is how many blocks each file had: one that has fewer was cut.
+	Blocks map[string]uint32 `json:"blocks"`
 }
 
 // Input is a file, or what stands for one, that a run has read.

@@ -270,6 +270,7 @@ func (r *Run) Entries(take func(runner.Entry) error) (Reading, error) {
 
 func (r *Run) read(name string, seal *sealer, take func(record []byte) error) (Reading, error) {
 	s, err := scan(filepath.Join(r.dir, name), r.Run, seal, take)
+	s.reaches(name, r.blocks(name))
 	if r.State == Running || r.State == Paused {
 		s.torn = nil // it is being written
 	}

@@ -216,6 +216,16 @@ type scanned struct {
 	damage []*DamageError
 }
 
+// reaches checks that a file has as many blocks as it had when the run ended: one that was cut between two blocks looks
+// as if it had never been longer.
+func (s *scanned) reaches(name string, blocks uint32) {
+	if s.number >= blocks {
+		return
+	}
+	s.torn = nil
+	s.damage = append(s.damage, &DamageError{File: name, Block: int(s.number) + 1, Offset: s.size, What: fmt.Sprintf("the file was cut here: %d blocks are missing", blocks-s.number)})
+}
+
 // scan reads a file of a run to its end and hands every record to take, which may keep it. Without take the blocks
 // are looked at and not unpacked.
 func scan(path, run string, seal *sealer, take func(record []byte) error) (scanned, error) {

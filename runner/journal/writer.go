@@ -199,6 +199,7 @@ func (h *Home) Resume(run string, s Session) (w *Writer, torn []*TornError, err 
 	if err != nil {
 		return w, nil, err
 	}
+	steps.reaches(stepsFile, m.blocks(stepsFile))
 	if len(steps.damage) > 0 {
 		return w, nil, steps.damage[0]
 	}
@@ -365,7 +366,9 @@ func (w *Writer) Close() error {
 	err := w.Err()
 	w.release()
 	if w.done != nil && err == nil {
-		w.meta.Sessions[len(w.meta.Sessions)-1].End = endOf(*w.done)
+		end := endOf(*w.done)
+		end.Blocks = map[string]uint32{eventsFile: w.events.packer.number, stepsFile: w.steps.packer.number}
+		w.meta.Sessions[len(w.meta.Sessions)-1].End = end
 		err = writeMeta(w.dir, w.meta)
 	}
 	return errors.Join(err, w.closeFiles())
