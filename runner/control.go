@@ -92,7 +92,7 @@ func (r *run) interrupted(stopped error) bool {
 
 // resumption is the command that goes on with a run that has paused.
 func (r *run) resumption() string {
-	_, command, _ := strings.Cut(r.goOn(true), ": ")
+	_, command, _ := strings.Cut(strings.TrimSuffix(r.goOn(true), r.goBack()), ": ")
 	return command
 }
 

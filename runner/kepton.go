@@ -20,6 +20,7 @@ type keptOn struct {
 	known   bool // the host knows of the run
 	damaged []string
 	paths   map[string]*history
+	stays   []string // folders that stay, without links on the way to them
 }
 
 // history is what a run has made of one path. A path that several steps have changed is put back by the first of them:
@@ -28,7 +29,6 @@ type history struct {
 	path   string
 	step   string // the first that changed it
 	time   int64
-	follow bool
 	was    modules.File
 	opened bool   // its content was replaced, or it was made or removed; else its attributes were changed
 	copy   string // of its content; "" where there was none to keep, or lost says why it was not
@@ -37,7 +37,7 @@ type history struct {
 }
 
 // read asks the host.
-func (k *keptOn) read(ctx context.Context, host *lazyHost, run string) error {
+func (k *keptOn) read(ctx context.Context, host *lazyHost, run string, stays []string) error {
 	k.once.Do(func() {
 		var real modules.Host
 		if real, k.err = host.get(ctx); k.err != nil {
@@ -56,30 +56,38 @@ func (k *keptOn) read(ctx context.Context, host *lazyHost, run string) error {
 		for _, f := range kept.Files {
 			k.take(f)
 		}
+		k.stays = realPaths(ctx, real, stays)
 	})
 	return k.err
+}
+
+// realPaths gives paths without links on the way to them, and as they are beside that.
+func realPaths(ctx context.Context, host modules.Host, paths []string) []string {
+	if len(paths) == 0 {
+		return nil
+	}
+	out, err := host.Run(ctx, modules.Command{Argv: append([]string{"readlink", "-f", "--"}, paths...), ReadOnly: true})
+	if err != nil {
+		return paths // where no path has links, these are they
+	}
+	return append(slices.Clone(paths), strings.Split(strings.TrimSpace(string(out.Stdout)), "\n")...)
 }
 
 func (k *keptOn) take(f connect.KeptFile) {
 	h := k.paths[f.Path]
 	switch {
 	case f.After && h != nil:
-		if f.Follow == h.follow || f.File.Kind != modules.Symlink {
-			h.left = &f.File
-		}
+		h.left = &f.File
 		return
 	case f.After:
 		return
 	case h == nil:
-		h = &history{path: f.Path, step: f.Step, time: f.Time, follow: f.Follow, was: f.File}
+		h = &history{path: f.Path, step: f.Step, time: f.Time, was: f.File}
 		k.paths[f.Path] = h
 	}
 	h.left = nil // until it is seen how this change has left it
 	if f.Opens && !h.opened {
 		h.opened, h.copy, h.lost = true, f.Copy, f.Lost
-		if h.follow && !f.Follow && f.File.Kind == modules.Symlink {
-			h.lost = "a link to it was replaced after its attributes were changed"
-		}
 	}
 	if f.Lost != "" && h.lost == "" {
 		h.lost = f.Lost
@@ -139,5 +147,5 @@ func (u *Undo) keptBy(ctx context.Context, x *prepared, run string) (*keptOn, er
 		u.hosts[key] = k
 	}
 	u.mu.Unlock()
-	return k, k.read(ctx, x.host, run)
+	return k, k.read(ctx, x.host, run, u.stays[x.on.Name])
 }

@@ -94,9 +94,17 @@ func (r *run) goOn(interrupted bool) string {
 	case r.opts.Resume == "" || r.opts.Check:
 		return ""
 	case interrupted:
-		return "; to go on: " + r.opts.Resume
+		return "; to go on: " + r.opts.Resume + r.goBack()
 	}
-	return "; to go on when it is mended: " + r.opts.Resume + " (where an argument was wrong: the same command again, with the right one)"
+	return "; to go on when it is mended: " + r.opts.Resume + " (where an argument was wrong: the same command again, with the right one)" + r.goBack()
+}
+
+// goBack names the command that puts back what was there before, where there is something to put back.
+func (r *run) goBack() string {
+	if r.opts.GoBack == "" || !r.kept.Load() {
+		return ""
+	}
+	return "; to put back what was there before: " + r.opts.GoBack
 }
 
 func guarded(s *section) bool {

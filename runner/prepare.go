@@ -36,7 +36,10 @@ func (st *step) prepare(s *vars.Scope) (*prepared, error) {
 	x := &prepared{on: st.p.Host}
 	var err error
 	if x.rendered, err = st.row.render(s, st.r.secrets); err != nil {
-		return nil, err
+		if !st.takesBack() || st.row.module.Restore != nil {
+			return nil, err
+		}
+		x.rendered = rendered{scope: s} // what was there before is known without the arguments
 	}
 	there := s
 	d, err := keyword(st.row.keys, s, func(k *playbook.Keywords) vars.Value { return k.DelegateTo })

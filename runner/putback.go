@@ -58,11 +58,12 @@ func (st *step) putBack(ctx context.Context, x *prepared, host modules.Host) (*m
 		p.Message = firstOf(p.Message, "run "+u.Run+" did not change it")
 		return p, nil
 	}
-	b := &backing{undo: u, did: did, host: host, stays: u.stays[x.on.Name]}
+	b := &backing{undo: u, did: did, host: host}
 	var err error
 	if b.kept, err = u.keptBy(ctx, x, u.Run); err != nil {
 		return nil, err
 	}
+	b.stays = b.kept.stays
 	p := st.asItIs(ctx, call, x)
 	if err := b.propose(ctx, key.name(), p); err != nil {
 		return nil, err
@@ -73,6 +74,9 @@ func (st *step) putBack(ctx context.Context, x *prepared, host modules.Host) (*m
 
 // asItIs is a proposal of nothing, with what the module registers as far as it can say that.
 func (st *step) asItIs(ctx context.Context, call *modules.Call, x *prepared) *modules.Proposal {
+	if x.json == nil {
+		return &modules.Proposal{}
+	}
 	p, err := st.row.module.Propose(ctx, call, x.json)
 	if err != nil || p == nil {
 		return &modules.Proposal{}
@@ -175,7 +179,7 @@ func (b *backing) look(ctx context.Context, mine []*history) error {
 		}
 	}
 	for _, h := range all {
-		ask(modules.Query{Path: h.path, Follow: h.follow, Sum: true, Content: maxBackShown, List: h.madeNew()})
+		ask(modules.Query{Path: h.path, Sum: true, Content: maxBackShown, List: h.madeNew()})
 		if h.copy != "" {
 			ask(modules.Query{Path: h.copy, Sum: true, Content: maxBackShown})
 		}

@@ -114,6 +114,9 @@ func (st *step) describe(a *acting, x *prepared, p *modules.Proposal) error {
 		return nil
 	}
 	a.Module, a.On, a.As, a.Stays, a.Secret = st.row.module.Name, x.delegatedTo, x.become.User, p.Stays, slices.ContainsFunc(p.Diff, func(d modules.Diff) bool { return d.Secret })
+	if st.row.module.Keeps || p.Before != nil {
+		st.r.kept.Store(true)
+	}
 	if st.row.module.Keeps {
 		x.host.keep = st.keepName(x.item)
 	}

@@ -207,6 +207,9 @@ func (st *step) known() (*pastStep, error) {
 		return nil, err
 	}
 	st.recalled = s.done
+	if u := st.r.opts.Undo; u != nil {
+		u.met.Store(undoKey{unbatched(key.place), key.host, -1}, true)
+	}
 	return s, nil
 }
 
@@ -388,6 +391,9 @@ func (r *run) stopped(out *Outcome, why error) {
 		return
 	}
 	if out.ExitCode() == 0 {
+		if left := r.opts.Undo.leftOver(r.plan); len(left) > 0 {
+			out.Message = "not put back, since the way back has not led there: " + shortList(left)
+		}
 		return
 	}
 	goOn := r.goOn(out.Interrupted || r.halted != nil)

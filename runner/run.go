@@ -56,6 +56,8 @@ type Options struct {
 	Undo *Undo
 	// Resume is the command that goes on with this run when it has stopped; "" where nothing is kept of it.
 	Resume string
+	// GoBack is the command that takes this run back; "" where that is not to be named.
+	GoBack string
 	// Now is the clock of the records; nil is the system's.
 	Now func() time.Time
 }
@@ -85,6 +87,7 @@ type run struct {
 	digests    sync.Map        // *row → digest
 	inputs     inputs
 	unkept     atomic.Pointer[error] // why the record cannot be written
+	kept       atomic.Bool           // something was changed that can be put back
 	unlike     error                 // why the record cannot be gone on with
 	locks      map[string]*runLock   // by what they are; of the walking goroutine
 

@@ -37,7 +37,7 @@ type Undo struct {
 
 	mu    sync.Mutex // guards hosts
 	hosts map[string]*keptOn
-	met   sync.Map // undoKey → true: steps of the run that were come to
+	met   sync.Map // undoKey → true: steps of the run that were come to; an item of -1 is all of them
 }
 
 // id is the run that is taken back; "" for none.

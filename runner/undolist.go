@@ -65,7 +65,19 @@ func (p *Plan) Back(ctx context.Context, o Options) ([]Back, error) {
 		})
 	}
 	all.Wait()
-	return slices.Concat(found...), ctx.Err()
+	o.Undo.hosts = map[string]*keptOn{} // the run that takes it back asks them again
+	return distinct(slices.Concat(found...)), ctx.Err()
+}
+
+// distinct leaves out what was listed of the same host before: what a step puts back may belong to a later one as well.
+func distinct(all []Back) []Back {
+	seen := map[[2]string]bool{}
+	return slices.DeleteFunc(all, func(b Back) bool {
+		key := [2]string{b.Host, b.What}
+		had := seen[key] && b.Way == BackPut
+		seen[key] = true
+		return had
+	})
 }
 
 // backOf says what becomes of what one step has changed.
@@ -137,8 +149,10 @@ func (r *run) backingOf(ctx context.Context, s *undone) (*backing, error) {
 	x.host = &lazyHost{name: x.on.Name, open: func(ctx context.Context) (modules.Host, error) {
 		return r.opts.Connect.Open(ctx, x.address, x.become)
 	}}
-	b := &backing{undo: r.opts.Undo, did: s, host: x.host, stays: r.opts.Undo.stays[x.on.Name]}
-	b.kept, err = r.opts.Undo.keptBy(ctx, x, r.opts.Undo.Run)
+	b := &backing{undo: r.opts.Undo, did: s, host: x.host}
+	if b.kept, err = r.opts.Undo.keptBy(ctx, x, r.opts.Undo.Run); err == nil {
+		b.stays = b.kept.stays
+	}
 	return b, err
 }
 
@@ -155,12 +169,17 @@ func (r *run) scopeIn(place string, on *inventory.Host) *vars.Scope {
 	return r.plan.playScope(r.plan.playbooks[0].plays[0].Play)
 }
 
-// LeftOver are steps that have changed something and that the way back has not come to.
+// leftOver are steps that have changed something and that the way back has not come to.
 func (u *Undo) leftOver(p *Plan) []string {
+	if u == nil {
+		return nil
+	}
 	var all []string
 	for _, key := range slices.SortedFunc(maps.Keys(u.steps), compareKeys) {
 		s := u.steps[key]
-		if _, met := u.met.Load(key); !met && u.restorable(p, s) {
+		_, met := u.met.Load(key)
+		_, recalled := u.met.Load(undoKey{key.place, key.host, -1})
+		if !met && !recalled && u.restorable(p, s) {
 			all = append(all, s.task+" on "+s.host)
 		}
 	}

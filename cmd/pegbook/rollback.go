@@ -62,8 +62,11 @@ What can be put back, what stays and what cannot be put back is listed first, an
 
 // rollback takes a run back.
 func (a *app) rollback(cmd *cobra.Command, o rollbackOptions, name string) error {
-	if o.forks < 0 {
+	switch {
+	case o.forks < 0:
 		return errors.New("--forks counts from 1")
+	case name == "":
+		return errors.New("which run? pegbook runs list shows them")
 	}
 	home, run, err := openRun(name)
 	if err != nil {

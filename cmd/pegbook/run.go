@@ -355,7 +355,7 @@ func (a *app) carryOut(ctx context.Context, o runOptions, plan *runner.Plan, kep
 	outcome, err := plan.Run(ctx, runner.Options{
 		Connect: pool, Events: append(event.Tee{kept, view.sink}, listening.sinks()...), Record: kept, Check: o.check, Diff: o.diff, Forks: o.forks, Verbosity: o.verbosity,
 		Drain: drain, Confirm: ask.confirm(o), Gates: ask.gates(o), Commands: steered.commands, RunID: kept.Run(), Holder: holder(), LockWait: o.lockWait, Step: ask.step(o),
-		Past: o.past, Undo: o.undo, Resume: "pegbook runs resume " + kept.Run(),
+		Past: o.past, Undo: o.undo, Resume: "pegbook runs resume " + kept.Run(), GoBack: goBack(o, kept),
 	})
 	steered.close()
 	listening.close()
@@ -368,6 +368,14 @@ func (a *app) carryOut(ctx context.Context, o runOptions, plan *runner.Plan, kep
 		fmt.Fprintf(a.err, "pegbook: %s\n", a.secrets.Text(closing.Error()))
 	}
 	return exitError(code)
+}
+
+// goBack is the command that takes a run back.
+func goBack(o runOptions, kept *journal.Writer) string {
+	if o.undo != nil {
+		return ""
+	}
+	return "pegbook runs rollback " + kept.Run()
 }
 
 // quoted is a word as a shell takes it.

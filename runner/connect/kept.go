@@ -10,15 +10,14 @@ import (
 )
 
 // KeptFile is what a host has kept of one path that a step of a run has changed, in the order in which it was
-// changed; see modules.Change's Keep.
+// changed; see modules.Change's Keep. Path has no links on the way to it.
 type KeptFile struct {
 	// Step is the second part of Change.Keep, Path what was changed.
 	Step, Path string
 	// After says that File is how the change has left the path, else how it was before.
 	After bool
-	// Follow says that it is about what a link at Path leads to. Opens says that the change was about more than
-	// attributes.
-	Follow, Opens bool
+	// Opens says that the change was about more than attributes.
+	Opens bool
 	// Time is nanoseconds since 1970 by the host's clock.
 	Time int64
 	File modules.File
@@ -90,7 +89,7 @@ func (k *Kept) read(dir string, f modules.File) {
 		k.Damaged = append(k.Damaged, step)
 	}
 	for _, line := range lines {
-		one := KeptFile{Step: step, Path: line.Path, After: line.After, Follow: line.Follow, Opens: line.Opens, Time: line.Time, Lost: line.Lost}
+		one := KeptFile{Step: step, Path: line.Path, After: line.After, Opens: line.Opens, Time: line.Time, Lost: line.Lost}
 		s := line.State
 		one.File = files([]wire.File{{Path: line.Path, Kind: s.Kind, Mode: s.Mode, UID: s.UID, GID: s.GID, Size: s.Size, Modified: s.Modified, Target: s.Target}})[0]
 		if line.Copy != "" && path.Base(line.Copy) == line.Copy {

@@ -140,8 +140,9 @@ func (k *keeper) before(ctx context.Context, c *wire.Change, who ids) (after fun
 	k.write()
 	return func() {
 		if c.BackedUp != "" {
-			k.line(&wire.Kept{Path: c.BackedUp, Opens: true, State: wire.State{Kind: wire.Missing}})
-			k.after = append(k.after, touched{path: c.BackedUp})
+			backup := realPath(c.BackedUp, false)
+			k.line(&wire.Kept{Path: backup, Opens: true, State: wire.State{Kind: wire.Missing}})
+			k.after = append(k.after, touched{path: backup})
 		}
 		for _, t := range k.after {
 			k.left(t, nil)
@@ -183,23 +184,45 @@ func touchedBy(c *wire.Change) []touched {
 	return nil
 }
 
+// realPath is a path without links on the way to it: the file itself, whatever the links lead to later. Of a path that
+// is not there, what is there of it. Where follow is set, and the path is a link, it is what that leads to; "" is nothing.
+func realPath(path string, follow bool) string {
+	path = filepath.Clean(path)
+	if follow {
+		real, err := filepath.EvalSymlinks(path)
+		if err != nil {
+			return ""
+		}
+		return real
+	}
+	dir, rest := filepath.Dir(path), filepath.Base(path)
+	for {
+		real, err := filepath.EvalSymlinks(dir)
+		switch {
+		case err == nil:
+			return filepath.Join(real, rest)
+		case dir == "/":
+			return path
+		}
+		dir, rest = filepath.Dir(dir), filepath.Join(filepath.Base(dir), rest)
+	}
+}
+
 // keep keeps one path. removed says that the change is its removal.
 func (k *keeper) keep(t touched, removed bool) {
-	t.path = filepath.Clean(t.path)
+	if t.path = realPath(t.path, t.follow); t.path == "" {
+		return // the change will say it
+	}
 	k.after = append(k.after, t)
 	if k.knows(t.path, t.opens) {
 		return
 	}
-	look := os.Lstat
-	if t.follow {
-		look = os.Stat
-	}
-	info, err := look(t.path)
+	info, err := os.Lstat(t.path)
 	if err != nil && !isMissing(err) {
 		return // the change will say it
 	}
 	k.seen[t.path] = t.opens
-	line := &wire.Kept{Path: t.path, Follow: t.follow, Opens: t.opens, State: stateOf(info, func() string {
+	line := &wire.Kept{Path: t.path, Opens: t.opens, State: stateOf(info, func() string {
 		target, _ := os.Readlink(t.path) //nolint:errcheck // it shows: the target is missing
 		return target
 	})}
@@ -265,21 +288,17 @@ func (k *keeper) write() {
 
 // left writes down how a change has left a path.
 func (k *keeper) left(t touched, root *os.Root) {
-	look := os.Lstat
-	if t.follow {
-		look = os.Stat
-	}
-	readlink := os.Readlink
+	look, readlink := os.Lstat, os.Readlink
 	name := t.path
 	if root != nil {
 		look, readlink = root.Lstat, root.Readlink
-		name, _ = filepath.Rel(root.Name(), t.path) //nolint:errcheck // it is below the root
+		name, _ = filepath.Rel(realPath(root.Name(), true), t.path) //nolint:errcheck // it is below the root
 	}
 	info, err := look(name)
 	if err != nil && !isMissing(err) {
 		return
 	}
-	k.line(&wire.Kept{After: true, Path: t.path, Follow: t.follow, State: stateOf(info, func() string {
+	k.line(&wire.Kept{After: true, Path: t.path, State: stateOf(info, func() string {
 		target, _ := readlink(name) //nolint:errcheck // it shows: the target is missing
 		return target
 	})})
@@ -396,7 +415,7 @@ func (k *keeper) tree(ctx context.Context, c *wire.Change, who ids) {
 		return
 	}
 	defer root.Close()
-	n := 0
+	n, dir := 0, realPath(c.Path, true)
 	_ = fs.WalkDir(root.FS(), ".", func(name string, entry fs.DirEntry, err error) error {
 		if err != nil || ctx.Err() != nil {
 			return fs.SkipAll
@@ -406,10 +425,10 @@ func (k *keeper) tree(ctx context.Context, c *wire.Change, who ids) {
 			return nil
 		}
 		if n++; n > maxKeptEntries {
-			k.line(&wire.Kept{Path: filepath.Clean(c.Path), Lost: "more than " + strconv.Itoa(maxKeptEntries) + " files of it were changed"})
+			k.line(&wire.Kept{Path: dir, Lost: "more than " + strconv.Itoa(maxKeptEntries) + " files of it were changed"})
 			return fs.SkipAll
 		}
-		path := filepath.Join(c.Path, name)
+		path := filepath.Join(dir, name)
 		if k.knows(path, false) {
 			return nil
 		}
@@ -436,7 +455,7 @@ func (k *keeper) member(x *extractor, m member) {
 
 // inside keeps one path below a root that no link leads out of.
 func (k *keeper) inside(x *extractor, name string, opens bool) {
-	path := filepath.Join(x.dir, name)
+	path := filepath.Join(realPath(x.dir, true), name)
 	if k.knows(path, opens) {
 		return
 	}

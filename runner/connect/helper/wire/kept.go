@@ -4,12 +4,11 @@ package wire
 // After, how the change has left it. A file of them is read to its last whole one.
 type Kept struct {
 	After bool
-	// Follow says that the state is that of what a link at Path leads to.
-	Follow bool
 	// Opens says that the change was about more than attributes: what was there is gone.
 	Opens bool
 	// Time is when, in nanoseconds since 1970 by the host's clock.
-	Time  int64
+	Time int64
+	// Path has no links on the way to it.
 	Path  string
 	State State
 	// Copy is the name, in the folder of the run, under which a file or folder is kept that was there; "" where there
@@ -29,7 +28,7 @@ type State struct {
 // AppendKept appends what is written down, with its length before it.
 func AppendKept(b []byte, k *Kept) []byte {
 	var e encoder
-	e.flags(k.After, k.Follow, k.Opens)
+	e.flags(k.After, k.Opens)
 	e.int(k.Time)
 	e.string(k.Path)
 	e.uint(uint64(k.State.Kind))
@@ -57,7 +56,7 @@ func ParseKept(b []byte) ([]Kept, error) {
 		}
 		in := decoder{b: one}
 		var k Kept
-		in.flags(&k.After, &k.Follow, &k.Opens)
+		in.flags(&k.After, &k.Opens)
 		k.Time = in.int()
 		k.Path = in.string()
 		k.State = State{Kind: FileKind(in.uint()), Mode: uint32(in.uint()), UID: int(in.int()), GID: int(in.int()),

@@ -1,0 +1,231 @@
+package helper
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/pegbook/pegbook/runner/connect/helper/wire"
+)
+
+// keepIn makes a change in a folder, with what was there before kept, and gives what is kept: the record, and the
+// contents of copies by their names.
+func keepIn(t *testing.T, base string, changes ...wire.Change) ([]wire.Kept, map[string]string) {
+	t.Helper()
+	for i := range changes {
+		changes[i].Keep, changes[i].Base = "run-1/step", base
+	}
+	if refusal := (&server{names: &names{}}).apply(t.Context(), changes, &body{}); refusal != nil {
+		t.Fatal(refusal)
+	}
+	return keptBelow(t, base)
+}
+
+func keptBelow(t *testing.T, base string) ([]wire.Kept, map[string]string) {
+	t.Helper()
+	dir, err := keptFolder(base)
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, err := os.ReadFile(filepath.Join(dir, "run-1", "step.kept"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines, err := wire.ParseKept(raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	copies := map[string]string{}
+	for _, line := range lines {
+		if content, err := os.ReadFile(filepath.Join(dir, "run-1", line.Copy)); line.Copy != "" && err == nil {
+			copies[line.Path] = string(content)
+		}
+	}
+	return lines, copies
+}
+
+func TestEveryChangeKeepsWhatWasThere(t *testing.T) {
+	file := func(content string) func(string) error {
+		return func(p string) error { return os.WriteFile(p, []byte(content), 0o640) }
+	}
+	link := func(p string) error { return os.Symlink("elsewhere", p) }
+	none := func(string) error { return nil }
+	for _, c := range []struct {
+		name   string
+		before func(string) error
+		change wire.Change
+		was    wire.FileKind
+		left   wire.FileKind
+		copied string
+	}{
+		{"a file is replaced", file("old"), wire.Change{Kind: wire.WriteFile, Content: []byte("new")}, wire.Regular, wire.Regular, "old"},
+		{"a file is made", none, wire.Change{Kind: wire.WriteFile, Content: []byte("new")}, wire.Missing, wire.Regular, ""},
+		{"a file takes a link's place", link, wire.Change{Kind: wire.WriteFile, Content: []byte("new")}, wire.Symlink, wire.Regular, ""},
+		{"a link takes a file's place", file("old"), wire.Change{Kind: wire.MakeLink, Target: "there"}, wire.Regular, wire.Symlink, "old"},
+		{"a link takes a link's place", link, wire.Change{Kind: wire.MakeLink, Target: "there"}, wire.Symlink, wire.Symlink, ""},
+		{"a file is removed", file("old"), wire.Change{Kind: wire.Remove}, wire.Regular, wire.Missing, "old"},
+		{"nothing is removed", none, wire.Change{Kind: wire.Remove}, wire.Missing, wire.Missing, ""},
+		{"a file gets another mode", file("old"), wire.Change{Kind: wire.SetAttributes, HasMode: true, Mode: 0o600}, wire.Regular, wire.Regular, ""},
+		{"an empty file is made", none, wire.Change{Kind: wire.Touch}, wire.Missing, wire.Regular, ""},
+		{"a file is touched", file("old"), wire.Change{Kind: wire.Touch}, wire.Regular, wire.Regular, ""},
+		{"a directory is made", none, wire.Change{Kind: wire.MakeDirectory}, wire.Missing, wire.Directory, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "it")
+			if err := c.before(path); err != nil {
+				t.Fatal(err)
+			}
+			c.change.Path = path
+			lines, copies := keepIn(t, t.TempDir(), c.change)
+			if len(lines) != 2 || lines[0].After || !lines[1].After {
+				t.Fatalf("%+v", lines)
+			}
+			if lines[0].State.Kind != c.was || lines[1].State.Kind != c.left || copies[path] != c.copied {
+				t.Errorf("was %+v, left %+v, copy %q", lines[0], lines[1], copies[path])
+			}
+			if c.was == wire.Regular && lines[0].State.Mode != 0o640 {
+				t.Errorf("mode %o", lines[0].State.Mode)
+			}
+			if c.was == wire.Symlink && lines[0].State.Target != "elsewhere" {
+				t.Errorf("target %q", lines[0].State.Target)
+			}
+		})
+	}
+}
+
+func TestKeepingADirectoryMovesIt(t *testing.T) {
+	base, dir := t.TempDir(), filepath.Join(t.TempDir(), "dir")
+	if err := os.MkdirAll(filepath.Join(dir, "sub"), 0o750); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "sub", "file"), []byte("old"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	lines, _ := keepIn(t, base, wire.Change{Kind: wire.Remove, Path: dir})
+	if _, err := os.Lstat(dir); !os.IsNotExist(err) {
+		t.Fatal(err)
+	}
+	kept, _ := keptFolder(base)
+	content, err := os.ReadFile(filepath.Join(kept, "run-1", lines[0].Copy, "sub", "file"))
+	if err != nil || string(content) != "old" {
+		t.Errorf("%q, %v", content, err)
+	}
+	if info, err := os.Stat(kept); err != nil || info.Mode().Perm() != 0o700 {
+		t.Errorf("%v, %v", info.Mode(), err)
+	}
+}
+
+// TestKeptBeforeTheChange: a helper that is killed between the two has changed nothing yet, and the record says what
+// was there.
+func TestKeptBeforeTheChange(t *testing.T) {
+	base, path := t.TempDir(), filepath.Join(t.TempDir(), "it")
+	if err := os.WriteFile(path, []byte("old"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c := &wire.Change{Kind: wire.WriteFile, Path: path, Content: []byte("new"), Keep: "run-1/step", Base: base}
+	k := openKeeper(c)
+	k.before(t.Context(), c, ids{-1, -1})
+	lines, copies := keptBelow(t, base)
+	if len(lines) != 1 || lines[0].State.Kind != wire.Regular || copies[path] != "old" {
+		t.Errorf("%+v, %v", lines, copies)
+	}
+	if content, _ := os.ReadFile(path); string(content) != "old" {
+		t.Errorf("%q", content)
+	}
+}
+
+// TestRecordEndsWithItsLastWholeLine: what a crash has left of a line counts for nothing, whatever its length.
+func TestRecordEndsWithItsLastWholeLine(t *testing.T) {
+	one := wire.AppendKept(nil, &wire.Kept{Path: "/a", State: wire.State{Kind: wire.Regular, Size: 3}, Copy: "step.1"})
+	both := wire.AppendKept(one[:len(one):len(one)], &wire.Kept{Path: "/b", After: true})
+	for n := len(one); n < len(both); n++ {
+		lines, err := wire.ParseKept(both[:n])
+		if err != nil || len(lines) != 1 || lines[0].Path != "/a" || lines[0].Copy != "step.1" {
+			t.Fatalf("%d bytes: %+v, %v", n, lines, err)
+		}
+	}
+}
+
+func TestFirstOfSeveralChangesCounts(t *testing.T) {
+	base, path := t.TempDir(), filepath.Join(t.TempDir(), "it")
+	if err := os.WriteFile(path, []byte("old"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	lines, copies := keepIn(t, base, wire.Change{Kind: wire.SetAttributes, Path: path, HasMode: true, Mode: 0o644},
+		wire.Change{Kind: wire.WriteFile, Path: path, Content: []byte("new")}, wire.Change{Kind: wire.WriteFile, Path: path, Content: []byte("newer")})
+	if copies[path] != "old" || lines[0].State.Mode != 0o600 {
+		t.Errorf("%+v, %v", lines, copies)
+	}
+}
+
+// TestChangesAreMadeWhereNothingCanBeKept: a folder of somebody else's, or a full disk, keeps nobody from working.
+func TestChangesAreMadeWhereNothingCanBeKept(t *testing.T) {
+	base, path := t.TempDir(), filepath.Join(t.TempDir(), "it")
+	dir, err := keptFolder(base)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(dir, 0o777); err != nil { // as if another user had made it
+		t.Fatal(err)
+	}
+	c := wire.Change{Kind: wire.WriteFile, Path: path, Content: []byte("new"), Keep: "run-1/step", Base: base}
+	if refusal := (&server{names: &names{}}).apply(t.Context(), []wire.Change{c}, &body{}); refusal != nil {
+		t.Fatal(refusal)
+	}
+	if content, _ := os.ReadFile(path); string(content) != "new" {
+		t.Errorf("%q", content)
+	}
+	if _, err := os.Lstat(filepath.Join(dir, "run-1")); !os.IsNotExist(err) {
+		t.Error("it was kept where others can look")
+	}
+}
+
+func TestNamesOfWhatIsKeptStayInside(t *testing.T) {
+	for _, name := range []string{"", "run", "../x/y", "run/../../x", "run/", "/etc/x", ".x/y", "run/a b", "run/a/b", strings.Repeat("a", 200) + "/b"} {
+		base := t.TempDir()
+		path := filepath.Join(t.TempDir(), "it")
+		c := wire.Change{Kind: wire.WriteFile, Path: path, Content: []byte("new"), Keep: name, Base: base}
+		if refusal := (&server{names: &names{}}).apply(t.Context(), []wire.Change{c}, &body{}); refusal != nil {
+			t.Fatal(refusal)
+		}
+		found, err := filepath.Glob(filepath.Join(base, "*", "*"))
+		if err != nil || len(found) > 0 {
+			t.Errorf("%q: %v, %v", name, found, err)
+		}
+	}
+}
+
+func TestOldRunsArePruned(t *testing.T) {
+	dir := t.TempDir()
+	now := time.Now()
+	for name, age := range map[string]time.Duration{"new": 0, "day": 24 * time.Hour, "old": 40 * 24 * time.Hour} {
+		p := filepath.Join(dir, name)
+		if err := os.Mkdir(p, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chtimes(p, now.Add(-age), now.Add(-age)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i := range maxKeptRuns {
+		p := filepath.Join(dir, "run"+strings.Repeat("x", i))
+		if err := os.Mkdir(p, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chtimes(p, now.Add(-2*time.Hour), now.Add(-2*time.Hour)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	prune(dir, now)
+	entries, err := os.ReadDir(dir)
+	if err != nil || len(entries) != maxKeptRuns {
+		t.Errorf("%d left, %v", len(entries), err)
+	}
+	for name, stays := range map[string]bool{"new": true, "day": false, "old": false} {
+		if _, err := os.Lstat(filepath.Join(dir, name)); (err == nil) != stays {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
