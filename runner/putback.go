@@ -93,6 +93,7 @@ type backing struct {
 	stays []string
 
 	found    map[string]modules.File // what is there now, and copies
+	trees    map[string]*history     // directories that are put back before what is in them
 	done     map[string]bool         // paths that are dealt with
 	diff     []modules.Diff
 	changes  []modules.Change
@@ -170,6 +171,9 @@ func (b *backing) look(ctx context.Context, mine []*history) error {
 		}
 	}
 	b.found = map[string]modules.File{}
+	if err := b.lookAbove(ctx, mine); err != nil {
+		return err
+	}
 	var queries []modules.Query
 	asked := map[string]bool{}
 	ask := func(q modules.Query) {
@@ -179,7 +183,7 @@ func (b *backing) look(ctx context.Context, mine []*history) error {
 		}
 	}
 	for _, h := range all {
-		ask(modules.Query{Path: h.path, Sum: true, Content: maxBackShown, List: h.madeNew()})
+		ask(modules.Query{Path: b.lies(h.path), Sum: true, Content: maxBackShown, List: h.madeNew()})
 		if h.copy != "" {
 			ask(modules.Query{Path: h.copy, Sum: true, Content: maxBackShown})
 		}
@@ -195,7 +199,63 @@ func (b *backing) look(ctx context.Context, mine []*history) error {
 		}
 		queries = queries[n:]
 	}
+	for _, h := range all {
+		if at := b.lies(h.path); at != h.path {
+			b.found[h.path] = b.found[at]
+		}
+	}
 	return nil
+}
+
+// lookAbove finds the directories around the step's paths that the run has removed: they are put back first, and what
+// is in them lies where they are kept until then.
+func (b *backing) lookAbove(ctx context.Context, mine []*history) error {
+	var dirs []*history
+	var queries []modules.Query
+	for _, h := range mine {
+		for _, dir := range append(b.kept.above(h.path), h) {
+			if dir.was.Kind == modules.Directory && dir.copy != "" && !slices.Contains(dirs, dir) {
+				dirs = append(dirs, dir)
+				queries = append(queries, modules.Query{Path: dir.path}, modules.Query{Path: dir.copy})
+			}
+		}
+	}
+	if len(queries) == 0 {
+		return nil
+	}
+	files, err := b.host.Look(ctx, queries...)
+	if err != nil {
+		return err
+	}
+	b.trees = map[string]*history{}
+	for i, dir := range dirs {
+		switch now, kept := files[2*i], files[2*i+1]; {
+		case kept.Kind != modules.Directory: // it was put back
+		case now.Kind == modules.Missing:
+			b.trees[dir.path] = dir
+		default:
+			b.problem("%s was removed by the run and is there again: %s is what was in it", dir.path, dir.copy)
+		}
+	}
+	return nil
+}
+
+// tree is the directory around a path that is put back before it; nil where there is none.
+func (b *backing) tree(p string) *history {
+	for dir := path.Dir(p); dir != "/" && dir != "."; dir = path.Dir(dir) {
+		if t := b.trees[dir]; t != nil {
+			return t
+		}
+	}
+	return nil
+}
+
+// lies is where a path lies now.
+func (b *backing) lies(p string) string {
+	if t := b.tree(p); t != nil {
+		return t.copy + strings.TrimPrefix(p, t.path)
+	}
+	return p
 }
 
 // back puts back what was there.
@@ -214,6 +274,9 @@ func (b *backing) back(h *history) {
 		same = same && now.Target == h.was.Target
 	}
 	b.last = &h.was
+	if t := b.tree(h.path); t != nil {
+		b.back(t)
+	}
 	if same && (h.was.Kind == modules.Symlink || now.Mode == h.was.Mode) && now.UID == h.was.UID && now.GID == h.was.GID {
 		return
 	}
@@ -224,17 +287,12 @@ func (b *backing) back(h *history) {
 		b.attributes(h, now)
 		return
 	}
-	for _, dir := range b.kept.above(h.path) {
-		if b.found[dir.path].Kind == modules.Missing {
-			b.back(dir)
-		}
-	}
 	b.replace(h, now, was)
 }
 
 // mayChange says whether a path is still as the run left it.
 func (b *backing) mayChange(h *history, now modules.File) bool {
-	if h.left == nil || b.undo.Force || untouched(*h.left, now) {
+	if h.left == nil || b.undo.Force || b.tree(h.path) != nil || untouched(*h.left, now) {
 		return true
 	}
 	b.problem("%s was changed since by somebody else", h.path)
@@ -337,6 +395,9 @@ func (b *backing) remove(h *history) {
 		return
 	}
 	b.done[h.path] = true
+	if t := b.tree(h.path); t != nil {
+		b.back(t)
+	}
 	now := b.found[h.path]
 	if now.Kind == modules.Missing || now.Kind == "" {
 		return
