@@ -34,6 +34,7 @@ type history struct {
 	copy   string // of its content; "" where there was none to keep, or lost says why it was not
 	lost   string
 	left   *modules.File // as the run left it; nil where nobody has seen that
+	inTree *modules.File // as it lies in a directory that the run has removed, and that comes back with it
 }
 
 // read asks the host.
@@ -84,6 +85,13 @@ func (k *keptOn) take(f connect.KeptFile) {
 	case h == nil:
 		h = &history{path: f.Path, step: f.Step, time: f.Time, was: f.File}
 		k.paths[f.Path] = h
+	}
+	if f.File.Kind == modules.Directory && f.Copy != "" {
+		for p, in := range k.paths {
+			if strings.HasPrefix(p, f.Path+"/") && in.inTree == nil {
+				in.inTree = in.left
+			}
+		}
 	}
 	h.left = nil // until it is seen how this change has left it
 	if f.Opens && !h.opened {

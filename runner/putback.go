@@ -292,7 +292,7 @@ func (b *backing) back(h *history) {
 
 // mayChange says whether a path is still as the run left it.
 func (b *backing) mayChange(h *history, now modules.File) bool {
-	if h.left == nil || b.undo.Force || b.tree(h.path) != nil || untouched(*h.left, now) {
+	if h.left == nil || b.undo.Force || b.tree(h.path) != nil || untouched(*h.left, now) || h.inTree != nil && untouched(*h.inTree, now) {
 		return true
 	}
 	b.problem("%s was changed since by somebody else", h.path)
@@ -360,6 +360,9 @@ func (b *backing) replace(h *history, now, was modules.File) {
 	case modules.Directory:
 		if kept {
 			b.changes = append(b.changes, modules.Change{Kind: modules.Rename, Path: h.copy, Target: h.path})
+			if was.Mode != h.was.Mode || was.UID != h.was.UID || was.GID != h.was.GID { // the run had changed it before it removed it
+				b.changes = append(b.changes, modules.Change{Kind: modules.SetAttributes, Path: h.path, Attributes: attributesOf(h.was)})
+			}
 		} else {
 			b.changes = append(b.changes, modules.Change{Kind: modules.MakeDirectory, Path: h.path, Attributes: attributesOf(h.was)})
 		}
@@ -442,8 +445,8 @@ func (b *backing) strangers(h *history, inside []*history) []string {
 	var strange []string
 	for _, dir := range append([]*history{h}, inside...) {
 		for _, e := range b.found[dir.path].Entries {
-			if !made[e.Path] {
-				strange = append(strange, path.Base(e.Path))
+			if name := path.Base(e.Path); !made[path.Join(dir.path, name)] { // it may lie in a tree that is still kept
+				strange = append(strange, name)
 			}
 		}
 	}
