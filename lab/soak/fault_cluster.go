@@ -55,7 +55,8 @@ func serverFaults() []*fault {
 			before: onVictim(func(*play) string { return "closing_never_ends" }),
 		},
 		{
-			name: "stuck-primaries", what: "primaries do not move", codes: []int{2}, kinds: []kind{some, single}, args: timeouts("drain_timeout"),
+			// A partition whose primary has been taken from one server and is not taken by the next has none until it is.
+			name: "stuck-primaries", what: "primaries do not move", codes: []int{2}, failed: true, kinds: []kind{some, single}, args: timeouts("drain_timeout"),
 			before: onVictim(func(*play) string { return "stuck_partitions=all" }),
 		},
 		{
