@@ -223,7 +223,7 @@ func TestAPlaybookOfTheClusterKilledAtItsEventsGoesOnAsIfNothingHadHappened(t *t
 		t.Skip("it takes ten seconds")
 	}
 	books, every, stride, moments := "deploy", 80, 80, 0
-	o := lab.Options{Metas: 2, Replicas: 3, Collectors: -1, Address: "40", Scale: 0.05}
+	o := lab.Options{Metas: 2, Replicas: 3, Collectors: -1, Address: "200", Scale: 0.05}
 	if n, err := strconv.Atoi(os.Getenv("PEGBOOK_TEST_KILLS_EVERY")); err == nil { // make resume
 		books, every, stride, moments = "deploy rolling-update rebuild", n, max(40, n), 2
 		o.Replicas, o.Collectors = 4, 1
