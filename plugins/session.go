@@ -29,7 +29,9 @@ const (
 
 // link is the stream of a task, seen from either side.
 type link interface {
-	grpc.Stream
+	Context() context.Context
+	SendMsg(m any) error
+	RecvMsg(m any) error
 	Recv() (*wire.Frame, error)
 }
 

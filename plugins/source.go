@@ -296,7 +296,7 @@ func checkName(what, name string) error {
 		return r == utf8.RuneError || !unicode.IsLetter(r) && !unicode.IsDigit(r) && !strings.ContainsRune("._-:%@+", r)
 	}
 	if name == "" || len(name) > 255 || strings.ContainsFunc(name, bad) || strings.ContainsRune("-.:%@+", first) && !strings.HasPrefix(name, "::") {
-		return fmt.Errorf("%.100q is no name of a %s: letters, digits and . _ - :", name, what)
+		return fmt.Errorf("%.100q is no name of a %s: letters, digits, dots, hyphens, underscores and colons", name, what)
 	}
 	return nil
 }
