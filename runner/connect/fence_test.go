@@ -127,7 +127,7 @@ func TestNewerWaitsForWhatOlderHasBegun(t *testing.T) {
 		_, err := older.Under(token(5)).Run(context.WithoutCancel(ctx), modules.Command{Argv: []string{"sh", "-c", "touch begun; sleep 1; touch ended"}, Dir: dir})
 		begun <- err
 	}()
-	require.Eventually(t, func() bool { _, err := os.Stat(filepath.Join(dir, "begun")); return err == nil }, 10*time.Second, 5*time.Millisecond)
+	require.Eventually(t, func() bool { _, err := os.Stat(filepath.Join(dir, "begun")); return err == nil }, diskPatience, 5*time.Millisecond)
 	done := make(chan error, 1)
 	go func() {
 		done <- newer.Under(token(6)).Apply(context.WithoutCancel(ctx), fileWith(filepath.Join(dir, "f"), "six"))
@@ -137,12 +137,15 @@ func TestNewerWaitsForWhatOlderHasBegun(t *testing.T) {
 		_, ended := os.Stat(filepath.Join(dir, "ended"))
 		require.Error(t, ended, "the older one was not refused while its command ran")
 		return asFenced(older.Under(token(5)).Allowed(ctx), &old)
-	}, 10*time.Second, 5*time.Millisecond)
+	}, diskPatience, 5*time.Millisecond)
 	assert.Empty(t, content(t, filepath.Join(dir, "f")))
 	require.NoError(t, <-begun, "what was begun ends")
 	require.NoError(t, <-done)
 	assert.Equal(t, "six", content(t, filepath.Join(dir, "f")))
 }
+
+// diskPatience is long: a token is known when the host's disk has it, and a busy disk takes seconds for that.
+const diskPatience = time.Minute
 
 func asFenced(err error, to **FencedError) bool { return errors.As(err, to) }
 
@@ -184,7 +187,7 @@ func TestContentThatComesLateIsNotPutInPlace(t *testing.T) {
 			done := make(chan error, 1)
 			go func() { done <- newer.Under(token(6)).Apply(context.WithoutCancel(ctx), fileWith(file, "six")) }()
 			var old *FencedError
-			require.Eventually(t, func() bool { return asFenced(older.Under(token(5)).Allowed(ctx), &old) }, 10*time.Second, 5*time.Millisecond)
+			require.Eventually(t, func() bool { return asFenced(older.Under(token(5)).Allowed(ctx), &old) }, diskPatience, 5*time.Millisecond)
 			close(s.goOn)
 			require.ErrorAs(t, <-sent, &old)
 			require.NoError(t, <-done)
