@@ -209,7 +209,7 @@ func (l *line) start(ctx context.Context, b Become) (*mux, error) {
 	s := l.starter()
 	if l.local() {
 		if b.User == "" {
-			return localMux(ctx, &l.trips), nil
+			return localMux(ctx, &l.trips)
 		}
 		return s.start(ctx, localOpen, b)
 	}
