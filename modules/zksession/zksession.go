@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"net"
 	"slices"
@@ -63,7 +62,7 @@ func Connect(ctx context.Context, o Options) (conn *zk.Conn, closed func(), err 
 				return nil, err
 			}
 			why.reached(address)
-			return withDeadlines(raw), nil
+			return guarded(raw, func(err error) { why.failed(address, err) }), nil
 		}))
 	if err != nil {
 		cancel()
@@ -210,20 +209,6 @@ func (a *asGiven) Connected() { a.since = 0 }
 type silent struct{}
 
 func (silent) Printf(string, ...interface{}) {}
-
-// withDeadlines gives a connection through a tunnel the deadlines that the library relies on.
-func withDeadlines(raw net.Conn) net.Conn {
-	near, far := net.Pipe()
-	go func() {
-		_, _ = io.Copy(far, raw)
-		_ = far.Close()
-	}()
-	go func() {
-		_, _ = io.Copy(raw, far)
-		_ = raw.Close()
-	}()
-	return near
-}
 
 // SplitServers is a list of servers, however it was written.
 func SplitServers(entries []string) []string {
