@@ -391,9 +391,7 @@ func (s *place) count(ctx context.Context, who Holder) (uint64, error) {
 		if !exists || ours.EphemeralOwner != s.session {
 			return 0, errExpired
 		}
-		var last record
-		_ = json.Unmarshal(before, &last) // what is no record counts as none
-		next := record{Token: max(last.Token+1, uint64(ours.Ctime)), Holder: who}
+		next := record{Token: nextToken(before, ours.Ctime), Holder: who}
 		text, err := json.Marshal(next)
 		if err != nil {
 			return 0, err
@@ -422,6 +420,21 @@ func (s *place) count(ctx context.Context, who Holder) (uint64, error) {
 	}
 	return 0, errors.New("the lock's node is changed by others all the time")
 }
+
+// nextToken is one more than what the lock's node has counted, and no less than ZooKeeper's clock in milliseconds.
+func nextToken(before []byte, clock int64) uint64 {
+	now := uint64(max(clock, 1)) //nolint:gosec // it is not negative
+	var last record
+	if json.Unmarshal(before, &last) != nil || last.Token > now+farthest {
+		return now // what is no record counts as none
+	}
+	return max(last.Token+1, now)
+}
+
+// farthest is how far a count may be ahead of the clock, in milliseconds: a hundred years. Locks that are taken, and
+// clocks that are wrong, come nowhere near; and who wrote the largest number there is would have all who come later
+// refused by every host.
+const farthest = 100 * 365 * 24 * 60 * 60 * 1000
 
 // check says whether our node is still there.
 func (s *place) check(ctx context.Context) error {

@@ -112,6 +112,11 @@ func (h *Hold) lock() error {
 	}
 }
 
+// farthest is how far a count may be ahead of the clock, in microseconds: a hundred years. Locks that are taken, and
+// clocks that are wrong, come nowhere near; and who wrote the largest number there is would have all who come later
+// refused by every host.
+const farthest = 100 * 365 * 24 * 60 * 60 * 1_000_000
+
 // sign writes down the next token and who holds it. The clock stands in for a count that is lost or damaged:
 // tokens grow all the same.
 func (h *Hold) sign(note string) error {
@@ -119,7 +124,10 @@ func (h *Hold) sign(note string) error {
 	if err != nil {
 		return err
 	}
-	h.Token = max(before+1, uint64(time.Now().UnixMicro()))
+	h.Token = uint64(time.Now().UnixMicro())
+	if before <= h.Token+farthest {
+		h.Token = max(h.Token, before+1)
+	}
 	return h.write(note)
 }
 
