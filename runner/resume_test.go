@@ -41,6 +41,7 @@ type site struct {
 	killAct  int  // this act is the last
 	before   bool // it is not done any more
 	inFlight InFlight
+	missed   int   // commands that were to be run when the process was killed, and were not
 	plan     *Plan // nil: each life reads the playbook anew
 	decide   func() InFlight
 }
@@ -463,9 +464,10 @@ func (s *site) operator(t testing.TB) (InFlight, bool) {
 	}
 	switch {
 	case slices.ContainsFunc(flying, func(f Flying) bool { return f.Task == "until" }): // has to be seen one by one
-	case acted == all:
+	case acted == all-s.missed:
 		return InFlightSkip, true
-	case acted == all-len(flying):
+	case acted == all-s.missed-len(flying):
+		s.missed += len(flying)
 		return InFlightRerun, true
 	}
 	return "", false
