@@ -160,11 +160,13 @@ func (rr *rowRun) bring() *graph.Graph[node] {
 	return g
 }
 
-// broughtIn are the inclusions of all hosts, equal ones together.
+// broughtIn are the inclusions of all hosts, equal ones together. What is the same item again on a host goes with what
+// is so on the others.
 func (rr *rowRun) broughtIn() []*brought {
 	type place struct {
 		key     string
 		content *playbook.Content
+		nth     int
 	}
 	var all []*brought
 	first := map[place]*brought{}
@@ -174,21 +176,20 @@ func (rr *rowRun) broughtIn() []*brought {
 			if st.p.lost != notLost || st.p.ended {
 				continue
 			}
-			at := place{in.key, in.content}
+			at := place{key: in.key, content: in.content}
+			nth := own[at]
+			own[at]++
+			at.nth = nth
 			b := first[at]
-			if b != nil && own[at] == 0 {
-				b.who = append(b.who, st.p)
-			} else { // new, or the same item again
-				b = &brought{inclusion: in, nth: own[at], who: []*player{st.p}}
+			if b == nil {
+				b = &brought{inclusion: in, nth: nth}
 				all = append(all, b)
-				if first[at] == nil {
-					first[at] = b
-				}
+				first[at] = b
 			}
+			b.who = append(b.who, st.p)
 			if st.recalled == nil {
 				b.told = append(b.told, st.p.Name)
 			}
-			own[at]++
 		}
 	}
 	return all

@@ -1,6 +1,7 @@
 package runner
 
 import (
+	"context"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -38,4 +39,23 @@ func TestAnIncludeMayIncludeItselfForAWhile(t *testing.T) {
 `, nil)
 	assert.Equal(t, 0, r.ExitCode())
 	assert.Equal(t, 200, r.Recap["h1"].OK, "100 times counted, 100 times included")
+}
+
+func TestTheSameItemAgainIsGoneThroughByAllHostsTogether(t *testing.T) {
+	var asked []string
+	runFiles(t, `
+-- site.yml --
+- hosts: h1,h2
+  gather_facts: false
+  tasks:
+    - {include_tasks: some.yml, loop: [1, 2, 2]}
+-- some.yml --
+- {name: some, say: "{{ .item }}"}
+`, func(_ *Inputs, o *Options) {
+		o.Step = func(_ context.Context, task string) (Leave, error) {
+			asked = append(asked, task)
+			return LeaveOne, nil
+		}
+	})
+	assert.Equal(t, []string{"include_tasks", "some", "some", "some"}, asked)
 }
