@@ -73,16 +73,19 @@ func (rr *rowRun) passBy() {
 	st := rr.alone()
 	not, _ := firstFalse(rr.row.when, rr.scope(st.p.host))
 	st.skip(not, rr.scope(st.p.host), st.res)
-	var by string
-	if rr.r.decided(rr.gatePlace(), &by) {
-		st.recalled = &keptStep{} // it has been told
+	told := rr.gatePlace() + " passed"
+	if rr.lane.free { // another host may have to wait there
+		told += " by " + st.p.Name
+	}
+	if rr.r.decided(told, new(bool)) {
+		st.recalled = &keptStep{}
 	} else {
-		rr.r.jot(rr.gatePlace(), by)
+		rr.r.jot(told, true)
 	}
 	st.settle()
 }
 
-// gatePlace is the place of the gate's answer in what the run remembers: who approved, "" where it was skipped.
+// gatePlace is the place of the gate's answer in what the run remembers: who approved.
 func (rr *rowRun) gatePlace() string { return rr.where() + " gate" }
 
 // alone is the step that stands for all hosts of the row.

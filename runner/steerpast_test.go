@@ -75,3 +75,33 @@ func TestGatesAndGuardsOfARunThatGoesOn(t *testing.T) {
 	assert.Equal(t, []string{"c h1 ok approved by alice", "d h1 ok y"}, got.done())
 	assert.Len(t, of[event.GateWaiting](got), 1)
 }
+
+// Under strategy: free a gate is asked once, and hosts that it does not concern pass by: that takes its answer from
+// nobody who goes on.
+func TestAGateThatSomeHostsPassByIsNotAskedAgain(t *testing.T) {
+	rec := &notebook{}
+	asked := 0
+	one := func(fails string, past *Past) Outcome {
+		plan, problems := compileFiles(t, `-- site.yml --
+- hosts: h1,h2
+  gather_facts: false
+  strategy: free
+  tasks:
+    - {name: g, gate: , when: eq .inventory_hostname "h1"}
+    - {name: b, fail: , when: bool .fails}
+-- hosts.yml --
+all: {vars: {fails: `+fails+`}, hosts: {h1: , h2: , h3: }}
+`, func(in *Inputs) { in.Modules = testModules() })
+		require.NoError(t, problems.Err())
+		out, err := plan.Run(t.Context(), Options{Connect: &machines{}, Events: &records{}, Forks: 1, Record: rec, Past: past, RunID: "r1",
+			Gates: Gates{Ask: func(context.Context, event.GateWaiting) (bool, string, error) { asked++; return true, "alice", nil }}})
+		require.NoError(t, err)
+		return out
+	}
+	require.Equal(t, 2, one("true", nil).ExitCode())
+	past, err := NewPast(slices.Values(rec.entries))
+	require.NoError(t, err)
+	out := one("false", past)
+	assert.Equal(t, 0, out.ExitCode(), out.Message)
+	assert.Equal(t, 1, asked)
+}
