@@ -20,6 +20,8 @@ import (
 	"github.com/pegbook/pegbook/modules"
 	"github.com/pegbook/pegbook/modules/modtest"
 	"github.com/pegbook/pegbook/runner/connect"
+	"github.com/pegbook/pegbook/runner/diag"
+	"github.com/pegbook/pegbook/runner/event"
 	"github.com/pegbook/pegbook/runner/inventory"
 	"github.com/pegbook/pegbook/runner/playbook"
 )
@@ -41,12 +43,63 @@ type site struct {
 	killAct  int  // this act is the last
 	before   bool // it is not done any more
 	inFlight InFlight
-	missed   int   // commands that were to be run when the process was killed, and were not
-	plan     *Plan // nil: each life reads the playbook anew
+	asked    map[string]int // question → how often somebody was asked
+	question string         // the last one
+	unheard  string         // the one whose answer the process that was killed did not keep
+	missed   int            // commands that were to be run when the process was killed, and were not
+	plan     *Plan          // of every life; nil: each has its own
+	read     *read          // nil: each life reads the playbook anew
 	decide   func() InFlight
 }
 
-func newSite() *site { return &site{hosts: map[string]*siteHost{}, changes: map[string][]string{}} }
+func newSite() *site {
+	return &site{hosts: map[string]*siteHost{}, changes: map[string][]string{}, asked: map[string]int{}}
+}
+
+// read is a playbook with its inventories as they were read.
+type read struct {
+	book *playbook.Playbook
+	of   map[string]*inventory.Inventory // by file
+}
+
+// inventory is the file of what there is: a machine is added when h1 has been told so.
+func (s *site) inventory() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if h := s.hosts["h1"]; h != nil && h.Content("/machine") != "" {
+		return "later.yml"
+	}
+	return "hosts.yml"
+}
+
+// question counts how often somebody is asked; nobody answers a process that is dead.
+func (s *site) ask(what string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.dead {
+		return errKilled
+	}
+	s.asked[what]++
+	s.question = what
+	return nil
+}
+
+// answers answers what a run asks.
+func (s *site) answers(o *Options) {
+	o.Confirm = func(_ context.Context, message, value string) error { return s.ask(message + " " + value) }
+	o.Gates.Ask = func(_ context.Context, g event.GateWaiting) (bool, string, error) {
+		return true, "alice", s.ask(fmt.Sprint(g.Task, " ", g.Batch, " ", g.Message))
+	}
+	o.Step = func(_ context.Context, task string) (Leave, error) {
+		switch task {
+		case "not wanted":
+			return LeaveNot, s.ask("step " + task)
+		case "do all":
+			return LeaveAll, s.ask("step " + task)
+		}
+		return LeaveOne, s.ask("step " + task)
+	}
+}
 
 func (s *site) die() error {
 	s.dead = true
@@ -62,6 +115,9 @@ func (s *site) Keep(e Entry) error {
 		return errKilled
 	}
 	if s.records++; s.records == s.killAt {
+		if e.isAnswer() {
+			s.unheard = s.question
+		}
 		return s.die()
 	}
 	raw, err := json.Marshal(e)
@@ -74,6 +130,11 @@ func (s *site) Keep(e Entry) error {
 	}
 	s.entries = append(s.entries, kept)
 	return nil
+}
+
+// isAnswer says whether somebody was asked for what is kept.
+func (e Entry) isAnswer() bool {
+	return e.Kind == EntryDecided && (strings.HasPrefix(e.Place, "confirm ") || strings.HasSuffix(e.Place, " gate") || strings.Contains(e.Place, " step"))
 }
 
 // act changes a host, if the process lives.
@@ -240,16 +301,38 @@ func siteModules() Set {
 	)
 }
 
-// planOf compiles the playbook in a folder anew, as another process would.
-func planOf(t testing.TB, dir string) *Plan {
+// planOf compiles the playbook in a folder, as each process does.
+func (s *site) planOf(t testing.TB, dir string) *Plan {
 	t.Helper()
-	book, problems := playbook.Parse(filepath.Join(dir, "site.yml"), playbook.Options{})
-	require.NoError(t, problems.Err())
-	inv, problems := inventory.Load(context.Background(), inventory.Options{Sources: []string{filepath.Join(dir, "hosts.yml")}, PlaybookDir: dir})
-	require.NoError(t, problems.Err())
-	plan, problems := Compile(Inputs{Playbooks: []*playbook.Playbook{book}, Inventory: inv, Modules: siteModules()})
+	if s.plan != nil {
+		return s.plan
+	}
+	from := s.read
+	if from == nil {
+		from = readSite(t, dir)
+	}
+	plan, problems := Compile(Inputs{Playbooks: []*playbook.Playbook{from.book}, Inventory: from.of[s.inventory()], Modules: siteModules(),
+		Reload: func(context.Context) (*inventory.Inventory, diag.List) { return from.of[s.inventory()], nil }})
 	require.NoError(t, problems.Err())
 	return plan
+}
+
+// readSite reads the playbook in a folder, with the inventories that there are.
+func readSite(t testing.TB, dir string) *read {
+	t.Helper()
+	r := &read{of: map[string]*inventory.Inventory{}}
+	var problems diag.List
+	r.book, problems = playbook.Parse(filepath.Join(dir, "site.yml"), playbook.Options{})
+	require.NoError(t, problems.Err())
+	for _, name := range []string{"hosts.yml", "later.yml"} {
+		path := filepath.Join(dir, name)
+		if _, err := os.Stat(path); err != nil {
+			continue
+		}
+		r.of[name], problems = inventory.Load(context.Background(), inventory.Options{Sources: []string{path}, PlaybookDir: dir})
+		require.NoError(t, problems.Err())
+	}
+	return r
 }
 
 // life is one life of the process: from the beginning, or from what the record of the site has.
@@ -261,12 +344,10 @@ func (s *site) life(t testing.TB, dir string, forks int) (Outcome, *records) {
 	s.kill, s.dead, s.records, s.acts = cancel, false, 0, 0
 	entries := slices.Clone(s.entries)
 	s.mu.Unlock()
-	plan := s.plan
-	if plan == nil {
-		plan = planOf(t, dir)
-	}
+	plan := s.planOf(t, dir)
 	seen := &records{}
 	o := Options{Connect: s, Record: s, Events: seen, Forks: forks, RunID: "r1"}
+	s.answers(&o)
 	answers := []string{"42"}
 	if len(entries) > 0 {
 		past, err := NewPast(slices.Values(entries))
@@ -336,6 +417,7 @@ func (n *tally) resumed(t *testing.T, dir, what string, forks int, whole *site, 
 	ok := assert.Equal(t, works(whole.changes), works(s.changes), "%s: what was done", what)
 	ok = assert.Equal(t, wanted.Recap, out.Recap, "%s: recap", what) && ok
 	ok = assert.Equal(t, wanted.ExitCode(), out.ExitCode(), "%s: exit code: %s", what, out.Message) && ok
+	ok = assert.Empty(t, s.askedAgain(whole), "%s: what was asked", what) && ok
 	if s.inFlight == InFlightRerun { // of what is taken as done nobody knows the output
 		ok = assert.Equal(t, whole.state(t), s.state(t), "%s: end state", what) && ok
 	}
@@ -344,15 +426,35 @@ func (n *tally) resumed(t *testing.T, dir, what string, forks int, whole *site, 
 	}
 }
 
+// askedAgain lists the questions that were not asked as often as in a run that was not killed. The one whose answer was
+// not kept any more is asked again.
+func (s *site) askedAgain(whole *site) []string {
+	var wrong []string
+	for what, n := range s.asked {
+		if what == s.unheard {
+			n--
+		}
+		if n != whole.asked[what] {
+			wrong = append(wrong, fmt.Sprintf("%s: %d times instead of %d", what, n, whole.asked[what]))
+		}
+	}
+	for what := range whole.asked {
+		if s.asked[what] == 0 {
+			wrong = append(wrong, what+": never")
+		}
+	}
+	return wrong
+}
+
 func TestARunKilledAtEveryBoundaryGoesOnAsIfNothingHadHappened(t *testing.T) {
 	dir := everything(t)
 	whole := newSite()
 	wanted, seen := whole.life(t, dir, 1)
-	plan := planOf(t, dir)
+	read := readSite(t, dir)
 	require.Equal(t, 2, wanted.ExitCode(), "%v", seen.done())
 	require.Contains(t, whole.state(t)["h1/dump"], "TOKEN", "%s\n%s", wanted.Message, strings.Join(seen.done(), "\n"))
 	n := tally{boundaries: whole.records, acts: whole.acts}
-	step := 11
+	step := 17
 	if os.Getenv("PEGBOOK_TEST_EVERY_BOUNDARY") != "" { // make resume
 		step = 1
 	}
@@ -360,7 +462,7 @@ func TestARunKilledAtEveryBoundaryGoesOnAsIfNothingHadHappened(t *testing.T) {
 		s := newSite()
 		s.killAt = at
 		if at%25 != 0 {
-			s.plan = plan
+			s.read = read
 		}
 		s.decide = func() InFlight { return s.choice(s.entries, whole.entries[at-1].Kind != EntryActing) }
 		n.resumed(t, dir, fmt.Sprintf("killed before record %d of %d (%v)", at, whole.records, brief(whole.entries[at-1])), 1, whole, wanted, s)
@@ -368,7 +470,7 @@ func TestARunKilledAtEveryBoundaryGoesOnAsIfNothingHadHappened(t *testing.T) {
 	for at := 1; at <= whole.acts && n.differences < 3; at += step {
 		for _, before := range []bool{true, false} {
 			s := newSite()
-			s.plan = plan
+			s.read = read
 			s.killAct, s.before = at, before
 			s.decide = func() InFlight { return s.choice(s.entries, !before) }
 			n.resumed(t, dir, fmt.Sprintf("killed at act %d of %d, before it: %v", at, whole.acts, before), 1, whole, wanted, s)
@@ -402,10 +504,10 @@ func brief(e Entry) string {
 func TestARunWithManyForksKilledAtRandomGoesOn(t *testing.T) {
 	dir := everything(t)
 	whole := newSite()
-	whole.plan = planOf(t, dir)
+	whole.read = readSite(t, dir)
 	wanted, _ := whole.life(t, dir, 4)
 	n, mixed := tally{}, 0
-	rounds := 30
+	rounds := 20
 	if os.Getenv("PEGBOOK_TEST_EVERY_BOUNDARY") != "" {
 		rounds = 200
 	}
@@ -415,7 +517,7 @@ func TestARunWithManyForksKilledAtRandomGoesOn(t *testing.T) {
 		}
 		rnd := rand.New(rand.NewSource(seed))
 		s := newSite()
-		s.plan = whole.plan
+		s.read = whole.read
 		for life := 0; life < 1+rnd.Intn(4); life++ { // killed again while it goes on
 			s.killAt = 1 + rnd.Intn(whole.records/2)
 			s.life(t, dir, 4)
@@ -424,7 +526,7 @@ func TestARunWithManyForksKilledAtRandomGoesOn(t *testing.T) {
 			if !ok {
 				mixed++
 				s = newSite()
-				s.plan = whole.plan
+				s.read = whole.read
 				continue
 			}
 			s.inFlight = choice
