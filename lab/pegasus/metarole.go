@@ -96,7 +96,8 @@ func (m *metaRole) lead(ctx context.Context, lost <-chan struct{}) error {
 	reign, end := context.WithCancel(ctx)
 	defer end()
 	state, err := meta.Open(reign, meta.Options{Config: m.p.config, Release: m.p.release(), Self: m.p.self, Store: m.keep,
-		Send: m.propose, Backup: m.backup, Inventory: m.inventory, Log: m.p.log.Line, Now: time.Now})
+		Send: m.propose, Backup: m.backup, Inventory: m.inventory, Log: m.p.log.Line, Now: time.Now,
+		Dead: func(a peer.Addr) { m.p.told("calls %s dead", a) }})
 	if err != nil {
 		return err
 	}

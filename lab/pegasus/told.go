@@ -13,7 +13,8 @@ import (
 )
 
 // ChangesEnv names a file to which every process adds a line for each thing that it was told to change, and for its
-// start and its stop: time, address, role and what it was. Tests see there what was done to a cluster, in order.
+// start and its stop: time, address, role and what it was; a meta server also when it leads and which servers it calls
+// dead. Tests see there what was done to a cluster, in order.
 const ChangesEnv = "PEGASUS_SIM_CHANGES"
 
 // told writes down what the process was told.

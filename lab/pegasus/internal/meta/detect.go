@@ -68,6 +68,9 @@ func (s *State) detect(ctx context.Context) {
 		if n.alive && time.Since(n.heard) > grace {
 			s.setAlive(n, false)
 			s.Log('W', "failure_detector.cpp:284:check_all_records()", "worker %s disconnected", n.addr)
+			if s.Dead != nil {
+				s.Dead(n.addr)
+			}
 			s.abandonSecondaries(n.addr)
 		}
 	}

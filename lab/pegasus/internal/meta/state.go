@@ -80,7 +80,9 @@ type Options struct {
 	Backup    func(ctx context.Context, to peer.Addr, q peer.BackupRequest) error
 	Inventory func(ctx context.Context, of peer.Addr) (peer.Inventory, error)
 	Log       Logger
-	Now       func() time.Time
+	// Dead is told of each node that is called dead; nil does without.
+	Dead func(peer.Addr)
+	Now  func() time.Time
 }
 
 // State is one leadership. Safe for concurrent use.
