@@ -18,32 +18,77 @@ import (
 	"github.com/pegbook/pegbook/lab"
 )
 
-// told reads what the servers wrote down since the last time, as it can be compared: with hosts in place of addresses;
-// meta servers, of which chance makes one the leader, by the order in which they come up, and what is asked of the
-// leader as asked of the cluster; which partitions a server happened to have left out; of what runs side by side the
-// order left out.
-func (k *killed) told() []string {
-	t := k.t
-	t.Helper()
+// fresh are the lines that the servers wrote down since the last time.
+func (k *killed) fresh() []string {
+	k.t.Helper()
 	text, err := os.ReadFile(k.state.Changes())
-	require.NoError(t, err)
+	require.NoError(k.t, err)
 	lines := strings.Split(strings.TrimSpace(string(text)), "\n")
 	fresh := lines[k.seen:]
 	k.seen = len(lines)
-	k.leaders = 0
+	return fresh
+}
+
+// told is what was done to servers, as it can be compared: with hosts in place of addresses; meta servers, of which
+// chance makes one the leader, by the order in which they come up, and what is asked of the leader as asked of the
+// cluster; which partitions a server happened to have left out; of what runs side by side the order left out.
+func (k *killed) told(lines []string) []string {
 	c := canon{k.hostsByAddress(), map[string]string{}}
 	var all []string
-	for _, line := range fresh {
+	for _, line := range lines {
 		_, line, _ = strings.Cut(line, " ")
-		if strings.HasSuffix(line, " meta leads") {
-			k.leaders++
-			continue
-		}
 		if s := c.line(line); s != "" && (len(all) == 0 || all[len(all)-1] != s) {
 			all = append(all, s)
 		}
 	}
 	return withoutResets(slices.Compact(sortRuns(all)))
+}
+
+// chance is what befell a cluster that nobody did to it: on a machine that is slow for a moment a meta server loses its
+// session, and with it the lead and what it was told, or calls a server dead that runs.
+type chance struct {
+	leader string          // address of the one that leads, "" while none does
+	runs   map[string]bool // addresses of the servers that run, after their start
+
+	lapses, deaths int
+	// levelLost says that the lead was lost before the playbook had set a level: what was there before it is gone.
+	levelLost bool
+}
+
+// take takes in what the servers wrote down.
+func (c *chance) take(lines []string) {
+	for _, line := range lines {
+		w := strings.Fields(line) // TIME ADDRESS ROLE WHAT…
+		switch w[3] {
+		case "start", "stop":
+			c.runs[w[1]] = w[3] == "start"
+			if c.leader == w[1] {
+				c.leader = ""
+			}
+		case "leads":
+			if c.leader != "" {
+				c.lapses++
+			}
+			c.leader = w[1]
+		case "calls":
+			if c.runs[w[4]] {
+				c.deaths++
+			}
+		}
+	}
+}
+
+// stage takes in what was written down during a stage, and gives what befell the cluster meanwhile.
+func (c *chance) stage(lines []string) chance {
+	c.lapses, c.deaths, c.levelLost = 0, 0, false
+	first := slices.IndexFunc(lines, func(s string) bool { return strings.Contains(s, " meta level ") })
+	if first >= 0 {
+		c.take(lines[:first])
+		c.levelLost = c.lapses > 0
+		lines = lines[first:]
+	}
+	c.take(lines)
+	return *c
 }
 
 // withoutResets leaves out that a setting is put back to its default when that was the last that was done to it:
@@ -84,6 +129,8 @@ func (c *canon) line(line string) string {
 	w := strings.Fields(line) // ADDRESS ROLE WHAT…
 	host, what := c.host(w[0]), strings.Join(w[2:], " ")
 	switch {
+	case w[1] == "meta" && (w[2] == "leads" || w[2] == "calls"): // nobody told it to
+		return ""
 	case w[2] == "propose" && w[3] == "UPGRADE_TO_PRIMARY": // the other half of a primary's move
 		return ""
 	case w[2] == "propose": // KIND of PARTITION at SERVER to SERVER

@@ -3,8 +3,8 @@ package main
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net"
 	"os"
@@ -28,11 +28,10 @@ import (
 // killed is a lab in which a playbook is carried out by processes that are killed.
 type killed struct {
 	*labSite
-	dir   string // of the whole: the lab's and the journals' parent
-	watch *fileWatch
-	seen  int // lines of the servers' changes that earlier playbooks caused
-	// leaders is how often a meta server took the lead since then.
-	leaders int
+	dir    string // of the whole: the lab's and the journals' parent
+	watch  *fileWatch
+	seen   int // lines of the servers' changes that have been looked at
+	chance chance
 }
 
 // stage is a playbook with its arguments, and what it starts from if not from what the one before has left.
@@ -40,16 +39,23 @@ type stage struct {
 	book   string
 	args   []string
 	before func(*labSite)
+	killed bool // whether its processes are killed
 }
 
-// killStages carry a cluster through its life.
+// killStages carry a cluster through its life, as far as the books that are killed need it.
 func killStages(books string) []stage {
 	all := []stage{
 		{book: "deploy"},
-		{"rolling-update", labVersion("2.5.0"), func(s *labSite) { require.NoError(s.t, s.client().SetLevel(s.t.Context(), 500)) }},
+		{book: "rolling-update", args: labVersion("2.5.0"), before: func(s *labSite) { require.NoError(s.t, s.client().SetLevel(s.t.Context(), 500)) }},
 		{book: "rebuild", args: []string{"--confirm", "lab"}},
 	}
-	return slices.DeleteFunc(all, func(s stage) bool { return !slices.Contains(strings.Fields(books), s.book) })
+	last := 0
+	for i := range all {
+		if all[i].killed = slices.Contains(strings.Fields(books), all[i].book); all[i].killed {
+			last = i + 1
+		}
+	}
+	return all[:last]
 }
 
 // killLab is where labs follow one another at the same addresses and in the same folder, so that they can be compared.
@@ -59,9 +65,15 @@ type killLab struct {
 	stages  []stage
 }
 
+// killsDir names a folder in which journals, and what servers were told, stay behind; without it nothing does.
+const killsDir = "PEGBOOK_TEST_KILLS_DIR"
+
 func newKillLab(t *testing.T, books string, o lab.Options) *killLab {
 	t.Helper()
-	k := &killLab{options: o, dir: t.TempDir(), stages: killStages(books)}
+	k := &killLab{options: o, dir: os.Getenv(killsDir), stages: killStages(books)}
+	if k.dir == "" {
+		k.dir = t.TempDir()
+	}
 	exe, err := os.Executable()
 	require.NoError(t, err)
 	for _, name := range []string{"pegbook", mortalName} { // the test binary is both (TestMain)
@@ -76,24 +88,48 @@ func newKillLab(t *testing.T, books string, o lab.Options) *killLab {
 	return k
 }
 
-// life carries out all stages on a new lab, and gives what was done at each and how it was left.
-func (k *killLab) life(t *testing.T, cut cutter) []deeds {
+// life is a cluster's life, with how its playbooks' processes are killed.
+type life struct {
+	name, how string // how: the row of the table
+	cut       cutter
+}
+
+// cutter says how the next process of a stage is to die: at an event, or after a time. Neither: it is not killed.
+type cutter func(stage int, process int) (event int, after time.Duration)
+
+func never(int, int) (int, time.Duration) { return 0, 0 }
+
+// live carries out all stages on a new lab, and gives what was done at each and how it was left.
+func (k *killLab) live(t *testing.T, l life) []deeds {
 	t.Helper()
 	require.NoError(t, lab.Down(t.Context(), k.options.Dir))
 	state, err := lab.Up(t.Context(), k.options)
 	require.NoError(t, err)
-	site := &killed{labSite: &labSite{t: t, state: state, more: []string{"-i", state.Inventory, "-e", "meta_restart_interval=1 check_again=1"}}, dir: k.dir}
+	site := &killed{labSite: &labSite{t: t, state: state, more: []string{"-i", state.Inventory, "-e", "meta_restart_interval=1 check_again=1"}}, dir: k.dir,
+		chance: chance{runs: map[string]bool{}}}
 	var all []deeds
-	for _, s := range k.stages {
+	for i, s := range k.stages {
 		if s.before != nil {
 			s.before(site.labSite)
+			site.chance.take(site.fresh())
 		}
 		site.watch = watchFiles(t, state)
-		d := site.carry(s, cut)
+		home := filepath.Join(k.dir, strings.ReplaceAll(l.name, " ", "-")+"-"+s.book)
+		require.NoError(t, os.Mkdir(home, 0o700))
+		started := time.Now()
+		d := site.carry(s, home, func(process int) (int, time.Duration) {
+			if !s.killed {
+				return 0, 0
+			}
+			return l.cut(i, process)
+		})
+		d.took = time.Since(started)
 		d.files = site.watch.stop()
-		d.servers = site.told()
-		d.leaders = site.leaders
+		lines := site.fresh()
+		require.NoError(t, os.WriteFile(filepath.Join(home, "changes.log"), []byte(strings.Join(lines, "\n")), 0o600))
+		d.servers, d.chance = site.told(lines), site.chance.stage(lines)
 		d.end = site.end()
+		t.Logf("%s: %s took %.1f s: %d events, %d kills, %d stops, lead lost %d times, %d servers called dead that ran", l.name, s.book, d.took.Seconds(), d.boundaries, len(d.kills), len(d.stops), d.chance.lapses, d.chance.deaths)
 		all = append(all, d)
 	}
 	return all
@@ -102,42 +138,46 @@ func (k *killLab) life(t *testing.T, cut cutter) []deeds {
 // deeds are what the processes that carried out a stage have done together.
 type deeds struct {
 	boundaries int // events of all processes
+	took       time.Duration
 	kills      []string
+	stops      []string // why processes ended before the playbook did, of themselves
 	// files are, for each path, the states it went through; servers what was done to them, in order; end how it is.
 	files   map[string][]string
 	servers []string
 	end     map[string]string
-	leaders int
+	chance  chance
 }
 
-// cutter says how the next process of a stage is to die: at an event, or after a time. Neither: it is not killed.
-type cutter func(stage string, process int) (event int, after time.Duration)
-
-func never(string, int) (int, time.Duration) { return 0, 0 }
-
-// carry starts a playbook, and goes on with it as often as its process is killed.
-func (k *killed) carry(s stage, cut cutter) (d deeds) {
+// carry starts a playbook, and goes on with it as often as its process is killed, or stops because of what has befallen
+// the cluster.
+func (k *killed) carry(s stage, home string, cut func(process int) (int, time.Duration)) (d deeds) {
 	t := k.t
 	t.Helper()
-	home, err := os.MkdirTemp(k.dir, "home-")
-	require.NoError(t, err)
 	book, err := filepath.Abs(filepath.Join("..", "..", "playbooks", s.book+".yml"))
 	require.NoError(t, err)
 	args := slices.Concat([]string{"run", book, "--json"}, k.more, s.args)
+	excused := 0
 	for process := 0; ; process++ {
-		event, after := cut(s.book, process)
-		out, dead := k.process(home, event, after, args)
-		for line := range bytes.Lines(out) {
+		event, after := cut(process)
+		p := k.process(home, event, after, args)
+		for line := range bytes.Lines(p.out) {
 			if isBoundary(line) {
 				d.boundaries++
 			}
 		}
-		if !dead {
+		switch {
+		case p.dead:
+			d.kills = append(d.kills, lastEvent(p.out))
+			if process > 0 || event > 0 { // the first of those that are killed at a moment is waited for
+				k.endSession()
+			}
+		case p.code == 0:
 			return d
-		}
-		d.kills = append(d.kills, lastEvent(out))
-		if after == 0 {
-			k.endSession()
+		default: // a cluster that has lost its leader, or a second server, is not worked on
+			befell := k.befell()
+			require.Greater(t, befell, excused, "it stops, and nothing has befallen the cluster: %v: %s%s", args, tail(p.out, 30), p.err)
+			excused = befell
+			d.stops = append(d.stops, lastEvent(p.out))
 		}
 		if begun, err := filepath.Glob(filepath.Join(home, "runs", "[0-9]*")); err == nil && len(begun) > 0 { // else it was killed before that
 			args = []string{"runs", "resume", "--json"}
@@ -146,11 +186,28 @@ func (k *killed) carry(s stage, cut cutter) (d deeds) {
 	}
 }
 
-// process is one process of a run; it is killed, or ends well.
-func (k *killed) process(home string, event int, after time.Duration, args []string) (out []byte, dead bool) {
+// befell counts what has befallen the cluster since the stage began.
+func (k *killed) befell() int {
+	text, err := os.ReadFile(k.state.Changes())
+	require.NoError(k.t, err)
+	c := k.chance
+	c.runs, c.lapses, c.deaths = maps.Clone(c.runs), 0, 0
+	c.take(strings.Split(strings.TrimSpace(string(text)), "\n")[k.seen:])
+	return c.lapses + c.deaths
+}
+
+// ended is how a process ended.
+type ended struct {
+	out, err []byte
+	dead     bool // killed
+	code     int
+}
+
+// process is one process of a run; it is killed, or ends.
+func (k *killed) process(home string, event int, after time.Duration, args []string) ended {
 	t := k.t
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 	defer cancel()
 	name := "pegbook"
 	if event > 0 {
@@ -170,12 +227,10 @@ func (k *killed) process(home string, event int, after time.Duration, args []str
 	}
 	err := cmd.Wait()
 	require.NoError(t, ctx.Err(), "the run does not end: %v\n%s", args, tail(stdout.Bytes(), 30))
-	var ended *exec.ExitError
-	if errors.As(err, &ended) && ended.Sys().(syscall.WaitStatus).Signal() == syscall.SIGKILL {
-		return stdout.Bytes(), true
-	}
-	require.NoError(t, err, "%v: %s%s", args, tail(stdout.Bytes(), 30), &stderr)
-	return stdout.Bytes(), false
+	e := ended{out: stdout.Bytes(), err: stderr.Bytes(), code: cmd.ProcessState.ExitCode()}
+	e.dead = cmd.ProcessState.Sys().(syscall.WaitStatus).Signal() == syscall.SIGKILL
+	require.True(t, e.dead || e.code == 0 || e.code == 2, "%v: %v: %s%s", args, err, tail(e.out, 30), e.err)
+	return e
 }
 
 func tail(text []byte, lines int) string {
@@ -225,113 +280,67 @@ func TestAPlaybookOfTheClusterKilledAtItsEventsGoesOnAsIfNothingHadHappened(t *t
 	books, every, stride, moments := "deploy", 80, 80, 0
 	o := lab.Options{Metas: 2, Replicas: 3, Collectors: -1, Address: "200", Scale: 0.05}
 	if n, err := strconv.Atoi(os.Getenv("PEGBOOK_TEST_KILLS_EVERY")); err == nil { // make resume
-		books, every, stride, moments = "deploy rolling-update rebuild", n, max(40, n), 2
+		books, every, stride, moments = "deploy rolling-update rebuild", n, max(40, n), 3
 		o.Replicas, o.Collectors = 4, 1
+		if some := os.Getenv("PEGBOOK_TEST_KILLS_BOOKS"); some != "" {
+			books = some
+		}
 	} else {
 		t.Parallel()
 	}
 	k := newKillLab(t, books, o)
-	table := newKillTable(k.stages, k.life(t, never))
+	table := newKillTable(k.stages, k.undisturbed(t))
+	for _, l := range slices.Concat(atEvents(every, stride), table.atMoments(moments)) {
+		if only := os.Getenv("PEGBOOK_TEST_KILLS_ONLY"); only == "" || only == l.name {
+			table.compare(t, l, k.live(t, l))
+		}
+	}
+	t.Log("\n" + table.String())
+	for name, row := range table.rows {
+		assert.Positive(t, row.kills, "%s: nothing was killed", name)
+	}
+}
+
+// undisturbed is a life in which nobody is killed, and nothing befalls the cluster.
+func (k *killLab) undisturbed(t *testing.T) []deeds {
+	t.Helper()
+	for i := range 5 {
+		all := k.live(t, life{name: fmt.Sprintf("left alone %d", i+1), cut: never})
+		if !slices.ContainsFunc(all, deeds.disturbed) {
+			return all
+		}
+	}
+	require.Fail(t, "the machine is too slow for the lab's servers: there is nothing to compare with")
+	return nil
+}
+
+// atEvents are lives in which a process is killed at an event, and those that go on at each that follows by a stride.
+func atEvents(every, stride int) []life {
+	var all []life
 	for first := every; first <= stride; first += every {
-		cut := func(_ string, process int) (int, time.Duration) {
+		all = append(all, life{fmt.Sprintf("event %d+%d", first, stride), "at events", func(_, process int) (int, time.Duration) {
 			if process == 0 {
 				return first, 0
 			}
 			return stride, 0
-		}
-		table.compare(t, fmt.Sprintf("killed at event %d and then at every %d", first, stride), "at events", k.life(t, cut))
+		}})
 	}
-	for seed := range uint64(moments) {
-		rnd := rand.New(rand.NewPCG(seed, 0))
-		cut := func(_ string, process int) (int, time.Duration) {
-			if process == 4 { // each has waited for the session of the one before
-				return 0, 0
-			}
-			return 0, time.Duration(200+rnd.IntN(12_000)) * time.Millisecond
-		}
-		table.compare(t, fmt.Sprintf("killed at random moments, seed %d", seed), "at moments", k.life(t, cut))
-	}
-	t.Log("\n" + table.String())
-	for name, row := range table.rows {
-		assert.Positive(t, row.lives, "%s: nothing could be compared", name)
-	}
-}
-
-// killTable is what came of it.
-type killTable struct {
-	stages []stage
-	whole  []deeds
-	rows   map[string]*killRow
-}
-
-type killRow struct{ lives, astray, kills, differences int }
-
-func newKillTable(stages []stage, whole []deeds) *killTable {
-	return &killTable{stages, whole, map[string]*killRow{}}
-}
-
-// compare compares a life of the lab with the one in which nothing was killed.
-func (k *killTable) compare(t *testing.T, what, how string, life []deeds) {
-	t.Helper()
-	for i, d := range life {
-		name := k.stages[i].book + " " + how
-		if k.rows[name] == nil {
-			k.rows[name] = &killRow{}
-		}
-		row := k.rows[name]
-		whole := k.whole[i]
-		if d.leaders > whole.leaders {
-			// The machine was too slow for a session of the servers': what the leader was told is gone with it.
-			row.astray++
-			return
-		}
-		row.lives++
-		row.kills += len(d.kills)
-		ok := assert.Equal(t, whole.servers, d.servers, "%s %s: what was done to the servers", k.stages[i].book, what)
-		ok = assert.Empty(t, differing(whole.files, d.files), "%s %s: what was done to files", k.stages[i].book, what) && ok
-		ok = assert.Empty(t, differing(whole.end, d.end), "%s %s: how it was left", k.stages[i].book, what) && ok
-		if !ok {
-			row.differences++
-			t.Logf("killed after:\n%s", strings.Join(d.kills, "\n"))
-		}
-	}
-}
-
-// differing lists the entries in which two mappings differ.
-func differing[V any](wanted, got map[string]V) []string {
-	var all []string
-	for name := range wanted {
-		if w, g := fmt.Sprint(wanted[name]), fmt.Sprint(got[name]); w != g {
-			all = append(all, fmt.Sprintf("%s: %s instead of %s", name, g, w))
-		}
-	}
-	for name, g := range got {
-		if _, has := wanted[name]; !has {
-			all = append(all, fmt.Sprintf("%s: %v instead of nothing", name, g))
-		}
-	}
-	slices.Sort(all)
 	return all
 }
 
-func (k *killTable) String() string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "%-28s %10s %8s %8s %6s %7s %11s %8s\n", "playbook, killed", "boundaries", "files", "servers", "runs", "kills", "differences", "left out")
-	for _, how := range []string{"at events", "at moments"} {
-		for i, s := range k.stages {
-			if row := k.rows[s.book+" "+how]; row != nil {
-				w := k.whole[i]
-				fmt.Fprintf(&b, "%-28s %10d %8d %8d %6d %7d %11d %8d\n", s.book+" "+how, w.boundaries, changesOf(w.files), len(w.servers), row.lives, row.kills, row.differences, row.astray)
+// atMoments are lives in which processes are killed at random, six times in the time that the playbook takes.
+func (k *killTable) atMoments(n int) []life {
+	const kills = 6
+	var all []life
+	for seed := range uint64(n) {
+		rnd := rand.New(rand.NewPCG(seed, 0))
+		all = append(all, life{fmt.Sprintf("moments %d", seed), "at moments", func(stage, process int) (int, time.Duration) {
+			if process == kills {
+				return 0, 0
 			}
-		}
+			// Each begins where the one before has come to.
+			return 0, 300*time.Millisecond + time.Duration(rnd.Int64N(int64(k.whole[stage].took)*2/kills))
+		}})
 	}
-	return b.String()
-}
-
-func changesOf(files map[string][]string) int {
-	n := 0
-	for _, states := range files {
-		n += len(states)
-	}
-	return n
+	return all
 }
