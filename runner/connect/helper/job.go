@@ -20,7 +20,7 @@ import (
 //
 //	command   what to run, until it runs: it may hold secrets
 //	process   who attends to the job: process id and start time. Whoever makes this file runs the job,
-//	          so that a job which is started twice runs once
+//	          so that a job which is started twice runs once, also when nobody hears that it has begun
 //	result    how it ended
 const (
 	commandFile = "command"
@@ -49,8 +49,9 @@ func (s *server) job(ctx context.Context, j *wire.JobRequest) (*wire.JobState, *
 			sweepJobs(root)
 			err = startJob(ctx, dir, j)
 		}
-		if err == nil {
-			state, err = readJob(dir)
+		// Another process may have taken the job over meanwhile, for somebody whose connection was lost: then it runs.
+		if begun, found := readJob(dir); err == nil || found == nil && begun.Known {
+			state, err = begun, found
 		}
 	}
 	if err != nil {
@@ -248,27 +249,35 @@ func Attend(ctx context.Context, dir string, ready io.WriteCloser) error {
 	if err != nil {
 		return err
 	}
-	// A link is made by one alone, with the file's content.
-	mine := filepath.Join(dir, processFile+".new")
-	if err := os.WriteFile(mine, []byte(identity(strconv.Itoa(os.Getpid()))), 0o600); err != nil {
+	err = takeOver(dir)
+	if err == nil || errors.Is(err, fs.ErrExist) {
+		// Nobody needs it any more. It may have gone: of two that were started one has removed it.
+		_ = os.Remove(filepath.Join(dir, commandFile))
+	}
+	if err != nil {
 		return err
 	}
-	defer os.Remove(mine)
-	if err := os.Link(mine, filepath.Join(dir, processFile)); err != nil {
-		return err
-	}
-	if err := os.Remove(filepath.Join(dir, commandFile)); err != nil {
-		return err
-	}
-	if _, err := io.WriteString(ready, "begun\n"); err != nil {
-		return err
-	}
+	// The job is known from here on. Whoever started it may have lost its connection, and asks for it later.
+	_, _ = io.WriteString(ready, "begun\n")
 	ready.Close()
 	state := carryOut(ctx, j)
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
 	return writePrivate(filepath.Join(dir, resultFile), wire.AppendJobState(nil, state))
+}
+
+// takeOver makes this process the one that runs a job, if none does yet.
+func takeOver(dir string) error {
+	me := strconv.Itoa(os.Getpid())
+	// A link is made by one alone, with the file's content. Each has a file of its own: what another writes to it
+	// after the link would be in the job's, too.
+	mine := filepath.Join(dir, processFile+"."+me)
+	if err := os.WriteFile(mine, []byte(identity(me)), 0o600); err != nil {
+		return err
+	}
+	defer os.Remove(mine)
+	return os.Link(mine, filepath.Join(dir, processFile))
 }
 
 // carryOut runs a job's command.
