@@ -2,12 +2,10 @@ package stage
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"net"
+	"slices"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/pegbook/pegbook/modules/pegasus/client"
@@ -21,10 +19,6 @@ type Watcher struct {
 	partitions []wire.GPID
 	stop       context.CancelFunc
 	done       sync.WaitGroup
-
-	last   map[wire.GPID]int
-	looked time.Time
-	seen   Seen
 }
 
 // server is a replica server that is asked all the time, by itself: one that hangs must not keep the others from
@@ -34,35 +28,41 @@ type server struct {
 	addr   string
 	node   wire.Address
 
-	mu     sync.Mutex // guards what follows
-	serves map[wire.GPID]bool
-	said   time.Time
+	looks    int
+	gap      time.Duration
+	answered time.Time
+	// absences are the times in which it did not serve a partition, in order.
+	absences map[wire.GPID][]absence
+}
+
+// absence is a time in which a server surely did not serve a partition: from the answer that was the first to lack it
+// to the question of the last. What it was before and after, while a question was under way, nobody knows: an answer may
+// come late, and the servers are not asked in the same moment.
+type absence struct {
+	from, to time.Time
+	lasts    bool
 }
 
 // Seen is what the Watcher saw.
 type Seen struct {
-	// Least is the least number of copies that any partition had; Which says which one, and when.
+	// Least is the least number of copies that any partition had; Which says which one, when and for how long.
 	Least int
 	Which string
 	Looks int
-	// Gap is the longest time between two counts.
+	// Gap is the longest time in which a server has said nothing.
 	Gap time.Duration
 }
 
 const (
-	// lookEvery is how often the copies are counted. Servers are not asked in the same moment, so one count that is
-	// too low may be a replica that changed its role in between; two of them are not.
 	lookEvery = 200 * time.Millisecond
-	// silence is how long a server that does not answer is taken for busy. One that refuses is gone at once.
-	silence = 3 * time.Second
-	// enough is more copies than any partition has.
-	enough = 99
+	// silence is how long an answer may take. No answer says that nothing is served, as a refusal does.
+	silence = 1500 * time.Millisecond
 )
 
 // Watch begins to count the copies of every partition of the replica servers at addresses.
 func Watch(ctx context.Context, metas []string, servers map[string]string) (*Watcher, error) {
 	var dialer net.Dialer
-	w := &Watcher{seen: Seen{Least: enough}, last: map[wire.GPID]int{}}
+	w := &Watcher{}
 	for _, addr := range servers {
 		node, err := wire.ParseAddress(addr)
 		if err != nil {
@@ -72,7 +72,7 @@ func Watch(ctx context.Context, metas []string, servers map[string]string) (*Wat
 		if err != nil {
 			return nil, err
 		}
-		w.servers = append(w.servers, &server{client: c, addr: addr, node: node})
+		w.servers = append(w.servers, &server{client: c, addr: addr, node: node, absences: map[wire.GPID][]absence{}})
 	}
 	v, err := w.servers[0].client.View(ctx)
 	if err != nil {
@@ -81,86 +81,112 @@ func Watch(ctx context.Context, metas []string, servers map[string]string) (*Wat
 	for i := range v.Tables {
 		for _, p := range v.Tables[i].Partitions {
 			w.partitions = append(w.partitions, p.PID)
-			w.last[p.PID] = enough
 		}
 	}
 	ctx, w.stop = context.WithCancel(ctx)
 	for _, s := range w.servers {
-		s.ask(ctx)
-		w.done.Go(func() { every(ctx, func() { s.ask(ctx) }) })
+		w.done.Go(func() {
+			for every := time.NewTicker(lookEvery); ; {
+				s.ask(ctx, w.partitions)
+				select {
+				case <-ctx.Done():
+					every.Stop()
+					return
+				case <-every.C:
+				}
+			}
+		})
 	}
-	w.done.Go(func() { every(ctx, func() { w.take(w.count(time.Now()), time.Now()) }) })
 	return w, nil
 }
 
-// every does something five times a second.
-func every(ctx context.Context, do func()) {
-	ticker := time.NewTicker(lookEvery)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticker.C:
-			do()
-		}
-	}
-}
-
 // ask asks the server what it serves.
-func (s *server) ask(ctx context.Context) {
+func (s *server) ask(ctx context.Context, partitions []wire.GPID) {
+	asked := time.Now()
 	reply, err := client.Ask(ctx, s.client, s.addr, 1, &wire.QueryReplicaRequest{Node: wire.Node{Address: s.node}})
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	switch {
-	case err == nil:
-		s.serves, s.said = map[wire.GPID]bool{}, time.Now()
+	if ctx.Err() != nil {
+		return
+	}
+	serves := map[wire.GPID]bool{}
+	if err == nil {
 		for _, r := range reply.Replicas {
 			if r.Status == wire.ReplicaPrimary || r.Status == wire.ReplicaSecondary {
-				s.serves[r.PID] = true
+				serves[r.PID] = true
 			}
 		}
-	case errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, io.EOF):
-		s.serves = nil
+	}
+	s.take(asked, time.Now(), partitions, serves)
+}
+
+// take takes an answer.
+func (s *server) take(asked, answered time.Time, partitions []wire.GPID, serves map[wire.GPID]bool) {
+	if s.looks++; s.looks > 1 {
+		s.gap = max(s.gap, answered.Sub(s.answered))
+	}
+	s.answered = answered
+	for _, pid := range partitions {
+		list := s.absences[pid]
+		last := len(list) - 1
+		lasts := last >= 0 && list[last].lasts
+		switch {
+		case serves[pid] && lasts:
+			list[last].lasts = false
+		case serves[pid]:
+		case lasts:
+			list[last].to = asked
+		default:
+			s.absences[pid] = append(list, absence{from: answered, to: answered, lasts: true})
+		}
 	}
 }
 
-// count adds up what the servers serve; one that has not answered for too long serves nothing.
-func (w *Watcher) count(now time.Time) map[wire.GPID]int {
-	copies := map[wire.GPID]int{}
+// least is the least number of servers that may have served a partition at once, since when and for how long.
+func (w *Watcher) least(pid wire.GPID) (copies int, since time.Time, long time.Duration) {
+	type turn struct {
+		at   time.Time
+		more int
+	}
+	var turns []turn
 	for _, s := range w.servers {
-		s.mu.Lock()
-		if now.Sub(s.said) < silence {
-			for pid := range s.serves {
-				copies[pid]++
+		for _, a := range s.absences[pid] {
+			// One answer that lacks it may be of a replica that was changing its role.
+			if a.to.After(a.from) {
+				turns = append(turns, turn{a.from, -1}, turn{a.to, 1})
 			}
 		}
-		s.mu.Unlock()
 	}
-	return copies
-}
-
-// take takes a count: a partition has as many copies as the better of its last two counts says.
-func (w *Watcher) take(copies map[wire.GPID]int, at time.Time) {
-	w.seen.Looks++
-	if !w.looked.IsZero() {
-		w.seen.Gap = max(w.seen.Gap, at.Sub(w.looked))
-	}
-	w.looked = at
-	for _, pid := range w.partitions {
-		if n := max(copies[pid], w.last[pid]); n < w.seen.Least {
-			w.seen.Least, w.seen.Which = n, fmt.Sprintf("partition %s at %s", pid, at.Format("15:04:05.0"))
+	slices.SortStableFunc(turns, func(a, b turn) int {
+		if n := a.at.Compare(b.at); n != 0 {
+			return n
 		}
-		w.last[pid] = copies[pid]
+		return b.more - a.more // who comes back in the moment in which another goes is there
+	})
+	now := len(w.servers)
+	copies = now
+	for i, t := range turns {
+		if now += t.more; now < copies {
+			copies, since, long = now, t.at, turns[i+1].at.Sub(t.at)
+		}
 	}
+	return copies, since, long
 }
 
 // End stops the Watcher and gives what it saw.
 func (w *Watcher) End() Seen {
 	w.stop()
 	w.done.Wait()
-	for _, s := range w.servers {
+	seen := Seen{Least: len(w.servers)}
+	for i, s := range w.servers {
 		s.client.Close()
+		seen.Gap = max(seen.Gap, s.gap)
+		if i == 0 || s.looks < seen.Looks {
+			seen.Looks = s.looks
+		}
 	}
-	return w.seen
+	for _, pid := range w.partitions {
+		if n, since, long := w.least(pid); n < seen.Least {
+			seen.Least, seen.Which = n, fmt.Sprintf("partition %s at %s for %s", pid, since.Format("15:04:05.000"), long.Round(time.Millisecond))
+		}
+	}
+	return seen
 }
