@@ -45,8 +45,8 @@ func (p *play) judgeEnd() {
 	}
 }
 
-// judgeSettings looks at the meta servers' settings as the update has left them: as before, or it has told the command
-// that puts them back. Nobody hears a process that was killed.
+// judgeSettings looks at the meta servers' settings as the update has left them: as they are due, or it has told the
+// command that puts them back. Nobody hears a process that was killed.
 func (p *play) judgeSettings(ctx context.Context) error {
 	now, err := p.Settings(ctx)
 	if err != nil {
@@ -56,8 +56,12 @@ func (p *play) judgeSettings(ctx context.Context) error {
 		now = err.Error() // no meta server leads because of the fault
 	}
 	p.out.Left = now
-	if now == p.out.Before || p.code < 0 {
+	if p.code < 0 {
 		return nil
+	}
+	due, err := p.due()
+	if err != nil || slices.Contains(due, now) {
+		return err
 	}
 	says := p.run.Says()
 	if p.code == 0 || !strings.Contains(says, "runs resume "+p.id) && !strings.Contains(says, "--tags restore") {
@@ -95,8 +99,14 @@ func (p *play) after(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if settings != p.out.Before {
+	due, err := p.due()
+	if err != nil {
+		return err
+	}
+	if !slices.Contains(due, settings) {
 		p.out.mark("the settings were %q and are %q when all is done", p.out.Before, settings)
+	}
+	if settings != p.out.Before {
 		if err := p.Do(ctx, "rolling-update.yml", "--lock-wait", "1m", "--tags", "restore", "-e", "level_after=lively"); err != nil {
 			return err
 		}
@@ -136,17 +146,28 @@ func (p *play) judgeVersions(ctx context.Context) {
 	}
 }
 
+// shown is what pegbook says of a run that it keeps.
+type shown struct {
+	State    journal.State
+	Sessions []journal.Session
+	Standing journal.Standing
+}
+
+// show asks what is kept of the update.
+func (p *play) show(ctx context.Context) (s shown, err error) {
+	text, err := p.Verb(ctx, p.env, "runs", "show", p.id, "--json")
+	if err == nil {
+		err = json.Unmarshal([]byte(text), &s)
+	}
+	if err == nil && len(s.Sessions) == 0 {
+		err = errors.New("runs show knows no session of " + p.id)
+	}
+	return s, err
+}
+
 // judgeJournal looks whether what is kept of the update opens and is true.
 func (p *play) judgeJournal(ctx context.Context) {
-	text, err := p.Verb(ctx, p.env, "runs", "show", p.id, "--json")
-	var shown struct {
-		State    journal.State `json:"state"`
-		Sessions []journal.Session
-		Standing journal.Standing
-	}
-	if err == nil {
-		err = json.Unmarshal([]byte(text), &shown)
-	}
+	shown, err := p.show(ctx)
 	if err != nil {
 		p.out.mark("the journal does not open: %v", err)
 		return
@@ -192,8 +213,9 @@ func (p *play) judgeLog(ctx context.Context) {
 			continue
 		}
 		all := run.All()
+		code, _ := run.Wait() //nolint:errcheck // it has ended
 		for _, rec := range all {
-			if ended(rec) && (!killed(all) || all[len(all)-1].Time.Sub(rec.Time) > unkept) {
+			if ended(rec) && (code >= 0 || all[len(all)-1].Time.Sub(rec.Time) > unkept) {
 				shown++
 			}
 		}
@@ -202,9 +224,6 @@ func (p *play) judgeLog(ctx context.Context) {
 		p.out.mark("the journal has the ends of %d tasks, and %d were shown", kept, shown)
 	}
 }
-
-// killed says that a run has ended without a word.
-func killed(all []stage.Record) bool { return all[len(all)-1].Event != "run_done" }
 
 // none waits until something has gone, and marks what does not.
 func (p *play) none(ctx context.Context, what string, left func(context.Context) ([]string, error)) error {

@@ -95,7 +95,10 @@ func (s *session) inOne(ctx context.Context, in *inProcess) (err error) {
 	// The first round opens what stays open: it is not measured.
 	for n := range s.o.inProcess + len(turns()) {
 		turn := turns()[n%len(turns())]
-		if err := l.take(ctx, turn); err != nil {
+		began := time.Now()
+		err := l.take(ctx, turn)
+		s.o.Tell("run %d in one process (%s): %s\n", n+1, turn.name, time.Since(began).Round(time.Millisecond))
+		if err != nil {
 			in.Wrong = append(in.Wrong, fmt.Sprintf("run %d in one process (%s): %v", n+1, turn.name, err))
 		}
 		if ctx.Err() != nil {

@@ -61,6 +61,7 @@ func main() {
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	o.Tell = func(string, ...any) {}
 	if o.verbose {
 		o.Tell = func(format string, args ...any) { fmt.Printf(format, args...) }
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/pegbook/pegbook/lab"
 	"github.com/pegbook/pegbook/lab/stage"
 	"github.com/pegbook/pegbook/lab/traffic"
+	"github.com/pegbook/pegbook/runner/journal"
 )
 
 const (
@@ -38,6 +39,7 @@ type play struct {
 
 	// env is what the update finds in its environment besides.
 	env    []string
+	began  time.Time
 	run    *stage.Run
 	code   int
 	id     string
@@ -83,8 +85,7 @@ func (l *lane) play(ctx context.Context, number int) bool {
 
 // playOnce plays a run, looks at everything, and keeps what is known where something is wrong.
 func (l *lane) playOnce(ctx context.Context, number int) (p *play, fine bool) {
-	began := time.Now()
-	p = &play{lane: l, number: number, fault: l.session.fault(number), out: &row{Number: number}}
+	p = &play{lane: l, began: time.Now(), number: number, fault: l.session.fault(number), out: &row{Number: number}}
 	p.choose(l.session.chance(number))
 	p.out.Fault, p.out.What, p.out.Kind = p.fault.name, p.fault.what, p.kind
 	err := p.perform(ctx)
@@ -100,7 +101,7 @@ func (l *lane) playOnce(ctx context.Context, number int) (p *play, fine bool) {
 	if err != nil {
 		p.out.mark("%v", err)
 	}
-	p.out.Took = time.Since(began).Seconds()
+	p.out.Took = time.Since(p.began).Seconds()
 	if len(p.out.wrong) > 0 && ctx.Err() == nil {
 		p.keep()
 	}
@@ -155,6 +156,9 @@ func (p *play) update(ctx context.Context) error {
 	p.code, err = p.ended(ctx, p.run)
 	p.id, _ = p.run.Named()
 	p.judgeEnd()
+	if err == nil && p.code < 0 && p.id != "" {
+		err = p.hadEnded(ctx)
+	}
 	if err := errors.Join(err, p.judgeSettings(ctx), p.heal(), p.mend(ctx)); err != nil {
 		return err
 	}
@@ -175,6 +179,19 @@ func (p *play) ended(ctx context.Context, run *stage.Run) (int, error) {
 	p.out.Codes = append(p.out.Codes, code)
 	p.out.runs = append(p.out.runs, run)
 	return code, err
+}
+
+// hadEnded looks whether the update, which was killed, had come to its end before: then that is its exit code, and there
+// is nothing to go on with.
+func (p *play) hadEnded(ctx context.Context) error {
+	shown, err := p.show(ctx)
+	if err != nil {
+		return err
+	}
+	if end := shown.Sessions[len(shown.Sessions)-1].End; shown.State == journal.Done && end != nil {
+		p.code = end.ExitCode
+	}
+	return nil
 }
 
 func (p *play) tell(run *stage.Run) {

@@ -32,6 +32,8 @@ type row struct {
 	// Before and Left are the settings before the update and as it left them.
 	Before string `json:"settings_before"`
 	Left   string `json:"settings_left"`
+	// LevelLost says who took the lead while no update knew the level that was set; "" when nobody did.
+	LevelLost string `json:"level_lost,omitempty"`
 
 	seen    stage.Seen
 	saw     traffic.Summary
@@ -73,6 +75,9 @@ func (r *row) line() string {
 	if r.At != "" {
 		text += " @ " + r.At
 	}
+	if r.LevelLost != "" {
+		text += ", " + r.LevelLost
+	}
 	return text
 }
 
@@ -98,6 +103,9 @@ func (p *play) keep() {
 		if err == nil {
 			err = os.WriteFile(filepath.Join(dir, fmt.Sprintf("run-%d.jsonl", i+1)), []byte(lines.String()), 0o600)
 		}
+	}
+	if text, read := os.ReadFile(filepath.Join(p.labDir(), "changes.log")); err == nil && read == nil {
+		err = os.WriteFile(filepath.Join(dir, "changes.log"), text, 0o600)
 	}
 	for _, host := range p.Hosts.Names() {
 		if err == nil {

@@ -45,6 +45,8 @@ type Stage struct {
 	Hosts Hosts
 	// Turn counts what was played: each updates to the package that the one before did not.
 	Turn int
+	// Configured are the settings (see Settings) that a meta server has when it begins to lead.
+	Configured string
 
 	mu      sync.Mutex // guards started
 	started map[string]starts
@@ -79,6 +81,10 @@ func (s *Stage) deploy(ctx context.Context) error {
 		return err
 	}
 	if err := s.Do(ctx, "deploy.yml"); err != nil {
+		return err
+	}
+	var err error
+	if s.Configured, err = s.Settings(ctx); err != nil {
 		return err
 	}
 	return s.WithClient(func(c *client.Client) error { return c.SetLevel(ctx, lively) })
