@@ -72,15 +72,20 @@ func valueLen(b []byte) int {
 	return 0
 }
 
+// stringLen looks at each byte once or twice, whatever is in it: hosts choose what commands print.
 func stringLen(b []byte) int {
+	quote := 0
 	for i := 1; i < len(b); i++ {
-		next := bytes.IndexByte(b[i:], '"')
-		if next < 0 {
-			return 0
+		if quote < i {
+			next := bytes.IndexByte(b[i:], '"')
+			if next < 0 {
+				return 0
+			}
+			quote = i + next
 		}
-		escape := bytes.IndexByte(b[i:i+next], '\\')
+		escape := bytes.IndexByte(b[i:quote], '\\')
 		if escape < 0 {
-			return i + next + 1
+			return quote + 1
 		}
 		i += escape + 1 // and what is escaped
 	}

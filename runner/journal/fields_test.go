@@ -2,7 +2,9 @@ package journal
 
 import (
 	"encoding/json"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -37,4 +39,17 @@ func FuzzFields(f *testing.F) {
 			assert.Equal(t, string(compact), read[name])
 		}
 	})
+}
+
+// TestWhatHostsPrintIsReadInTimeThatIsInProportion reads what a command has printed that is nothing but escapes.
+func TestWhatHostsPrintIsReadInTimeThatIsInProportion(t *testing.T) {
+	for what, printed := range map[string]string{"zeros": "\x00", "quotes": `"`, "backslashes": `\`} {
+		raw, err := json.Marshal(map[string]string{"out": strings.Repeat(printed, 1<<20)})
+		require.NoError(t, err)
+		began := time.Now()
+		n := 0
+		require.NoError(t, fields(raw, func(_, value []byte) bool { n += len(value); return true }))
+		require.Equal(t, len(raw)-len(`{"out":}`), n, what)
+		require.Less(t, time.Since(began), 2*time.Second, what)
+	}
 }
