@@ -44,7 +44,7 @@ func main() {
 	flag.StringVar(&o.Pegbook, "pegbook", "bin/pegbook", "the program that does the updates")
 	flag.StringVar(&o.Repository, "repository", ".", "the folder with playbooks/ and plugins/")
 	flag.IntVar(&o.runs, "runs", 200, "how many updates")
-	flag.IntVar(&o.lanes, "lanes", 2, "how many clusters are updated side by side")
+	flag.IntVar(&o.lanes, "lanes", 4, "how many clusters are updated side by side")
 	flag.Uint64Var(&o.seed, "seed", 0, "what chance follows from; 0 chooses one")
 	only := flag.String("only", "", "only these runs, by their numbers, with commas between")
 	faults := flag.String("faults", "", "only the faults that this regular expression matches")

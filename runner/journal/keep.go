@@ -120,7 +120,8 @@ func (k *Keep) word(w string) error {
 }
 
 // Prune removes the oldest runs that are more than is to be kept, and what a process that was killed has left half
-// made. Runs that go on or can be gone on with stay.
+// made. Runs that go on or can be gone on with stay, and do not count among k.Runs: were there as many of them, no other
+// run would be kept, not even the one that has just ended. For the same reason the last one stays whatever k.Bytes says.
 func (h *Home) Prune(k Keep, now time.Time) error {
 	h.sweep(now)
 	names, err := h.Names()
@@ -133,25 +134,37 @@ func (h *Home) Prune(k Keep, now time.Time) error {
 		sizes[i] = sizeOf(h.folder(name))
 		total += sizes[i]
 	}
-	left := len(names)
-	var errs []error
+	old := now.Add(-k.Age)
+	if !k.exceeded(len(names), total) && (k.Age == 0 || len(names) == 0 || !h.older(names[0], old)) {
+		return nil
+	}
+	var ended []int
 	for i, name := range names {
-		tooMany := k.Runs > 0 && left > k.Runs || k.Bytes > 0 && total > k.Bytes
-		if !tooMany && !(k.Age > 0 && h.older(name, now.Add(-k.Age))) {
+		if r, err := h.Open(name); err == nil && r.State != Running && !r.Resumable() {
+			ended = append(ended, i)
+		}
+	}
+	var errs []error
+	for n, i := range ended {
+		left, bytes := len(ended)-n, total
+		if left == 1 {
+			bytes = 0
+		}
+		if !k.exceeded(left, bytes) && (k.Age == 0 || !h.older(names[i], old)) {
 			break
 		}
-		r, err := h.Open(name)
-		if err != nil || r.State == Running || r.Resumable() {
-			continue
-		}
-		if err := h.Remove(name); err != nil {
+		if err := h.Remove(names[i]); err != nil {
 			errs = append(errs, err)
 			continue
 		}
-		left--
 		total -= sizes[i]
 	}
 	return errors.Join(errs...)
+}
+
+// exceeded says whether so many runs of so many bytes are too many.
+func (k Keep) exceeded(runs int, bytes int64) bool {
+	return k.Runs > 0 && runs > k.Runs || k.Bytes > 0 && bytes > k.Bytes
 }
 
 func sizeOf(dir string) int64 {

@@ -365,11 +365,14 @@ func (w *Writer) Close() error {
 	w.ended.Wait()
 	err := w.Err()
 	w.release()
-	if w.done != nil && err == nil {
+	w.mu.Lock()
+	whole := w.err == nil // everything that it was given is there, also on a disk that was full
+	w.mu.Unlock()
+	if w.done != nil && whole {
 		end := endOf(*w.done)
 		end.Blocks = map[string]uint32{eventsFile: w.events.packer.number, stepsFile: w.steps.packer.number}
 		w.meta.Sessions[len(w.meta.Sessions)-1].End = end
-		err = writeMeta(w.dir, w.meta)
+		err = errors.Join(err, writeMeta(w.dir, w.meta))
 	}
 	return errors.Join(err, w.closeFiles())
 }
