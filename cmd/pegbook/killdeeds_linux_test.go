@@ -45,7 +45,7 @@ func (k *killed) told(lines []string) []string {
 }
 
 // chance is what befell a cluster that nobody did to it: on a machine that is slow for a moment a meta server loses its
-// session, and with it the lead and what it was told, or calls a server dead that runs.
+// session, and with it the lead and what it was told, or calls a server dead that runs, or a server ends of itself.
 type chance struct {
 	leader string          // address of the one that leads, "" while none does
 	runs   map[string]bool // addresses of the servers that run, after their start
@@ -60,7 +60,10 @@ func (c *chance) take(lines []string) {
 	for _, line := range lines {
 		w := strings.Fields(line) // TIME ADDRESS ROLE WHAT…
 		switch w[3] {
-		case "start", "stop":
+		case "start", "stop", "abort":
+			if w[3] == "abort" {
+				c.deaths++
+			}
 			c.runs[w[1]] = w[3] == "start"
 			if c.leader == w[1] {
 				c.leader = ""
@@ -129,7 +132,7 @@ func (c *canon) line(line string) string {
 	w := strings.Fields(line) // ADDRESS ROLE WHAT…
 	host, what := c.host(w[0]), strings.Join(w[2:], " ")
 	switch {
-	case w[1] == "meta" && (w[2] == "leads" || w[2] == "calls"): // nobody told it to
+	case w[1] == "meta" && (w[2] == "leads" || w[2] == "calls"), w[2] == "abort": // nobody told it to
 		return ""
 	case w[2] == "propose" && w[3] == "UPGRADE_TO_PRIMARY": // the other half of a primary's move
 		return ""

@@ -175,9 +175,9 @@ func (k *killed) carry(s stage, home string, cut func(process int) (int, time.Du
 			return d
 		default: // a cluster that has lost its leader, or a second server, is not worked on
 			befell := k.befell()
-			require.Greater(t, befell, excused, "it stops, and nothing has befallen the cluster: %v: %s%s", args, tail(p.out, 30), p.err)
+			require.Greater(t, befell, excused, "it stops, and nothing has befallen the cluster: %v: %s%s", args, tail(p.out, 5), p.err)
 			excused = befell
-			d.stops = append(d.stops, lastEvent(p.out))
+			d.stops = append(d.stops, tail(p.out, 1))
 		}
 		if begun, err := filepath.Glob(filepath.Join(home, "runs", "[0-9]*")); err == nil && len(begun) > 0 { // else it was killed before that
 			args = []string{"runs", "resume", "--json"}

@@ -230,6 +230,7 @@ func (p *process) terminate() {
 // abort ends the process as a failed assertion does.
 func (p *process) abort(format string, args ...any) {
 	text := fmt.Sprintf(format, args...)
+	p.told("abort")
 	place, message, ok := strings.Cut(text, "(): ")
 	if !ok {
 		place, message = "pegasus_server.cpp:1:main", text

@@ -67,13 +67,28 @@ func (z *zooKeeper) open(ctx context.Context) error {
 			return ctx.Err()
 		case e := <-events:
 			if e.State == zk.StateHasSession {
+				err := z.makePaths()
+				if interrupted(err) {
+					continue // the next session is on its way
+				}
 				z.p.tasks.Go(func() { z.watchSession(ctx) })
-				return z.makePaths()
+				return err
 			}
 		case <-wait.C: // the real server stays up and waits, too
 			z.p.log.Line('E', "meta_service.cpp:98:remote_storage_initialize()", "init meta_state_service failed, err = ERR_TIMEOUT")
 		}
 	}
+}
+
+// interrupted says whether a request failed with its connection or session only: on a machine that is busy that is
+// no reason to end, since the lab has no supervisor that would start the server again.
+func interrupted(err error) bool {
+	for _, passing := range []error{zk.ErrConnectionClosed, zk.ErrSessionExpired, zk.ErrSessionMoved, zk.ErrNoServer} {
+		if errors.Is(err, passing) {
+			return true
+		}
+	}
+	return false
 }
 
 // watchSession notices the end of each session.
