@@ -93,6 +93,8 @@ func (r *run) goOn(interrupted bool) string {
 	switch {
 	case r.opts.Resume == "" || r.opts.Check:
 		return ""
+	case r.cutOff.Load() > 0:
+		return fmt.Sprintf("; to go on: %s --in-flight WHAT (rerun, skip or fail: of %d that were cut off nobody can tell whether they came to their end; pegbook runs show lists them)", r.opts.Resume, r.cutOff.Load()) + r.goBack()
 	case interrupted:
 		return "; to go on: " + r.opts.Resume + r.goBack()
 	}

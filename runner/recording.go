@@ -105,7 +105,11 @@ func (st *step) acts(x *prepared, p *modules.Proposal, res *result) error {
 	if err := st.describe(&a, x, p); err != nil {
 		return err
 	}
-	return st.begins(a, res.at)
+	if err := st.begins(a, res.at); err != nil {
+		return err
+	}
+	st.flying = once
+	return nil
 }
 
 // describe adds what whoever takes the step back has to know, and lets the host keep what is there before.
@@ -197,6 +201,7 @@ func (st *step) retried(n int, res *result) error {
 	if !st.r.recording() || !res.acted {
 		return nil
 	}
+	st.flying = false
 	return st.r.keep(Entry{Kind: EntryTried, Place: st.where(), Host: st.p.Name, Item: res.at, Task: st.name, State: fmt.Appendf(nil, "%d", n)})
 }
 
@@ -220,6 +225,7 @@ func (st *step) ended(ctx context.Context, res *result) error {
 	if err != nil {
 		return err
 	}
+	st.flying = false
 	return st.r.keep(Entry{Kind: EntryDone, Place: st.where(), Host: st.p.Name, Item: res.at, Task: st.name, State: raw, Private: res.noLog, Soon: true})
 }
 
@@ -246,7 +252,13 @@ func (st *step) endedBefore(i int, value vars.Data) (*result, error) {
 // written makes the entry of the step's end. A step that was cancelled has none: it is in flight for whoever goes
 // on.
 func (st *step) written(ctx context.Context) {
-	if !st.r.recording() || st.looking != nil || ctx.Err() != nil && (st.res.failed() || st.cut) {
+	if !st.r.recording() || st.looking != nil {
+		return
+	}
+	if ctx.Err() != nil && (st.res.failed() || st.cut) {
+		if st.flying {
+			st.r.cutOff.Add(1)
+		}
 		return
 	}
 	k := keptStep{kept: *st.keep(st.res), Task: st.r.digest(st.row), Uses: st.r.inputs.ids(st.r, st.used, st.rowRun.used), Alone: st.alone, Forced: st.forced}

@@ -88,6 +88,7 @@ type run struct {
 	inputs     inputs
 	unkept     atomic.Pointer[error] // why the record cannot be written
 	kept       atomic.Bool           // something was changed that can be put back
+	cutOff     atomic.Int32          // steps of which nobody can tell whether they came to their end
 	unlike     error                 // why the record cannot be gone on with
 	locks      map[string]*runLock   // by what they are; of the walking goroutine
 

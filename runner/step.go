@@ -50,6 +50,7 @@ type step struct {
 	entry    *Entry                      // its end, to be written down
 	kept     bool                        // it has been
 	cut      bool                        // the loop did not come to its end
+	flying   bool                        // it has begun what must not simply be done twice, and that has not ended
 	left     bool                        // it was left while it waited
 	after    []func(ctx context.Context) // what is to be done once the end is written down
 }

@@ -180,6 +180,6 @@ func (a *app) showWayOn(r *journal.Run, s *journal.Standing) {
 	case s.Sealed:
 		fmt.Fprintf(cleaned{a.out}, "\nit cannot be gone on with: %v\n", journal.ErrSealed)
 	case r.Resumable():
-		fmt.Fprintf(cleaned{a.out}, "\nit remembers %s; to go on: pegbook runs resume %s\n", render.HowMany(s.Remembers, "step"), r.Run)
+		a.showResumption(r, s)
 	}
 }
