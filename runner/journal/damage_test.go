@@ -193,6 +193,45 @@ func TestAFileThatWasCutAfterTheEndIsTold(t *testing.T) {
 	}
 }
 
+// TestARefusedRunStaysAsItIs: what is damaged may be mended from a copy, as long as nobody has cut off what lies behind.
+func TestARefusedRunStaysAsItIs(t *testing.T) {
+	h, _ := kept(t)
+	path := filepath.Join(h.folder("r1"), stepsFile)
+	blocks := parts(t, path, "r1")
+	require.Greater(t, len(blocks), 3)
+	damaged := slices.Concat(append([][]byte{blocks[0]}, blocks[2:]...)...)
+	require.NoError(t, os.WriteFile(path, damaged, 0o600))
+	_, _, err := h.Resume("r1", Session{})
+	var damage *DamageError
+	require.ErrorAs(t, err, &damage)
+	left, err := os.ReadFile(path)
+	require.NoError(t, err)
+	assert.Equal(t, damaged, left)
+}
+
+// TestEventsThatWereCutOffStayMissing when the run was gone on with.
+func TestEventsThatWereCutOffStayMissing(t *testing.T) {
+	h := home(t)
+	record := func(w *Writer) {
+		for i := range 3 {
+			w.Record(event.Record{Seq: int64(i), Time: time.Unix(0, 0), Event: event.RunDone{ExitCode: 2, Message: strings.Repeat("x", anewAfter)}})
+		}
+		require.NoError(t, w.Close())
+	}
+	record(create(t, h, "r1"))
+	path := filepath.Join(h.folder("r1"), eventsFile)
+	blocks := parts(t, path, "r1")
+	require.NoError(t, os.Truncate(path, int64(len(slices.Concat(blocks[:len(blocks)-1]...)))))
+	w, _, err := h.Resume("r1", Session{})
+	require.NoError(t, err)
+	record(w)
+	r, err := h.Open("r1")
+	require.NoError(t, err)
+	found, err := r.Events(func(event.Record) error { return nil })
+	require.NoError(t, err)
+	assert.NotEmpty(t, found.Damage)
+}
+
 func TestNoChangeOfWhatARunWasStartedWithGoesUnnoticed(t *testing.T) {
 	h, _ := kept(t)
 	path := filepath.Join(h.folder("r1"), metaFile)

@@ -39,17 +39,11 @@ func (h *Home) Remove(run string) error {
 		return err
 	}
 	dir := h.folder(run)
-	lock, err := openOwn(filepath.Join(dir, lockFile), os.O_RDWR)
-	if err == nil {
+	lock, err := h.take(run)
+	switch {
+	case err == nil:
 		defer lock.Close() //nolint:errcheck // closing lets the lock go
-		free, err := hold(lock)
-		if err != nil {
-			return err
-		}
-		if !free {
-			return &RunningError{run}
-		}
-	} else if !errors.Is(err, os.ErrNotExist) {
+	case !errors.Is(err, os.ErrNotExist):
 		return err
 	}
 	// Renamed first: half a run must not look like one.

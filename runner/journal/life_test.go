@@ -160,6 +160,42 @@ func TestOnAFullDiskNoActBeginsAndWhatIsInFlightIsKept(t *testing.T) {
 	assert.Len(t, names, 1, "nothing half made stays")
 }
 
+// TestADiskThatFillsAfterItHasFailed: that the run must end is told once.
+func TestADiskThatFillsAfterItHasFailed(t *testing.T) {
+	for _, first := range []func(*Writer){func(w *Writer) { w.fail(syscall.EIO) }, func(w *Writer) { w.fill(syscall.ENOSPC) }} {
+		w := create(t, home(t), "r1")
+		first(w)
+		w.fill(syscall.ENOSPC)
+		w.fail(syscall.EIO)
+		<-w.Failed()
+		require.Error(t, w.Close())
+	}
+}
+
+// TestWhatTheLastSessionHasWrittenAtItsEndStays when another process goes on with the run in that moment.
+func TestWhatTheLastSessionHasWrittenAtItsEndStays(t *testing.T) {
+	h := home(t)
+	w := create(t, h, "r1")
+	over := make(chan struct{})
+	go func() {
+		defer close(over)
+		time.Sleep(20 * time.Millisecond)
+		w.Record(event.Record{Seq: 1, Event: event.RunDone{ExitCode: 2}})
+		assert.NoError(t, w.Close())
+	}()
+	var running *RunningError
+	next, _, err := h.Resume("r1", Session{})
+	for ; errors.As(err, &running); next, _, err = h.Resume("r1", Session{}) {
+	}
+	require.NoError(t, err)
+	<-over
+	require.NoError(t, next.Close())
+	m, err := readMeta(h.folder("r1"))
+	require.NoError(t, err)
+	require.Len(t, m.Sessions, 2)
+	assert.NotNil(t, m.Sessions[0].End)
+}
+
 func TestTheHomeMustBePrivate(t *testing.T) {
 	for _, tt := range []struct {
 		name  string

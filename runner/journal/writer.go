@@ -170,6 +170,22 @@ func (e *RunningError) Error() string {
 	return fmt.Sprintf("run %s is going on in another process", e.Run)
 }
 
+// take locks a run that no process carries on, for as long as the file is open. One that goes on is a *RunningError.
+func (h *Home) take(run string) (*os.File, error) {
+	lock, err := openOwn(filepath.Join(h.folder(run), lockFile), os.O_RDWR)
+	if err != nil {
+		return nil, err
+	}
+	held, err := hold(lock)
+	if err == nil && !held {
+		err = &RunningError{run}
+	}
+	if err != nil {
+		return nil, errors.Join(err, lock.Close())
+	}
+	return lock, nil
+}
+
 // Resume goes on with a run that no process carries on any more: what is kept from now on comes behind what there is.
 // The block that a power loss has left in pieces, told as torn, is removed. Damage of what the run remembers is an
 // error.
@@ -177,61 +193,61 @@ func (h *Home) Resume(run string, s Session) (w *Writer, torn []*TornError, err 
 	if err := valid(run); err != nil {
 		return nil, nil, err
 	}
-	m, err := readMeta(h.folder(run))
+	lock, err := h.take(run)
 	if err != nil {
 		return nil, nil, err
 	}
+	m, err := readMeta(h.folder(run)) // not before: who carried it on until now may have written it only then
+	if err != nil {
+		return nil, nil, errors.Join(err, lock.Close())
+	}
 	w = h.newWriter(m)
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, w.closeFiles())
-			w = nil
-		}
-	}()
-	if w.lock, err = openOwn(filepath.Join(w.dir, lockFile), os.O_RDWR); err != nil {
-		return w, nil, err
+	w.lock = lock
+	if torn, err = w.goOn(); err == nil {
+		w.meta.Sessions = append(w.meta.Sessions, s)
+		err = errors.Join(reserve(w.dir), writeMeta(w.dir, w.meta))
 	}
-	held, err := hold(w.lock)
-	if err != nil || !held {
-		return w, nil, errors.Join(err, &RunningError{run})
-	}
-	steps, err := w.steps.goOn(filepath.Join(w.dir, stepsFile), m.Run)
 	if err != nil {
-		return w, nil, err
-	}
-	steps.reaches(stepsFile, m.blocks(stepsFile))
-	if len(steps.damage) > 0 {
-		return w, nil, steps.damage[0]
-	}
-	w.behind = steps.number
-	events, err := w.events.goOn(filepath.Join(w.dir, eventsFile), m.Run)
-	if err != nil {
-		return w, nil, err
-	}
-	for _, t := range []*TornError{steps.torn, events.torn} {
-		if t != nil {
-			torn = append(torn, t)
-		}
-	}
-	w.meta.Sessions = append(w.meta.Sessions, s)
-	if err := errors.Join(reserve(w.dir), writeMeta(w.dir, w.meta)); err != nil {
-		return w, torn, err
+		return nil, torn, errors.Join(err, w.closeFiles())
 	}
 	w.start()
 	return w, torn, nil
 }
 
+// goOn opens the files of a run to write behind their last whole blocks.
+func (w *Writer) goOn() (torn []*TornError, err error) {
+	for _, f := range []struct {
+		*file
+		name string
+	}{{&w.steps, stepsFile}, {&w.events, eventsFile}} {
+		s, err := scan(filepath.Join(w.dir, f.name), w.meta.Run, nil, nil)
+		if err != nil {
+			return torn, err
+		}
+		if s.torn != nil {
+			torn = append(torn, s.torn)
+		}
+		s.reaches(f.name, w.meta.blocks(f.name))
+		if f.name == stepsFile && len(s.damage) > 0 {
+			return torn, s.damage[0]
+		}
+		if err := f.goOn(filepath.Join(w.dir, f.name), s); err != nil {
+			return torn, err
+		}
+		// Blocks that were cut off stay missing: their numbers are not given a second time.
+		f.packer.number = max(s.number, w.meta.blocks(f.name))
+	}
+	w.behind = w.steps.packer.number
+	return torn, nil
+}
+
 // goOn opens a file to write behind its last whole block.
-func (f *file) goOn(path, run string) (scanned, error) {
-	s, err := scan(path, run, nil, nil)
-	if err != nil {
-		return s, err
-	}
+func (f *file) goOn(path string, s scanned) (err error) {
 	if f.File, err = openOwn(path, os.O_RDWR); err != nil {
-		return s, err
+		return err
 	}
-	f.size, f.packer.number = s.size, s.number
-	return s, f.Truncate(s.size)
+	f.size = s.size
+	return f.Truncate(s.size)
 }
 
 // Follows says whether the writer goes on right behind what a reading of the run's entries has read.
@@ -407,21 +423,26 @@ func (w *Writer) release() bool { return os.Remove(filepath.Join(w.dir, reserveF
 func (w *Writer) fail(err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.tellFailed()
 	if w.err == nil {
 		w.err = fmt.Errorf("the journal in %s cannot be written: %w", w.dir, err)
-		if w.full == nil {
-			close(w.failed)
-		}
 	}
 	w.change.Broadcast()
+}
+
+// tellFailed has the run come to an end; w.mu is held, and neither full nor err is set for what is told.
+func (w *Writer) tellFailed() {
+	if w.err == nil && w.full == nil {
+		close(w.failed)
+	}
 }
 
 // fill keeps no act any more.
 func (w *Writer) fill(err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.tellFailed()
 	w.full = fmt.Errorf("the journal in %s cannot grow: %w; make room, then go on with the run", w.dir, err)
-	close(w.failed)
 }
 
 // write brings records into the kernel's hands, all that are to be written at a time.
