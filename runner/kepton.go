@@ -1,6 +1,7 @@
 package runner
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"path"
@@ -14,11 +15,11 @@ import (
 
 // keptOn is what a host has kept of the run that is taken back, read when it is first asked for.
 type keptOn struct {
-	once sync.Once
-	err  error
+	mu    sync.Mutex // held while the host is being asked
+	asked bool       // it has answered, and what follows does not change any more
 
-	known   bool // the host knows of the run
-	damaged []string
+	known   bool            // the host knows of the run
+	records map[string]bool // steps that it has a record of; false: one that is not whole
 	paths   map[string]*history
 	stays   []string // folders that stay, without links on the way to them
 }
@@ -37,29 +38,41 @@ type history struct {
 	inTree *modules.File // as it lies in a directory that the run has removed, and that comes back with it
 }
 
-// read asks the host.
+// read asks the host, until it has answered once.
 func (k *keptOn) read(ctx context.Context, host *lazyHost, run string, stays []string) error {
-	k.once.Do(func() {
-		var real modules.Host
-		if real, k.err = host.get(ctx); k.err != nil {
-			return
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.asked {
+		return nil
+	}
+	real, err := host.get(ctx)
+	if err != nil {
+		return err
+	}
+	if remembering, ok := real.(connect.Remembering); ok {
+		kept, err := remembering.Kept(ctx, run)
+		if err != nil {
+			return err
 		}
-		remembering, ok := real.(connect.Remembering)
-		if !ok {
-			return
-		}
-		var kept *connect.Kept
-		if kept, k.err = remembering.Kept(ctx, run); k.err != nil {
-			return
-		}
-		k.known, k.damaged, k.paths = kept.Known, kept.Damaged, map[string]*history{}
-		slices.SortStableFunc(kept.Files, func(a, b connect.KeptFile) int { return int(max(-1, min(1, a.Time-b.Time))) })
-		for _, f := range kept.Files {
-			k.take(f)
-		}
+		k.takeAll(kept)
 		k.stays = realPaths(ctx, real, stays)
-	})
-	return k.err
+	}
+	k.asked = true
+	return nil
+}
+
+func (k *keptOn) takeAll(kept *connect.Kept) {
+	k.known, k.records, k.paths = kept.Known, map[string]bool{}, map[string]*history{}
+	for _, step := range kept.Recorded {
+		k.records[step] = true
+	}
+	for _, step := range kept.Damaged {
+		k.records[step] = false
+	}
+	slices.SortStableFunc(kept.Files, func(a, b connect.KeptFile) int { return cmp.Compare(a.Time, b.Time) })
+	for _, f := range kept.Files {
+		k.take(f)
+	}
 }
 
 // realPaths gives paths without links on the way to them, and as they are beside that.
@@ -114,10 +127,7 @@ func (k *keptOn) of(step string) []*history {
 		}
 	}
 	slices.SortFunc(all, func(a, b *history) int {
-		if a.time != b.time {
-			return int(max(-1, min(1, a.time-b.time)))
-		}
-		return strings.Compare(a.path, b.path)
+		return cmp.Or(cmp.Compare(a.time, b.time), strings.Compare(a.path, b.path))
 	})
 	return all
 }

@@ -119,11 +119,13 @@ var _ error = (*NotPutBackError)(nil)
 func (b *backing) propose(ctx context.Context, step string, p *modules.Proposal) error {
 	b.done = map[string]bool{}
 	mine := b.kept.of(step)
-	switch {
+	switch whole, recorded := b.kept.records[step]; {
 	case !b.kept.known:
 		b.problem("what was there before is not kept on the host any more, or never was")
-	case slices.Contains(b.kept.damaged, step):
-		b.problem("the record of what was there before cannot be read")
+	case recorded && !whole:
+		b.problem("the record of what was there before is not whole; look whether the disk of the host was full")
+	case !recorded && b.did.changed:
+		b.problem("the host has no record of what was there before; look whether its disk was full")
 	}
 	if err := b.look(ctx, mine); err != nil {
 		return err

@@ -1,6 +1,7 @@
 package runner
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -11,6 +12,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/pegbook/pegbook/runner/event"
 	"github.com/pegbook/pegbook/runner/inventory"
 	"github.com/pegbook/pegbook/runner/vars"
 )
@@ -58,26 +60,32 @@ type undoKey struct {
 type undone struct {
 	undoKey
 	acting
-	task   string
-	digest string // of the task; "" where it has not ended
+	task string
+	undoneEnd
+}
+
+// undoneEnd is how a step ended.
+type undoneEnd struct {
+	digest  string // of the task; "" where it has not ended
+	changed bool   // it has made its changes
 }
 
 // NewUndo reads the entries of a run that is to be taken back.
 func NewUndo(run string, entries []Entry) (*Undo, error) {
 	u := &Undo{Run: run, steps: map[undoKey]*undone{}, plays: map[string]cutHosts{}, changed: map[string]map[string]bool{}, stays: map[string][]string{}, hosts: map[string]*keptOn{}}
-	digests := map[undoKey]string{}
+	ends := map[undoKey]undoneEnd{}
 	for i, e := range entries {
-		if err := u.take(e, digests); err != nil {
+		if err := u.take(e, ends); err != nil {
 			return nil, fmt.Errorf("entry %d of the run: %w", i+1, err)
 		}
 	}
 	for key, s := range u.steps {
-		s.digest = digests[undoKey{place: key.place, host: key.host}]
+		s.undoneEnd = ends[undoKey{place: key.place, host: key.host}]
 	}
 	return u, nil
 }
 
-func (u *Undo) take(e Entry, digests map[undoKey]string) error {
+func (u *Undo) take(e Entry, ends map[undoKey]undoneEnd) error {
 	switch e.Kind {
 	case EntryDecided:
 		var cut cutHosts
@@ -95,7 +103,7 @@ func (u *Undo) take(e Entry, digests map[undoKey]string) error {
 	case EntryDone:
 		var k keptStep
 		if e.Item == 0 && json.Unmarshal(e.State, &k) == nil {
-			digests[undoKey{place: unbatched(e.Place), host: e.Host}] = k.Task
+			ends[undoKey{place: unbatched(e.Place), host: e.Host}] = undoneEnd{k.Task, k.Status == event.Changed}
 		}
 	}
 	return nil
@@ -212,7 +220,7 @@ func (r *run) fitsUndo() error {
 }
 
 func compareKeys(a, b undoKey) int {
-	return strings.Compare(a.place+"\x00"+a.host+fmt.Sprintf("%09d", a.item), b.place+"\x00"+b.host+fmt.Sprintf("%09d", b.item))
+	return cmp.Or(strings.Compare(a.place, b.place), strings.Compare(a.host, b.host), a.item-b.item)
 }
 
 // restorable says whether what a step has done can be put back, as far as its module goes.

@@ -51,7 +51,7 @@ func (p *Plan) Back(ctx context.Context, o Options) ([]Back, error) {
 		s := o.Undo.steps[key]
 		byHost[firstOf(s.On, s.host)] = append(byHost[firstOf(s.On, s.host)], s)
 	}
-	names := slices.Sorted(maps.Keys(byHost))
+	names, rows := slices.Sorted(maps.Keys(byHost)), r.plan.places()
 	found := make([][]Back, len(names))
 	places := make(chan struct{}, max(1, min(o.Forks, 200)))
 	var all sync.WaitGroup
@@ -60,7 +60,7 @@ func (p *Plan) Back(ctx context.Context, o Options) ([]Back, error) {
 		all.Go(func() {
 			defer func() { <-places }()
 			for _, s := range byHost[name] {
-				found[i] = append(found[i], r.backOf(ctx, s)...)
+				found[i] = append(found[i], r.backOf(ctx, s, rows)...)
 			}
 		})
 	}
@@ -81,7 +81,7 @@ func distinct(all []Back) []Back {
 }
 
 // backOf says what becomes of what one step has changed.
-func (r *run) backOf(ctx context.Context, s *undone) []Back {
+func (r *run) backOf(ctx context.Context, s *undone, rows map[string]*row) []Back {
 	one := func(way WayBack, what string, refused bool) []Back {
 		return []Back{{Host: firstOf(s.On, s.host), Task: s.task, Module: s.Module, Way: way, What: what, Refused: refused}}
 	}
@@ -96,7 +96,7 @@ func (r *run) backOf(ctx context.Context, s *undone) []Back {
 	case m.Restore != nil:
 		return one(BackPut, facts(s.Before), false)
 	}
-	b, err := r.backingOf(ctx, s)
+	b, err := r.backingOf(ctx, s, rows)
 	p := &modules.Proposal{}
 	if err == nil {
 		err = b.propose(ctx, s.name(), p)
@@ -132,9 +132,9 @@ func facts(before json.RawMessage) string {
 }
 
 // backingOf opens the host that a step has worked on.
-func (r *run) backingOf(ctx context.Context, s *undone) (*backing, error) {
+func (r *run) backingOf(ctx context.Context, s *undone, rows map[string]*row) (*backing, error) {
 	x := &prepared{on: r.hostOrAddress(firstOf(s.On, s.host))}
-	play, rows := playOf(s.place), r.plan.places()
+	play := playOf(s.place)
 	_, row, _ := strings.Cut(s.place, "::")
 	var k *keys
 	if w := rows[play+":"+row]; w != nil {

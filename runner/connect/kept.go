@@ -31,8 +31,8 @@ type KeptFile struct {
 type Kept struct {
 	Known bool
 	Files []KeptFile
-	// Damaged are steps whose records cannot be read.
-	Damaged []string
+	// Recorded are the steps that it has a record of, Damaged those whose records are not whole.
+	Recorded, Damaged []string
 }
 
 // Remembering is a host that can be asked what it keeps.
@@ -43,7 +43,6 @@ type Remembering interface {
 var _ Remembering = (*host)(nil)
 
 const (
-	keptSuffix = ".kept"
 	// maxKept bounds one step's record, keptAtOnce how many are asked for in a request.
 	maxKept    = 16 << 20
 	keptAtOnce = 64
@@ -63,7 +62,7 @@ func (h *host) Kept(ctx context.Context, run string) (*Kept, error) {
 	kept := &Kept{Known: true}
 	var queries []modules.Query
 	for _, e := range found[0].Entries {
-		if strings.HasSuffix(e.Path, keptSuffix) && e.Kind == modules.Regular {
+		if suffix := path.Ext(e.Path); e.Kind == modules.Regular && (suffix == wire.KeptSuffix || suffix == wire.LostSuffix) {
 			queries = append(queries, modules.Query{Path: e.Path, Content: maxKept})
 		}
 	}
@@ -83,9 +82,11 @@ func (h *host) Kept(ctx context.Context, run string) (*Kept, error) {
 
 // read takes in the record of a step.
 func (k *Kept) read(dir string, f modules.File) {
-	step := strings.TrimSuffix(path.Base(f.Path), keptSuffix)
+	suffix := path.Ext(f.Path)
+	step := strings.TrimSuffix(path.Base(f.Path), suffix)
+	k.Recorded = append(k.Recorded, step)
 	lines, err := wire.ParseKept(f.Content)
-	if err != nil || f.Truncated {
+	if err != nil || f.Truncated || suffix == wire.LostSuffix {
 		k.Damaged = append(k.Damaged, step)
 	}
 	for _, line := range lines {

@@ -24,9 +24,9 @@ import (
 //	                a directory that was removed, moved here
 //
 // Keeping never keeps a change from being made: a full disk must not keep anybody from emptying it. What could not be
-// kept is said in the record, and where there is no room for that, the record is missing, which shows, too.
+// kept is said in the record, and where there is no room for that, the record is missing or is called RUN/STEP.lost,
+// which shows, too.
 const (
-	keptSuffix = ".kept"
 	// maxKeptFile bounds one file or directory that is kept by name, maxKeptCopy one that has to be copied.
 	maxKeptFile = 256 << 20
 	maxKeptCopy = 64 << 20
@@ -111,7 +111,7 @@ func openKeeper(c *wire.Change) *keeper {
 	case !errors.Is(err, fs.ErrExist):
 		return k
 	}
-	record, err := os.OpenFile(filepath.Join(k.dir, step+keptSuffix), os.O_WRONLY|os.O_CREATE|os.O_APPEND|syscall.O_NOFOLLOW|syscall.O_CLOEXEC, 0o600)
+	record, err := os.OpenFile(filepath.Join(k.dir, step+wire.KeptSuffix), os.O_WRONLY|os.O_CREATE|os.O_APPEND|syscall.O_NOFOLLOW|syscall.O_CLOEXEC, 0o600)
 	if err == nil {
 		k.record = record
 	}
@@ -279,11 +279,19 @@ func (k *keeper) line(line *wire.Kept) {
 func (k *keeper) write() {
 	if len(k.lines) > 0 && k.record != nil {
 		if _, err := k.record.Write(k.lines); err != nil {
-			k.record.Close()
-			k.record = nil
+			k.lose()
 		}
 	}
 	k.lines = k.lines[:0]
+}
+
+// lose gives the record another name: the change is made all the same, and nobody may take what is written for all of
+// it. That needs no room on a disk that is full.
+func (k *keeper) lose() {
+	name := k.record.Name()
+	k.record.Close()
+	k.record = nil
+	_ = os.Rename(name, strings.TrimSuffix(name, wire.KeptSuffix)+wire.LostSuffix)
 }
 
 // left writes down how a change has left a path.

@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -179,6 +180,33 @@ func TestChangesAreMadeWhereNothingCanBeKept(t *testing.T) {
 	}
 	if _, err := os.Lstat(filepath.Join(dir, "run-1")); !os.IsNotExist(err) {
 		t.Error("it was kept where others can look")
+	}
+}
+
+// TestARecordThatCouldNotBeWrittenShows: the change is made, and nobody may believe that there was nothing to keep.
+func TestARecordThatCouldNotBeWrittenShows(t *testing.T) {
+	base, path := t.TempDir(), filepath.Join(t.TempDir(), "it")
+	if err := os.WriteFile(path, []byte("old"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c := wire.Change{Kind: wire.Remove, Path: path, Keep: "run-1/step", Base: base}
+	k := openKeeper(&c)
+	name := k.record.Name()
+	k.record.Close()
+	full, err := syscall.Open("/dev/full", syscall.O_WRONLY|syscall.O_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	k.record = os.NewFile(uintptr(full), name) // as the record is on a disk that is full
+	if err := (&server{names: &names{}}).change(t.Context(), &c, &body{}, k); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Lstat(path); !os.IsNotExist(err) {
+		t.Error("the file is still there")
+	}
+	left, err := filepath.Glob(filepath.Join(filepath.Dir(name), "*.*"))
+	if err != nil || len(left) != 2 || filepath.Base(left[1]) != "step"+wire.LostSuffix {
+		t.Errorf("%v, %v", left, err)
 	}
 }
 

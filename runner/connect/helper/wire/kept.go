@@ -1,5 +1,12 @@
 package wire
 
+// What a host keeps of a step is written down in a file that is called like the step, with KeptSuffix behind it; with
+// LostSuffix where it could not all be written.
+const (
+	KeptSuffix = ".kept"
+	LostSuffix = ".lost"
+)
+
 // Kept is what a host has written down about one path that a change was made to: how the path was before, or, with
 // After, how the change has left it. A file of them is read to its last whole one.
 type Kept struct {
