@@ -92,8 +92,10 @@ func (r *run) interrupted(stopped error) bool {
 
 // resumption is the command that goes on with a run that has paused.
 func (r *run) resumption() string {
-	_, command, _ := strings.Cut(strings.TrimSuffix(r.goOn(true), r.goBack()), ": ")
-	return command
+	if r.opts.Check {
+		return ""
+	}
+	return r.opts.Resume
 }
 
 // limits bound a walk, and let it be steered.

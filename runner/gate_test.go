@@ -3,6 +3,7 @@ package runner
 import (
 	"context"
 	"errors"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/pegbook/pegbook/modules"
 	"github.com/pegbook/pegbook/runner/event"
+	"github.com/pegbook/pegbook/runner/lock"
 )
 
 // of gives the events of one kind.
@@ -257,6 +259,31 @@ func TestPauseStartsNothingMoreUntilContinue(t *testing.T) {
 		}
 	}
 	assert.Equal(t, []string{"task_started", "task_done", "run_paused", "run_continued", "task_started", "task_done"}, order)
+}
+
+// TestARunThatWaitsForItsLockHears what is asked of it meanwhile.
+func TestARunThatWaitsForItsLockHears(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "lock")
+	other, err := (&lock.File{Path: path}).Take(t.Context(), lock.Holder{User: "eve"}, lock.Wait{})
+	require.NoError(t, err)
+	commands, waits := make(chan Command), make(chan struct{})
+	go func() {
+		<-waits
+		for _, word := range []CommandWord{CommandPause, CommandContinue} {
+			_, err := ask(t, commands, word, "")
+			assert.NoError(t, err)
+		}
+		assert.NoError(t, other.Release())
+	}()
+	plan, problems := compileFiles(t, "-- site.yml --\n- {hosts: h1, gather_facts: false, lock: {file: "+path+"}, tasks: [{say: x}]}\n", nil)
+	require.NoError(t, problems.Err())
+	out, err := plan.Run(t.Context(), Options{Connect: &machines{}, Commands: commands, LockWait: 20 * time.Second, Events: sinkFunc(func(r event.Record) {
+		if e, ok := r.Event.(event.Lock); ok && e.State == event.LockAwaited {
+			close(waits)
+		}
+	})})
+	require.NoError(t, err)
+	assert.Equal(t, 0, out.ExitCode(), out.Message)
 }
 
 func TestConfirmationIsAskedOnce(t *testing.T) {

@@ -26,9 +26,10 @@ type runLock struct {
 	spec *lockSpec
 	left int // plays that have it and are not over; of the walking goroutine
 
-	looked atomic.Bool // in a dry run, which says it once
+	looked atomic.Bool // in check mode, which says it once
 
-	mu     sync.Mutex // guards the rest, while the lock is being taken as well
+	taking sync.Mutex // held while the lock is being taken, which may be long: the walk must not wait for it
+	mu     sync.Mutex // guards the rest
 	held   lock.Held
 	fences []connect.Fence // that changes are made under while it is held
 }
@@ -158,9 +159,9 @@ func (n *locking) work(ctx context.Context) {
 		n.look(ctx)
 		return
 	}
-	n.l.mu.Lock()
-	defer n.l.mu.Unlock()
-	if n.l.held != nil {
+	n.l.taking.Lock()
+	defer n.l.taking.Unlock()
+	if n.l.now() != nil {
 		return // by another play of the run
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
@@ -182,11 +183,13 @@ func (n *locking) work(ctx context.Context) {
 		n.err = err
 		return
 	}
+	n.l.mu.Lock()
 	n.l.held, n.l.fences = held, []connect.Fence{{Key: n.l.Key(), Token: held.Token(), Holder: who.String()}}
+	n.l.mu.Unlock()
 	n.tell(event.Lock{State: event.LockTaken, Token: held.Token()})
 }
 
-// look says in a dry run, which takes no lock, who has it.
+// look says in check mode, which takes no lock, who has it.
 func (n *locking) look(ctx context.Context) {
 	if n.l.looked.Swap(true) {
 		return

@@ -234,7 +234,11 @@ func (b *bunch) act(ctx context.Context, turns []*turn) {
 	if over := b.layer(x); over != nil {
 		host = over.act()
 	} else {
-		if err := b.actTogether(acting); err != nil {
+		err := b.mayAct(ctx, x)
+		if err == nil {
+			err = b.actTogether(acting)
+		}
+		if err != nil {
 			for _, t := range acting {
 				t.err = err
 			}
