@@ -14,7 +14,7 @@ import (
 	"github.com/pegbook/pegbook/runner/vars"
 )
 
-// recording says whether the run keeps what it comes to. A dry run does not: what it has made exists in memory
+// recording says whether the run keeps what it comes to. One in check mode does not: what it has made exists in memory
 // only, so it can but begin anew.
 func (r *run) recording() bool { return r.opts.Record != nil && !r.opts.Check }
 

@@ -44,7 +44,7 @@ func (r *run) fits() error {
 		return nil
 	}
 	if r.opts.Check {
-		return fmt.Errorf("a dry run cannot be gone on with: what it would have changed was in memory only; begin it anew")
+		return fmt.Errorf("a run in check mode cannot be gone on with: what it would have changed was in memory only; begin it anew")
 	}
 	if len(past.Undecided()) > 0 && past.InFlight == InFlightRefuse {
 		return fmt.Errorf("steps were under way when the run ended; say what becomes of them")

@@ -150,7 +150,7 @@ func proposeHealthy(ctx context.Context, call *modules.Call, args healthyArgs) (
 		out.Healthy = true
 		return p, nil
 	}
-	// A dry run cannot know whether a system that lacks something would get it.
+	// Check mode cannot know whether a system that lacks something would get it.
 	p.Waits = len(missing) > 0
 	p.Message = "waits for: " + strings.Join(missing[:min(3, len(missing))], "; ")
 	if !p.Waits {

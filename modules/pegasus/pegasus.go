@@ -3,7 +3,7 @@
 //
 // Every module connects through the task's host, so that the control node need not reach the
 // cluster's network. Reading happens in Propose, acting in Do. What a step would leave behind is
-// predicted under keys of the cluster, so that a dry run of a whole rolling update sees a drained node
+// predicted under keys of the cluster, so that check mode of a whole rolling update sees a drained node
 // as drained.
 package pegasus
 
@@ -52,7 +52,7 @@ func (a clusterArgs) metas() []string {
 // leaderWait bounds the search for a leading meta server.
 const leaderWait = time.Minute
 
-// freshWait is that bound where a dry run has only predicted that there is a cluster: one look.
+// freshWait is that bound where check mode has only predicted that there is a cluster: one look.
 const freshWait = time.Millisecond
 
 // session is a task's work with one cluster.
@@ -83,7 +83,7 @@ func predictionPrefix(metas []string) string {
 	return "cluster/pegasus/" + strings.Join(slices.Sorted(slices.Values(metas)), ",") + "/"
 }
 
-// predicted is what an earlier step of a dry run would have left.
+// predicted is what an earlier step would have left in check mode.
 func (s *session) predicted(key string) (string, bool) { return s.host.Predicted(s.prefix + key) }
 
 // predictions collects what a step leaves behind.
@@ -95,7 +95,7 @@ func (s *session) predictions(pairs ...string) map[string]string {
 	return m
 }
 
-// fresh says whether an error only means that the cluster is not there yet in a dry run that has
+// fresh says whether an error only means that the cluster is not there yet in check mode that has
 // predicted it.
 func (s *session) fresh(err error) bool {
 	var none *client.NoLeaderError
@@ -111,7 +111,7 @@ func (s *session) unpredicted(err error) error {
 	return err
 }
 
-// view is the cluster as it is, under what a dry run has predicted.
+// view is the cluster as it is, under what check mode has predicted.
 func (s *session) view(ctx context.Context) (*client.View, error) {
 	v, err := s.View(ctx)
 	if err != nil {

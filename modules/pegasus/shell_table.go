@@ -26,7 +26,7 @@ func (o options) number(long string, fallback int) (int, error) {
 	return n, nil
 }
 
-// tableState is a table, under what a dry run has predicted; nil when there is none.
+// tableState is a table, under what check mode has predicted; nil when there is none.
 func (s *session) tableState(ctx context.Context, name string) (*wire.AppInfo, error) {
 	state, predicted := s.predicted("table/" + name)
 	if predicted && state == "absent" {

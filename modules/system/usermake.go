@@ -59,6 +59,17 @@ func (u *account) create(ctx context.Context, host modules.Host) error {
 		option("-r")
 	}
 	u.commands = append(u.commands, append(argv, u.Name))
+	u.put(uid, gid, own)
+	u.member(groups, false)
+	u.out.System, u.out.CreateHome = &u.System, &u.CreateHome
+	u.differs("%s", u.made(uid, groups))
+	u.newShadow()
+	u.age(u.known.shadow.find(u.Name))
+	return nil
+}
+
+// put makes the new user known to whoever looks for it later; own says that its group is new as well.
+func (u *account) put(uid int, gid string, own bool) {
 	u.after = record{u.Name, "x", strconv.Itoa(uid), gid, "", u.homeAfter(), u.defaultShell()}
 	if u.Comment != nil {
 		u.after[passwdComment] = *u.Comment
@@ -67,19 +78,19 @@ func (u *account) create(ctx context.Context, host modules.Host) error {
 	if own {
 		u.known.group.put(record{u.Name, "x", gid, ""})
 	}
-	u.member(groups, false)
-	u.out.System, u.out.CreateHome = &u.System, &u.CreateHome
-	note := "is made, home " + u.after[passwdHome] + ", shell " + u.after[passwdShell]
+}
+
+// made says what the new user is.
+func (u *account) made(uid int, groups []string) string {
+	note := "is made, "
 	if u.UID != nil {
-		note = fmt.Sprintf("is made with uid %d, home %s, shell %s", uid, u.after[passwdHome], u.after[passwdShell])
+		note = fmt.Sprintf("is made with uid %d, ", uid)
 	}
+	note += "home " + u.after[passwdHome] + ", shell " + u.after[passwdShell]
 	if len(groups) > 0 {
 		note += ", groups " + strings.Join(groups, ",")
 	}
-	u.differs("%s", note)
-	u.newShadow()
-	u.age(u.known.shadow.find(u.Name))
-	return nil
+	return note
 }
 
 func (u *account) defaultShell() string {

@@ -70,10 +70,10 @@ func (a *copyArgs) check() error {
 	return nil
 }
 
-// target is the node as zookeeper_node names it in a dry run.
+// target is the node as zookeeper_node names it in check mode.
 func (a *copyArgs) target() *nodeArgs { return &nodeArgs{Servers: a.To, Path: a.Path} }
 
-// copied is what a dry run remembers of a copy that it has predicted, beside the node's own state.
+// copied is what check mode remembers of a copy that it has predicted, beside the node's own state.
 func (a *copyArgs) copied() string {
 	return a.target().key(a.Path) + " copied from " + strings.Join(slices.Sorted(slices.Values(a.From)), ",")
 }

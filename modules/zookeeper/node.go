@@ -91,7 +91,7 @@ func (a *nodeArgs) key(node string) string {
 	return "cluster/zookeeper/" + strings.Join(slices.Sorted(slices.Values(a.Servers)), ",") + node
 }
 
-// predicted is what a dry run would have left of the node: "absent", "present", "value " with the value
+// predicted is what check mode would have left of the node: "absent", "present", "value " with the value
 // behind, or "" when nothing.
 func (a *nodeArgs) predicted(host modules.Host) string {
 	for p := a.Path; ; p = path.Dir(p) {

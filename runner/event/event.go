@@ -79,7 +79,7 @@ type BatchStarted struct {
 // LockState is how a run stands with a lock.
 type LockState string
 
-// States of a lock. Free, OfOther and Unknown are a dry run's, which takes none.
+// States of a lock. Free, OfOther and Unknown are of check mode, which takes none.
 const (
 	LockAwaited  LockState = "waiting"
 	LockTaken    LockState = "taken"

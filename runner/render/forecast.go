@@ -9,8 +9,8 @@ import (
 	"github.com/pegbook/pegbook/runner/event"
 )
 
-// Forecast says how long a run is expected to take, from a dry run of it: what modules say that they will wait for,
-// and the time that the dry run itself took for looking, which the real run looks as well. Hosts of a batch work
+// Forecast says how long a run is expected to take, from a run of it in check mode: what modules say that they will wait for,
+// and the time that this run itself took for looking, which the real run looks as well. Hosts of a batch work
 // side by side, so the slowest of them counts; batches and plays follow one another.
 type Forecast struct {
 	w     io.Writer
@@ -32,7 +32,7 @@ type forecastBatch struct {
 	waits  map[string]time.Duration
 	unsure map[string]bool // tasks of which nobody can tell how long they take
 	begun  time.Time
-	looked time.Duration // how long the dry run took
+	looked time.Duration // how long the run in check mode took
 }
 
 // NewForecast makes a sink that writes the forecast to w when the run is over.

@@ -36,7 +36,7 @@ func lockLine(p paint, e event.Lock, verbosity int) string {
 		}
 	case event.LockFree:
 		if verbosity > 0 {
-			return what + " is free; a dry run does not take it"
+			return what + " is free; check mode does not take it"
 		}
 	}
 	return ""
