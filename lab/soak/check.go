@@ -193,6 +193,19 @@ func (p *play) judgeJournal(ctx context.Context) {
 // those that come within 20 ms.
 const unkept = 100 * time.Millisecond
 
+func isEnd(rec stage.Record) bool { return rec.Event == "task_done" }
+
+// mustBeKept is how many of the ends of tasks that a run has shown its journal must have. The run may have been killed
+// at any time, also when it had shown its own end.
+func mustBeKept(all []stage.Record, code int) (n int) {
+	for _, rec := range all {
+		if isEnd(rec) && (code >= 0 || all[len(all)-1].Time.Sub(rec.Time) > unkept) {
+			n++
+		}
+	}
+	return n
+}
+
 // judgeLog looks whether the journal has every event that the update has shown.
 func (p *play) judgeLog(ctx context.Context) {
 	text, err := p.Verb(ctx, p.env, "runs", "log", p.id, "--json")
@@ -200,24 +213,17 @@ func (p *play) judgeLog(ctx context.Context) {
 		p.out.mark("the events do not open: %v", err)
 		return
 	}
-	ended := func(rec stage.Record) bool { return rec.Event == "task_done" }
 	kept, shown := 0, 0
 	for line := range strings.Lines(text) {
 		var rec stage.Record
-		if json.Unmarshal([]byte(line), &rec) == nil && ended(rec) {
+		if json.Unmarshal([]byte(line), &rec) == nil && isEnd(rec) {
 			kept++
 		}
 	}
 	for _, run := range p.out.runs {
-		if name, _ := run.Named(); name != p.id {
-			continue
-		}
-		all := run.All()
-		code, _ := run.Wait() //nolint:errcheck // it has ended
-		for _, rec := range all {
-			if ended(rec) && (code >= 0 || all[len(all)-1].Time.Sub(rec.Time) > unkept) {
-				shown++
-			}
+		if name, _ := run.Named(); name == p.id {
+			code, _ := run.Wait() //nolint:errcheck // it has ended
+			shown += mustBeKept(run.All(), code)
 		}
 	}
 	if kept < shown {

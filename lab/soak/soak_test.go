@@ -86,6 +86,20 @@ func TestJudgesFind(t *testing.T) {
 	require.Empty(t, p.out.wrong, "the fault may do that")
 }
 
+// TestAJournalMayLackTheLastMomentOfAKilledRunAlone counts the ends that must be there.
+func TestAJournalMayLackTheLastMomentOfAKilledRunAlone(t *testing.T) {
+	begun := time.Now()
+	at := func(event string, ms int) stage.Record {
+		return stage.Record{Event: event, Time: begun.Add(time.Duration(ms) * time.Millisecond)}
+	}
+	all := []stage.Record{at("task_done", 0), at("task_started", 10), at("task_done", 899), at("task_done", 950), at("run_done", 1000)}
+	require.Equal(t, 3, mustBeKept(all, 0))
+	require.Equal(t, 3, mustBeKept(all, 130))
+	require.Equal(t, 2, mustBeKept(all, -9), "also when it had shown its end")
+	require.Equal(t, 1, mustBeKept(all[:4], -9), "51 ms before the last that was shown")
+	require.Zero(t, mustBeKept(nil, -9))
+}
+
 // TestWhatIsWrongFailsTheSoak looks for the command that plays it again.
 func TestWhatIsWrongFailsTheSoak(t *testing.T) {
 	o := options{seed: 5}
