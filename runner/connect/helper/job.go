@@ -28,6 +28,8 @@ const (
 	resultFile  = "result"
 	// jobStart is how long a job may take to begin.
 	jobStart = 10 * time.Second
+	// jobTaken is how long a job that nobody has taken over may lie there.
+	jobTaken = time.Hour
 	// jobKept is how long an ended job that nobody asks for is kept.
 	jobKept = 7 * 24 * time.Hour
 )
@@ -93,7 +95,8 @@ func privateFolder(dir string) error {
 	return os.Chmod(dir, 0o700)
 }
 
-// sweepJobs forgets jobs that ended long ago.
+// sweepJobs forgets jobs that nobody asks for any more: those that ended long ago or are lost, and those that nobody has
+// taken over, whose command lies there.
 func sweepJobs(root string) {
 	entries, err := os.ReadDir(root)
 	if err != nil {
@@ -101,7 +104,12 @@ func sweepJobs(root string) {
 	}
 	for _, e := range entries {
 		dir := filepath.Join(root, e.Name())
-		if info, err := os.Stat(filepath.Join(dir, resultFile)); err == nil && time.Since(info.ModTime()) > jobKept {
+		state, err := readJob(dir)
+		info, gone := os.Stat(dir) // what was last made or removed in it is the result, or the command
+		if err != nil || gone != nil || state.Running {
+			continue
+		}
+		if age := time.Since(info.ModTime()); age > jobKept || !state.Known && age > jobTaken {
 			_ = os.RemoveAll(dir)
 		}
 	}
