@@ -1,8 +1,11 @@
 package client
 
 import (
+	"context"
 	"fmt"
+	"net"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -53,6 +56,25 @@ func TestFindsAndFollowsTheLeader(t *testing.T) {
 	c.Failover(fake.Meta(3))
 	err = cl.Propose(t.Context(), wire.GPID{App: 1}, wire.ProposalAction{Target: node, Node: node, Type: wire.DowngradeToSecondary})
 	assert.NoError(t, err)
+}
+
+// TestAProcessThatStoodStillLooksForTheLeaderOnceMore keeps the first requests for longer than a leader is looked for.
+func TestAProcessThatStoodStillLooksForTheLeaderOnceMore(t *testing.T) {
+	c := fake.New(t, 3, 3, time.Second)
+	var dials atomic.Int64
+	dial := func(ctx context.Context, network, addr string) (net.Conn, error) {
+		if dials.Add(1) <= 3 {
+			time.Sleep(900 * time.Millisecond)
+			return nil, context.DeadlineExceeded
+		}
+		return c.Dial(ctx, network, addr)
+	}
+	cl, err := New(dial, c.Metas, Options{AnswerTimeout: 100 * time.Millisecond, LeaderTimeout: 700 * time.Millisecond})
+	require.NoError(t, err)
+	t.Cleanup(cl.Close)
+	leader, err := cl.Leader(t.Context())
+	require.NoError(t, err)
+	assert.Equal(t, fake.Meta(1), leader)
 }
 
 func TestLeaderOutsideTheList(t *testing.T) {

@@ -40,7 +40,9 @@ func (c *Client) Leader(ctx context.Context) (string, error) {
 		return known, nil
 	}
 	start := time.Now()
+	var looked time.Duration
 	for {
+		began := time.Now()
 		leader, seen := c.probe(ctx)
 		if leader != "" {
 			c.mu.Lock()
@@ -54,9 +56,11 @@ func (c *Client) Leader(ctx context.Context) (string, error) {
 		if err := c.barredBy(); err != nil {
 			return "", err
 		}
-		err := &NoLeaderError{Waited: time.Since(start), Seen: seen}
-		if err.Waited+leaderPause > c.opt.LeaderTimeout {
-			return "", err
+		// Answers are waited for no longer than that. Where it took longer this process stood still (the machine slept,
+		// somebody stopped it), and what it found after waking up says nothing about the servers.
+		looked += min(time.Since(began), c.opt.AnswerTimeout) + leaderPause
+		if looked > c.opt.LeaderTimeout {
+			return "", &NoLeaderError{Waited: time.Since(start), Seen: seen}
 		}
 		c.opt.Note("waiting for a leading meta server: %s", strings.Join(sortedSeen(seen), "; "))
 		if err := pause(ctx, leaderPause); err != nil {
