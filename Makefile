@@ -51,8 +51,8 @@ e2e-pegasus: setup build ## every playbook on systemd hosts, then rolling update
 	@PEGBOOK_TEST_EVERY_PLAYBOOK=1 $(GO) test ./cmd/pegbook -count=1 -timeout 30m -v -run '^TestEveryPlaybookOnMachines$$'
 	@scripts/e2e-pegasus $(SCALE)
 
-soak: build ## rolling updates in the lab under faults by chance, and a table of them (RUNS=200, SEED=n, ONLY=n; 50 minutes)
-	@RUNS=$(RUNS) SEED=$(SEED) ONLY=$(ONLY) scripts/soak
+soak: build ## rolling updates in the lab under faults by chance, and a table of them (RUNS=200, SEED=n, ONLY=n, TABLE=file; 30 minutes)
+	@RUNS=$(RUNS) SEED=$(SEED) ONLY=$(ONLY) TABLE=$(TABLE) scripts/soak
 
 EVERY ?= 10
 resume: build ## kill -9 runs at their events and go on with them; prints tables of differences (15 minutes; EVERY=1: all events of the Pegasus playbooks)

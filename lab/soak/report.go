@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"os/exec"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -16,6 +17,8 @@ type report struct {
 	Lanes int     `json:"lanes"`
 	Date  string  `json:"date"`
 	Took  string  `json:"took"`
+	// Pegbook is the version of the program that did the updates.
+	Pegbook string `json:"pegbook"`
 	// Load is the machine's load average as the report was written.
 	Load      string     `json:"load"`
 	Runs      []*row     `json:"runs"`
@@ -118,9 +121,15 @@ func (r *report) table() string {
 	return b.String()
 }
 
+// circumstances are what one must know to read the tables.
+func (r *report) circumstances() string {
+	return fmt.Sprintf("seed %d, %d runs, %d clusters side by side, in %s; load average in the end %s; %s", r.Seed, len(r.rows), r.Lanes, r.Took, r.Load, r.Pegbook)
+}
+
 // markdown is the report for documents.
 func (r *report) markdown() string {
 	var b strings.Builder
+	fmt.Fprintf(&b, "%s\n\n", r.circumstances())
 	line := func(cells []string) { fmt.Fprintf(&b, "| %s |\n", strings.Join(cells, " | ")) }
 	rule := func(n int) { line(strings.Split(strings.Repeat("---,", n-1)+"---", ",")) }
 	line(headings())
@@ -133,6 +142,15 @@ func (r *report) markdown() string {
 	rule(len(leakHeadings()))
 	for _, l := range r.leaks() {
 		line(l.columns())
+	}
+	var odd []string
+	for _, row := range r.rows {
+		for _, wrong := range row.wrong {
+			odd = append(odd, fmt.Sprintf("| %d | %s | %s |", row.Number, row.Fault, strings.ReplaceAll(firstLine(wrong), "|", "\\|")))
+		}
+	}
+	if len(odd) > 0 {
+		fmt.Fprintf(&b, "\n| run | fault | not as it must be |\n| --- | --- | --- |\n%s\n", strings.Join(odd, "\n"))
 	}
 	return b.String()
 }
@@ -156,7 +174,10 @@ func (r *report) finish(o options) error {
 	if load, err := os.ReadFile("/proc/loadavg"); err == nil {
 		r.Load = strings.TrimSpace(string(load))
 	}
-	fmt.Printf("\n%s\nseed %d, %d runs in %s, load %s\n", r.table(), r.Seed, len(r.rows), r.Took, r.Load)
+	if says, err := exec.Command(o.Pegbook, "--version").Output(); err == nil {
+		r.Pegbook = strings.TrimSpace(string(says))
+	}
+	fmt.Printf("\n%s\n%s\n", r.table(), r.circumstances())
 	if o.markdown != "" {
 		if err := os.WriteFile(o.markdown, []byte(r.markdown()), 0o600); err != nil {
 			return err

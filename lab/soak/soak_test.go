@@ -111,6 +111,7 @@ func TestWhatIsWrongFailsTheSoak(t *testing.T) {
 	r.rows = append(r.rows, wrong)
 	require.ErrorContains(t, r.verdict(o), "make soak SEED=5 ONLY=37")
 	require.Contains(t, r.markdown(), "| pegbook is killed (-9) | 1 | 1 × WRONG | 0 | 1 |")
+	require.Contains(t, r.markdown(), "| 37 | pegbook-killed | a thing |")
 	var rising []float64
 	for i := range 30 {
 		rising = append(rising, float64(i))
