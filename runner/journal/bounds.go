@@ -71,6 +71,9 @@ func (b *bounds) event(r event.Record) ([]byte, error) {
 		r.Event = cutEvent(r.Event, limit)
 		raw, err = r.MarshalJSON()
 	}
+	if err == nil && len(raw) > limit && !ownWords(r.Event) {
+		raw, err = cutRecord(raw, limit)
+	}
 	b.count(host, len(raw))
 	return raw, err
 }
@@ -103,11 +106,45 @@ func cutEvent(e event.Event, limit int) event.Event {
 		}
 		e.Items = items
 		return e
-	case event.Noted:
-		e.Text = cutText(e.Text, short)
-		return e
 	}
 	return e
+}
+
+// ownWords says whether all of an event is the runner's own, or the inventory's: it is as large as the run.
+func ownWords(e event.Event) bool {
+	switch e.(type) {
+	case event.RunStarted, event.RunDone, event.PlayStarted, event.BatchStarted, event.Included, event.Rollback:
+		return true
+	}
+	return false
+}
+
+// cutRecord is an event's object whose texts are cut and, where that does not do, without its lists: whatever else of
+// an event came from a host, a plugin or a playbook. What is neither stays, in its order.
+func cutRecord(raw []byte, limit int) ([]byte, error) {
+	cut, err := cutFields(raw, true)
+	if err == nil && len(cut) > limit {
+		cut, err = cutFields(raw, false)
+	}
+	return cut, err
+}
+
+func cutFields(raw []byte, lists bool) ([]byte, error) {
+	const short = 512
+	cut := []byte{'{'}
+	err := fields(raw, func(name, value []byte) bool {
+		var text string
+		switch {
+		case len(value) > short && json.Unmarshal(value, &text) == nil:
+			value, _ = json.Marshal(cutText(text, short)) //nolint:errchkjson // a text
+		case len(value) > short && !lists:
+			return true
+		}
+		cut = append(append(append(append(append(cut, '"'), name...), `":`...), value...), ',')
+		return true
+	})
+	cut[len(cut)-1] = '}'
+	return cut, err
 }
 
 func cutJSON(raw json.RawMessage, most int) json.RawMessage {

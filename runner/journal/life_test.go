@@ -18,6 +18,7 @@ import (
 
 	"github.com/pegbook/pegbook/modules"
 	"github.com/pegbook/pegbook/runner"
+	"github.com/pegbook/pegbook/runner/diag"
 	"github.com/pegbook/pegbook/runner/event"
 )
 
@@ -278,6 +279,38 @@ func TestAHostCannotFillTheDisk(t *testing.T) {
 	got, err = event.Parse(raw)
 	require.NoError(t, err)
 	assert.Equal(t, small, got.Event)
+}
+
+// What else than results comes from hosts, plugins and playbooks is bounded as well.
+func TestNoEventCanFillTheDisk(t *testing.T) {
+	long := strings.Repeat("x", 2<<20)
+	var counts []modules.Count
+	var findings []event.Finding
+	for range 1 << 16 {
+		counts = append(counts, modules.Count{Name: "primaries of a table", Left: 1})
+		findings = append(findings, event.Finding{Task: "healthy", Host: "h", Msg: "not healthy"})
+	}
+	for _, e := range []event.Event{
+		event.Noted{Host: "h", Text: long},
+		event.Noted{Host: "h", Phase: long, Detail: long},
+		event.Noted{Host: "h", Phase: "moves", Counts: counts},
+		event.GuardChecked{Play: "p", Findings: findings},
+		event.GateWaiting{Message: long, Next: long},
+		event.RunPaused{Reason: long},
+		event.Lock{Holder: long, Reason: long},
+		event.NewProblem(diag.Diagnostic{Problem: long, Hint: long}),
+	} {
+		t.Run(e.Kind(), func(t *testing.T) {
+			var b bounds
+			raw, err := b.event(event.Record{Seq: 1, Event: e})
+			require.NoError(t, err)
+			assert.Less(t, len(raw), mostEvent)
+			got, err := event.Parse(raw)
+			require.NoError(t, err)
+			assert.IsType(t, e, got.Event)
+			assert.Equal(t, int64(1), got.Seq)
+		})
+	}
 }
 
 func TestHowManyRunsAreKept(t *testing.T) {
