@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -50,7 +51,7 @@ func moreFacts(f facts, text map[string]string, said map[string][]string) {
 	}
 	load := map[string]float64{}
 	for i, field := range strings.Fields(text["/proc/loadavg"]) {
-		if n, err := strconv.ParseFloat(field, 64); err == nil && i < 3 {
+		if n, err := strconv.ParseFloat(field, 64); err == nil && i < 3 && !math.IsNaN(n) && !math.IsInf(n, 0) {
 			load[[]string{"1m", "5m", "15m"}[i]] = n
 		}
 	}

@@ -176,7 +176,7 @@ func readAptHost(text string) (aptHost, error) {
 			h.auto[fields[1]] = true
 		case fields[0] == "deb" && len(fields) > 3:
 			h.debs[strings.Join(fields[3:], " ")] = [2]string{fields[1], fields[2]}
-		case fields[0] == "deb":
+		case fields[0] == "deb" && len(fields) > 2:
 			h.debs[strings.Join(fields[2:], " ")] = [2]string{}
 		case fields[0] == "stamp" && len(fields) > 1:
 			h.stamp, _ = strconv.ParseInt(fields[1], 10, 64)
