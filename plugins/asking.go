@@ -65,7 +65,7 @@ func (a *asked) tell(f *wire.Frame) {
 		a.call.Note("%d notes came too fast to be shown", missed)
 	}
 	if p := f.GetProgress(); p != nil {
-		a.call.Progress(progressFromWire(p))
+		a.call.Progress(shortProgress(progressFromWire(p)))
 		return
 	}
 	a.call.Note("%s", shortened(f.GetNote()))
@@ -78,6 +78,18 @@ const (
 	maxBurst = 200
 	pace     = 50 * time.Millisecond
 )
+
+// maxCounts bounds what is shown of a progress.
+const maxCounts = 64
+
+func shortProgress(p modules.Progress) modules.Progress {
+	p.Phase, p.Detail = shortened(p.Phase), shortened(p.Detail)
+	p.Counts = p.Counts[:min(len(p.Counts), maxCounts)]
+	for i := range p.Counts {
+		p.Counts[i].Name = shortened(p.Counts[i].Name)
+	}
+	return p
+}
 
 func shortened(note string) string {
 	if len(note) <= maxNote {

@@ -112,6 +112,8 @@ func (s *session) contentFromWire(c *wire.Content) (modules.Source, error) {
 			return nil, fmt.Errorf("there is no content number %d", c.Number)
 		}
 		return source, nil
+	case c.Size < 0:
+		return nil, fmt.Errorf("content %s has %d bytes", c.Name, c.Size)
 	case c.Number == 0 && int64(len(c.Inline)) != c.Size:
 		return nil, fmt.Errorf("content %s has %d bytes and should have %d", c.Name, len(c.Inline), c.Size)
 	}

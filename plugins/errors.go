@@ -153,11 +153,9 @@ func (s *session) failure(e *wire.Error) error {
 // meanings are the typed errors and kinds that an error of the wire carries.
 func meanings(e *wire.Error) []error {
 	var all, plain []error
-	for _, k := range e.Kinds {
-		for _, known := range kinds() {
-			if known.kind == k {
-				plain = append(plain, known.err)
-			}
+	for _, known := range kinds() { // however often each is named
+		if slices.Contains(e.Kinds, known.kind) {
+			plain = append(plain, known.err)
 		}
 	}
 	if x := e.Exit; x != nil {

@@ -70,6 +70,7 @@ func TestNonsenseFailsTheTaskAndNamesThePlugin(t *testing.T) {
 		{"a result that is no JSON", answering(proposed(&wire.Proposed{Output: []byte("{")})), "its result is no object"},
 		{"content that it does not have", answering(proposed(&wire.Proposed{OnlyChanges: true, Changes: []*wire.Change{{Kind: "write", Path: "/x", Content: &wire.Content{Size: 9}}}})), "has 0 bytes and should have 9"},
 		{"content that pegbook does not have", answering(proposed(&wire.Proposed{Leaves: []*wire.Change{{Content: &wire.Content{Number: 7, Yours: true}}}})), "there is no content number 7"},
+		{"content of less than nothing", answering(proposed(&wire.Proposed{OnlyChanges: true, Changes: []*wire.Change{{Kind: "write", Path: "/x", Content: &wire.Content{Name: "c", Number: 1, Size: -9}}}})), "content c has -9 bytes"},
 		{"a rank of facts that there is not", answering(proposed(&wire.Proposed{FactRank: "divine"})), "answers nonsense: the answer does not fit the question: there is no rank of facts \"divine\""},
 		{"an early end", func(conversation) error { return nil }, "plugin loopback: has ended"},
 		{"an error of gRPC", func(conversation) error { return fmt.Errorf("boom") }, "plugin loopback: has ended"},
@@ -147,6 +148,62 @@ func TestQuestionsOutOfPlaceAreRefused(t *testing.T) {
 		require.NotEmpty(t, f.GetError().GetMessage(), "question %d is answered with %v", i, f)
 	}
 	require.Empty(t, host.Runs())
+}
+
+// A question that is asked again while it is being answered must not go uncounted.
+func TestQuestionsOfOneNumberAreBounded(t *testing.T) {
+	refused := make(chan string, 1)
+	p, err := loopback(t.Context(), Options{}, &hostile{task: func(stream conversation) error {
+		if _, err := stream.Recv(); err != nil {
+			return err
+		}
+		for range 2 {
+			if err := stream.Send(&wire.Frame{Id: 1, Body: &wire.Frame_Run{Run: &wire.Run{Command: &wire.Command{Argv: []string{"sleep"}}}}}); err != nil {
+				return err
+			}
+		}
+		f, err := stream.Recv()
+		if err != nil {
+			return err
+		}
+		refused <- f.GetError().GetMessage()
+		return stream.Send(proposed(&wire.Proposed{}))
+	}})
+	require.NoError(t, err)
+	defer p.Close()
+	host := slowHost{ended: make(chan error, 2)}
+	_, err = p.Modules()[0].Propose(t.Context(), &modules.Call{Host: host}, nil)
+	require.NoError(t, err)
+	require.Equal(t, "question 1 is asked already", <-refused)
+	require.Len(t, host.ended, 1)
+}
+
+// What pegbook refuses is not under way, and a plugin that falls silent behind it has fallen silent.
+func TestARefusedQuestionDoesNotExcuseSilence(t *testing.T) {
+	p, err := loopback(t.Context(), Options{Silence: 300 * time.Millisecond}, &hostile{task: answering(&wire.Frame{Id: 9, Body: &wire.Frame_Propose{Propose: &wire.Propose{}}})})
+	require.NoError(t, err)
+	defer p.Close()
+	ctx, stop := context.WithTimeout(t.Context(), 10*time.Second)
+	defer stop()
+	_, err = p.Modules()[0].Propose(ctx, &modules.Call{Host: modtest.NewMachine("h")}, nil)
+	require.ErrorContains(t, err, "has said nothing for 300ms")
+}
+
+func TestProgressIsBounded(t *testing.T) {
+	long := strings.Repeat("x", 1<<20)
+	said := make(chan modules.Progress, 1)
+	counts := make([]*wire.Progress_Count, 10_000)
+	for i := range counts {
+		counts[i] = &wire.Progress_Count{Name: "n", Left: int64(i)}
+	}
+	counts[0].Name = long
+	p, err := loopback(t.Context(), Options{}, &hostile{task: answering(
+		&wire.Frame{Body: &wire.Frame_Progress{Progress: &wire.Progress{Phase: long, Detail: long, Counts: counts}}}, proposed(&wire.Proposed{}))})
+	require.NoError(t, err)
+	defer p.Close()
+	_, err = p.Modules()[0].Propose(t.Context(), &modules.Call{Host: modtest.NewMachine("h"), Report: func(p modules.Progress) { said <- p }}, nil)
+	require.NoError(t, err)
+	require.Less(t, len((<-said).String()), 4*maxNote)
 }
 
 func TestQuestionsAtATimeAreBounded(t *testing.T) {

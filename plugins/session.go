@@ -144,24 +144,28 @@ func (s *session) take(f *wire.Frame) {
 func (s *session) begin(f *wire.Frame) {
 	ctx, cancel := context.WithCancel(s.link.Context())
 	s.mu.Lock()
-	full, ended := len(s.running) >= maxAtOnce, s.ended != nil
-	if !full && !ended {
+	full, ended, twice := len(s.running) >= maxAtOnce, s.ended != nil, s.running[f.Id] != nil
+	if !full && !ended && !twice {
 		s.running[f.Id] = cancel
 		s.handlers.Add(1)
 	}
 	s.mu.Unlock()
-	if full || ended {
+	if full || ended || twice {
 		cancel()
-		if full {
+		switch {
+		case full:
 			s.reply(f.Id, failed(fmt.Errorf("more than %d questions at a time", maxAtOnce)))
+		case twice: // it would be counted once
+			s.reply(f.Id, failed(fmt.Errorf("question %d is asked already", f.Id)))
 		}
 		return
 	}
 	go func() {
 		defer s.handlers.Done()
-		s.reply(f.Id, s.answer(ctx, f))
+		answer := s.answer(ctx, f)
+		s.reply(f.Id, answer)
 		// What a module has begun while proposing may go on until it has carried that out.
-		if f.GetPropose() != nil {
+		if f.GetPropose() != nil && answer.GetError() == nil {
 			return
 		}
 		cancel()
