@@ -312,6 +312,14 @@ func (k *keeper) left(t touched, root *os.Root) {
 	})})
 }
 
+// next is the name of the next copy, which may be there from an earlier attempt of the step.
+func (k *keeper) next() string {
+	k.n++
+	return k.step + "." + strconv.Itoa(k.n)
+}
+
+const otherChanges = "somebody else was changing it"
+
 // file keeps a regular file. from is where it can be opened or linked, in whose folder nobody else can put another
 // file by that name, or who does so only spoils what is kept of his own.
 func (k *keeper) file(info os.FileInfo, path, from string) (name, lost string) {
@@ -319,8 +327,7 @@ func (k *keeper) file(info os.FileInfo, path, from string) (name, lost string) {
 		return "", "it had more than " + strconv.Itoa(maxKeptFile>>20) + " MiB"
 	}
 	for {
-		k.n++
-		name = k.step + "." + strconv.Itoa(k.n)
+		name = k.next()
 		to := filepath.Join(k.dir, name)
 		err := os.Link(from, to)
 		switch {
@@ -329,13 +336,38 @@ func (k *keeper) file(info os.FileInfo, path, from string) (name, lost string) {
 		case err == nil:
 			if now, err := os.Lstat(to); err != nil || !os.SameFile(info, now) {
 				os.Remove(to)
-				return "", "somebody else was changing it"
+				return "", otherChanges
 			}
 			return name, ""
 		case info.Size() > maxKeptCopy:
 			return "", "it had more than " + strconv.Itoa(maxKeptCopy>>20) + " MiB and could not be linked to"
 		}
-		if err := copyKept(info, path, to); err != nil {
+		source, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK|syscall.O_CLOEXEC, 0)
+		if err != nil {
+			return "", "it could not be copied: " + reason(err)
+		}
+		return k.copied(info, source, true)
+	}
+}
+
+// copied keeps a file by what is open of it, which it closes. sync waits until the copy is on the disk: the file itself
+// will be gone.
+func (k *keeper) copied(info os.FileInfo, source *os.File, sync bool) (name, lost string) {
+	defer source.Close()
+	if now, err := source.Stat(); err != nil || !os.SameFile(info, now) {
+		return "", otherChanges
+	}
+	for {
+		name = k.next()
+		to := filepath.Join(k.dir, name)
+		out, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL|syscall.O_CLOEXEC, 0o600)
+		if errors.Is(err, fs.ErrExist) {
+			continue
+		}
+		if err == nil {
+			err = copyKept(out, source, sync)
+		}
+		if err != nil {
 			os.Remove(to)
 			return "", "it could not be copied: " + reason(err)
 		}
@@ -352,22 +384,12 @@ func reason(err error) string {
 	return err.Error()
 }
 
-// copyKept copies a file, and waits until the copy is on the disk: the file itself will be gone.
-func copyKept(info os.FileInfo, from, to string) error {
-	source, err := os.OpenFile(from, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK|syscall.O_CLOEXEC, 0)
-	if err != nil {
-		return err
-	}
-	defer source.Close()
-	if now, err := source.Stat(); err != nil || !os.SameFile(info, now) {
-		return errors.New("somebody else was changing it")
-	}
-	out, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL|syscall.O_CLOEXEC, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = io.Copy(out, io.LimitReader(source, maxKeptCopy+1))
-	if err == nil {
+func copyKept(out, source *os.File, sync bool) error {
+	n, err := io.Copy(out, io.LimitReader(source, maxKeptCopy+1))
+	switch {
+	case err == nil && n > maxKeptCopy:
+		err = errors.New("it is growing")
+	case err == nil && sync:
 		err = out.Sync()
 	}
 	return errors.Join(err, out.Close())
@@ -394,9 +416,8 @@ func (k *keeper) directory(path string) (name, lost string, moves func()) {
 		return "", reason(err), nil
 	}
 	for {
-		k.n++
-		name = k.step + "." + strconv.Itoa(k.n)
-		if _, err := os.Lstat(filepath.Join(k.dir, name)); isMissing(err) {
+		name = k.next()
+		if _, err := os.Lstat(filepath.Join(k.dir, name)); err != nil {
 			break
 		}
 	}
@@ -482,35 +503,14 @@ func (k *keeper) inside(x *extractor, name string, opens bool) {
 
 // opened keeps a file below a root by what is open of it.
 func (k *keeper) opened(x *extractor, info os.FileInfo, name string) (kept, lost string) {
+	if info.Size() > maxKeptCopy {
+		return "", "it had more than " + strconv.Itoa(maxKeptCopy>>20) + " MiB"
+	}
 	file, err := x.root.OpenFile(name, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return "", reason(err)
 	}
-	defer file.Close()
-	now, err := file.Stat()
-	if err != nil || !os.SameFile(info, now) {
-		return "", "somebody else was changing it"
-	}
-	if info.Size() > maxKeptCopy {
-		return "", "it had more than " + strconv.Itoa(maxKeptCopy>>20) + " MiB"
-	}
-	for {
-		k.n++
-		kept = k.step + "." + strconv.Itoa(k.n)
-		out, err := os.OpenFile(filepath.Join(k.dir, kept), os.O_WRONLY|os.O_CREATE|os.O_EXCL|syscall.O_CLOEXEC, 0o600)
-		if errors.Is(err, fs.ErrExist) {
-			continue
-		}
-		if err == nil {
-			_, err = io.Copy(out, io.LimitReader(file, maxKeptCopy+1))
-			err = errors.Join(err, out.Close())
-		}
-		if err != nil {
-			os.Remove(filepath.Join(k.dir, kept))
-			return "", "it could not be copied: " + reason(err)
-		}
-		return kept, ""
-	}
+	return k.copied(info, file, false) // what takes its place is not waited for, either
 }
 
 // unpacked writes down how the members of an archive were left.
