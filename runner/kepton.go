@@ -3,7 +3,9 @@ package runner
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"path"
 	"slices"
 	"strings"
@@ -54,8 +56,10 @@ func (k *keptOn) read(ctx context.Context, host *lazyHost, run string, stays []s
 		if err != nil {
 			return err
 		}
+		if k.stays, err = realPaths(ctx, real, stays); err != nil {
+			return err
+		}
 		k.takeAll(kept)
-		k.stays = realPaths(ctx, real, stays)
 	}
 	k.asked = true
 	return nil
@@ -75,16 +79,19 @@ func (k *keptOn) takeAll(kept *connect.Kept) {
 	}
 }
 
-// realPaths gives paths without links on the way to them, and as they are beside that.
-func realPaths(ctx context.Context, host modules.Host, paths []string) []string {
+// realPaths gives paths without links on the way to them, and as they are beside that. Of a path that is not there the
+// host says nothing, and one without readlink says nothing of any.
+func realPaths(ctx context.Context, host modules.Host, paths []string) ([]string, error) {
 	if len(paths) == 0 {
-		return nil
+		return nil, nil
 	}
-	out, err := host.Run(ctx, modules.Command{Argv: append([]string{"readlink", "-f", "--"}, paths...), ReadOnly: true})
-	if err != nil {
-		return paths // where no path has links, these are they
+	all := slices.Compact(slices.Sorted(slices.Values(paths)))
+	out, err := host.Run(ctx, modules.Command{Argv: append([]string{"readlink", "-f", "--"}, all...), ReadOnly: true})
+	var exit *modules.ExitError
+	if err != nil && !errors.As(err, &exit) && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
 	}
-	return append(slices.Clone(paths), strings.Split(strings.TrimSpace(string(out.Stdout)), "\n")...)
+	return append(all, strings.FieldsFunc(string(out.Stdout), func(r rune) bool { return r == '\n' })...), nil
 }
 
 func (k *keptOn) take(f connect.KeptFile) {

@@ -21,6 +21,12 @@ type remembering struct {
 
 func (r remembering) Kept(context.Context, string) (*connect.Kept, error) { return &r.kept, nil }
 
+// Run is readlink: one of the paths is not there.
+func (r remembering) Run(_ context.Context, cmd modules.Command) (modules.Output, error) {
+	out := modules.Output{Stdout: []byte("/data" + cmd.Argv[3] + "\n"), ExitCode: 1}
+	return out, &modules.ExitError{Argv: cmd.Argv, Output: out}
+}
+
 func (r remembering) Look(_ context.Context, queries ...modules.Query) ([]modules.File, error) {
 	return make([]modules.File, len(queries)), nil
 }
@@ -34,8 +40,9 @@ func TestAHostIsAskedAgainWhatItKeeps(t *testing.T) {
 	h.open = func(context.Context) (modules.Host, error) {
 		return remembering{kept: connect.Kept{Known: true}}, nil
 	}
-	require.NoError(t, k.read(t.Context(), h, "r1", nil))
+	require.NoError(t, k.read(t.Context(), h, "r1", []string{"/opt/1", "/opt/2", "/opt/1"}))
 	assert.True(t, k.known)
+	assert.Equal(t, []string{"/opt/1", "/opt/2", "/data/opt/1"}, k.stays, "where links lead is known of what is there")
 }
 
 // TestWhatAHostCouldNotWriteDownIsTold: a step that has changed something and of which nothing, or not all, is kept
