@@ -72,6 +72,20 @@ func parts(t *testing.T, path, run string) [][]byte {
 	}
 }
 
+func TestItemsOfALoopAreNotRememberedAsSteps(t *testing.T) {
+	h := home(t)
+	w := create(t, h, "r1")
+	for _, item := range []int{1, 2, 0} {
+		require.NoError(t, w.Keep(runner.Entry{Kind: runner.EntryDone, Place: "0.1", Host: "h1", Item: item, State: json.RawMessage(`{}`)}))
+	}
+	require.NoError(t, w.Close())
+	r, err := h.Open("r1")
+	require.NoError(t, err)
+	s, err := r.Standing()
+	require.NoError(t, err)
+	assert.Equal(t, 1, s.Remembers)
+}
+
 func TestEntriesComeBackAsTheyWereKept(t *testing.T) {
 	h, want := kept(t)
 	got, found, err := read(t, h)

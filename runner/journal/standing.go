@@ -241,7 +241,9 @@ func (s *standing) entry(e runner.Entry) error {
 		delete(s.acting, key)
 	case runner.EntryDone:
 		delete(s.acting, key)
-		s.kept[key] = true
+		if e.Item == 0 { // an item of a loop is no step of its own
+			s.kept[key] = true
+		}
 	case runner.EntryForgotten:
 		delete(s.acting, key)
 		delete(s.kept, key)
