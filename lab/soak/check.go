@@ -358,9 +358,14 @@ func (l *lane) strangers(context.Context) ([]string, error) {
 // keptRuns is how many runs pegbook keeps here, besides those that can be gone on with.
 const keptRuns = 10
 
-// tooMany are the runs that are kept when they are too many.
-func (l *lane) tooMany(context.Context) ([]string, error) {
-	home, err := journal.OpenHome(l.Home())
+// tooMany are the runs that are kept when they are too many. An update that was killed when it had ended has removed none:
+// the next one does.
+func (p *play) tooMany(context.Context) ([]string, error) {
+	most := keptRuns
+	if p.endedUnpruned {
+		most++
+	}
+	home, err := journal.OpenHome(p.Home())
 	if err != nil {
 		return nil, err
 	}
@@ -369,8 +374,8 @@ func (l *lane) tooMany(context.Context) ([]string, error) {
 		return nil, err
 	}
 	runs = slices.DeleteFunc(runs, func(r *journal.Run) bool { return r.Resumable() })
-	if len(runs) <= keptRuns {
+	if len(runs) <= most {
 		return nil, nil
 	}
-	return []string{strconv.Itoa(len(runs)) + " of at most " + strconv.Itoa(keptRuns)}, nil
+	return []string{strconv.Itoa(len(runs)) + " of at most " + strconv.Itoa(most)}, nil
 }

@@ -38,12 +38,14 @@ type play struct {
 	again  bool
 
 	// env is what the update finds in its environment besides.
-	env    []string
-	began  time.Time
-	run    *stage.Run
-	code   int
-	id     string
-	broken lab.Package
+	env   []string
+	began time.Time
+	run   *stage.Run
+	code  int
+	id    string
+	// endedUnpruned says that it was killed when it had come to its end.
+	endedUnpruned bool
+	broken        lab.Package
 	// heals take the fault away; killed are the hosts on which servers are down because of it.
 	heals  []func() error
 	ends   []func() error // what is done when all has been looked at
@@ -189,7 +191,7 @@ func (p *play) hadEnded(ctx context.Context) error {
 		return err
 	}
 	if end := shown.Sessions[len(shown.Sessions)-1].End; shown.State == journal.Done && end != nil {
-		p.code = end.ExitCode
+		p.code, p.endedUnpruned = end.ExitCode, true
 	}
 	return nil
 }
