@@ -98,11 +98,11 @@ func (s *session) inOne(ctx context.Context, in *inProcess) (err error) {
 		began := time.Now()
 		err := l.take(ctx, turn)
 		s.o.Tell("run %d in one process (%s): %s\n", n+1, turn.name, time.Since(began).Round(time.Millisecond))
-		if err != nil {
-			in.Wrong = append(in.Wrong, fmt.Sprintf("run %d in one process (%s): %v", n+1, turn.name, err))
-		}
 		if ctx.Err() != nil {
 			return nil
+		}
+		if err != nil {
+			in.Wrong = append(in.Wrong, fmt.Sprintf("run %d in one process (%s): %v", n+1, turn.name, err))
 		}
 		if n >= len(turns()) {
 			in.measure(tmp)
