@@ -2,6 +2,7 @@ package runner
 
 import (
 	"context"
+	"strings"
 
 	"github.com/pegbook/pegbook/runner/internal/graph"
 )
@@ -29,7 +30,12 @@ func (w *row) asks() bool {
 }
 
 func (a *asking) work(ctx context.Context) {
-	if a.r.decided(a.question(), &a.leave) {
+	past := a.r.opts.Past
+	switch {
+	case a.r.decided(a.question(), &a.leave):
+		return
+	case past != nil && past.unasked: // of plays side by side the one with that answer may come later now
+		a.leave = LeaveAll
 		return
 	}
 	name := a.name
@@ -41,9 +47,14 @@ func (a *asking) work(ctx context.Context) {
 	}
 }
 
+// stepQuestion stands behind the place of a row, and before the host where hosts are asked for one by one.
+const stepQuestion = " step"
+
+func isStepQuestion(place string) bool { return strings.Contains(place, stepQuestion) }
+
 // question is its place in the record.
 func (a *asking) question() string {
-	place := a.where() + " step"
+	place := a.where() + stepQuestion
 	if a.lane.free {
 		place += " " + a.who[0].Name
 	}

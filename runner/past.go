@@ -34,6 +34,7 @@ type Past struct {
 	alone   map[string]stepKey // steps that stood for all hosts, by place
 	plays   map[string]bool    // places of plays, and of batches with a step
 	decided map[string]json.RawMessage
+	unasked bool // LeaveAll was answered
 	used    map[int]usedInput
 	lost    map[string]string    // hosts, and where
 	last    string               // the place of the last step
@@ -300,6 +301,12 @@ func undoneBlock(at string, places []string) blockAt {
 
 // survey finds what can be asked of the whole, once all is forgotten that is.
 func (p *Past) survey() {
+	for place, raw := range p.decided {
+		var leave Leave
+		if isStepQuestion(place) && json.Unmarshal(raw, &leave) == nil && leave == LeaveAll {
+			p.unasked = true
+		}
+	}
 	for key, s := range p.steps {
 		p.plays[playOf(key.place)] = true
 		p.plays[batchPlace(playOf(key.place), batchOf(key.place))] = true

@@ -105,3 +105,20 @@ all: {vars: {fails: `+fails+`}, hosts: {h1: , h2: , h3: }}
 	assert.Equal(t, 0, out.ExitCode(), out.Message)
 	assert.Equal(t, 1, asked)
 }
+
+// Whoever has answered that nobody is to be asked any more is not asked again, in whichever order plays that run side by
+// side come to it.
+func TestNobodyIsAskedAgainWhoWantedToBeAskedNoMore(t *testing.T) {
+	past, err := NewPast(slices.Values([]Entry{{Kind: EntryDecided, Place: "0.1:1:tasks/0 step", State: []byte("2")}}))
+	require.NoError(t, err)
+	var asked []string
+	r := runFiles(t, `-- site.yml --
+- {id: one, hosts: h1, gather_facts: false, tasks: [{name: a, say: x}]}
+- {needs: [one], hosts: h1, gather_facts: false, tasks: [{name: b, say: x}]}
+`, func(_ *Inputs, o *Options) {
+		o.Past = past
+		o.Step = func(_ context.Context, task string) (Leave, error) { asked = append(asked, task); return LeaveNot, nil }
+	})
+	assert.Empty(t, asked)
+	assert.Equal(t, []string{"a h1 ok x", "b h1 ok x"}, r.done())
+}
