@@ -76,7 +76,7 @@ type actor interface {
 	calls() map[string]string
 	// measure gives the live counters.
 	measure() []counter
-	// slowToStop tells whether SIGTERM takes a moment.
+	// slowToStop tells whether SIGTERM takes a moment, because the server serves something.
 	slowToStop() bool
 }
 

@@ -218,9 +218,14 @@ func (p *process) serve() {
 // terminate is what SIGTERM does: no flush, no hand-over, only a little time.
 func (p *process) terminate() {
 	fmt.Fprintln(p.Out, "got signal id: 15")
-	p.told("stop")
+	serves := p.actor.slowToStop()
+	if serves {
+		p.told("stop while it serves")
+	} else {
+		p.told("stop")
+	}
 	p.closeAll()
-	if p.actor.slowToStop() {
+	if serves {
 		pause(p.life, p.config.Scaled(p.config.Sim().Stop))
 	}
 	fmt.Fprintln(p.Out, "dsn exit with code 0")
