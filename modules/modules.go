@@ -48,6 +48,12 @@ type Module struct {
 	// Keeps says that all that Do changes are files, by Apply. The host then keeps what was there before, and a run
 	// that takes this one back puts it back.
 	Keeps bool
+	// Proves says that what it finds holds for the moment only, and what the playbook does to the host next counts on it:
+	// that a server may be stopped, say. Whoever goes on with a run looks again, unless that has begun.
+	Proves bool
+	// Prepares says that what Do changes counts on nothing that was proved, since nothing uses it before more is done: a
+	// release beside the one that runs. What Keeps is such, too.
+	Prepares bool
 	// Restore proposes to put back what Do has changed in a run that is taken back. It is for modules that change other
 	// things than files, or know better than the files what to do about them; before is the Proposal's Before, nil where
 	// that run has changed nothing. Like Propose it changes nothing. nil where a module cannot be taken back, or Keeps.

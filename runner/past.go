@@ -54,6 +54,8 @@ type pastStep struct {
 	items map[int]json.RawMessage
 	began map[int]acting
 	tried map[int]int
+	// counts is the turn in which it began to change what counts on what was proved; 0: it did not.
+	counts int
 }
 
 // acting is what is written down of a step that begins to act.
@@ -63,6 +65,8 @@ type acting struct {
 	Once    bool `json:"once,omitempty"`
 	// Mark is the proposal's.
 	Mark string `json:"mark,omitempty"`
+	// Counts says that the change counts on what was proved before it.
+	Counts bool `json:"counts,omitempty"`
 	// Reads says that the user says that it changes nothing (changed_when: false).
 	Reads bool `json:"reads,omitempty"`
 	// Items are those of a loop that act together.
@@ -94,6 +98,9 @@ func NewPast(entries iter.Seq[Entry]) (*Past, error) {
 		n++
 	}
 	if err := p.forget(); err != nil {
+		return nil, err
+	}
+	if err := p.doubt(); err != nil {
 		return nil, err
 	}
 	p.survey()
@@ -138,6 +145,9 @@ func (p *Past) takeStep(e Entry, turn int) error {
 	case EntryActing:
 		a, err := once(p.begins, e.State)
 		s.begin(e.Item, a)
+		if a.Counts {
+			s.counts = turn
+		}
 		return err
 	case EntryTried:
 		return s.try(e)
@@ -280,6 +290,25 @@ func (p *Past) forgetOn(host string, places []string) error {
 			continue
 		}
 		p.undone = append(p.undone, e)
+	}
+	return nil
+}
+
+// doubt forgets what was proved and nothing has counted on yet: nobody knows what has become of it since.
+func (p *Past) doubt() error {
+	last, counted := 0, map[string]int{}
+	for key, s := range p.steps {
+		counted[key.host] = max(counted[key.host], s.counts)
+		last = max(last, s.counts)
+	}
+	for key, s := range p.steps {
+		if s.done == nil || !s.done.Proof || s.turn < counted[key.host] || s.done.Alone && s.turn < last {
+			continue
+		}
+		if err := s.reopen(); err != nil {
+			return err
+		}
+		p.undone = append(p.undone, Entry{Kind: EntryForgotten, Place: key.place, Host: key.host, Task: s.task, State: json.RawMessage(forgetEnd)})
 	}
 	return nil
 }

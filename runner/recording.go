@@ -11,6 +11,7 @@ import (
 	"slices"
 
 	"github.com/pegbook/pegbook/modules"
+	"github.com/pegbook/pegbook/runner/event"
 	"github.com/pegbook/pegbook/runner/vars"
 )
 
@@ -102,6 +103,7 @@ func (st *step) acts(x *prepared, p *modules.Proposal, res *result) error {
 	}
 	res.acted = true
 	a := acting{Changes: len(p.Diff) > 0, Once: once, Mark: p.Mark, Reads: st.harmless()}
+	a.Counts = a.Changes && !st.row.module.Keeps && !st.row.module.Prepares
 	if err := st.describe(&a, x, p); err != nil {
 		return err
 	}
@@ -261,13 +263,18 @@ func (st *step) written(ctx context.Context) {
 		}
 		return
 	}
-	k := keptStep{kept: *st.keep(st.res), Task: st.r.digest(st.row), Uses: st.r.inputs.ids(st.r, st.used, st.rowRun.used), Alone: st.alone, Forced: st.forced}
+	k := keptStep{kept: *st.keep(st.res), Task: st.r.digest(st.row), Uses: st.r.inputs.ids(st.r, st.used, st.rowRun.used), Alone: st.alone, Forced: st.forced, Proof: st.proved()}
 	raw, err := json.Marshal(k)
 	if err != nil {
 		st.r.unkept.CompareAndSwap(nil, &err)
 		return
 	}
 	st.entry = &Entry{Kind: EntryDone, Place: st.where(), Host: st.p.Name, Task: st.name, State: raw, Private: st.res.noLog}
+}
+
+// proved says whether the step has proved something that holds for the moment only.
+func (st *step) proved() bool {
+	return st.row.module != nil && st.row.module.Proves && !st.res.failed() && st.res.status != event.Skipped
 }
 
 // digest is what makes a row's task what it is.

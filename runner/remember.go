@@ -45,6 +45,8 @@ type keptStep struct {
 	// its host was lost.
 	Alone  bool `json:"once,omitempty"`
 	Forced bool `json:"forced,omitempty"`
+	// Proof is a step that has proved what the next ones on its host count on.
+	Proof bool `json:"proof,omitempty"`
 }
 
 // keptVars are variables that a task has set on a host, "" being its own: by their values, or by the file that

@@ -42,6 +42,7 @@ does not need src at all.
         checksum: sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08
         keep: 3
       register: package`, proposeInstallPkg)
+	m.Prepares = true
 	return modules.Restoring(m, restoreRelease)
 }
 

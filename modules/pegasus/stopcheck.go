@@ -16,7 +16,7 @@ import (
 )
 
 func stopCheckModule() *modules.Module {
-	return modules.Define("pegasus_stop_check", `May this Pegasus replica server be stopped now?
+	m := modules.Define("pegasus_stop_check", `May this Pegasus replica server be stopped now?
 
 Reads only, right before a replica server is stopped: what a preflight found minutes ago may have changed. The
 task fails with everything that stands against it, after having looked again for settle, as a meta server that
@@ -31,6 +31,8 @@ opening or closing, and the settings that keep the meta server from giving repli
     - pegasus_stop_check:
         meta_servers: 10.0.0.1:34601,10.0.0.2:34601
         node: 10.0.0.11:34801`, proposeStopCheck)
+	m.Proves = true
+	return m
 }
 
 type stopCheckArgs struct {
