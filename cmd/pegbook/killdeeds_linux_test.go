@@ -83,14 +83,14 @@ func (c *chance) take(lines []string) {
 
 // stage takes in what was written down during a stage, and gives what befell the cluster meanwhile.
 func (c *chance) stage(lines []string) chance {
-	c.lapses, c.deaths, c.levelLost = 0, 0, false
+	c.lapses, c.deaths = 0, 0
 	first := slices.IndexFunc(lines, func(s string) bool { return strings.Contains(s, " meta level ") })
-	if first >= 0 {
-		c.take(lines[:first])
-		c.levelLost = c.lapses > 0
-		lines = lines[first:]
+	if first < 0 { // the level that servers start with is the one that the playbook wants
+		first = len(lines)
 	}
-	c.take(lines)
+	c.take(lines[:first])
+	c.levelLost = c.lapses > 0
+	c.take(lines[first:])
 	return *c
 }
 

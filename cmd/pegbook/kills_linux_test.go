@@ -92,6 +92,7 @@ func newKillLab(t *testing.T, books string, o lab.Options) *killLab {
 type life struct {
 	name, how string // how: the row of the table
 	cut       cutter
+	lapses    bool // whether the leader loses the lead now and then, while pegbook is dead or at work
 }
 
 // cutter says how the next process of a stage is to die: at an event, or after a time. Neither: it is not killed.
@@ -120,6 +121,9 @@ func (k *killLab) live(t *testing.T, l life) []deeds {
 		d := site.carry(s, home, func(process int) (int, time.Duration) {
 			if !s.killed {
 				return 0, 0
+			}
+			if l.lapses {
+				site.failOver(process)
 			}
 			return l.cut(i, process)
 		})
@@ -183,6 +187,24 @@ func (k *killed) carry(s stage, home string, cut func(process int) (int, time.Du
 			args = []string{"runs", "resume", "--json"}
 		}
 		require.Less(t, process, 500, "it does not come to an end")
+	}
+}
+
+// failOver has another meta server lead before the process that is to begin, or while it works, or not at all.
+func (k *killed) failOver(process int) {
+	c := k.client()
+	fail := func() {
+		ctx, cancel := context.WithTimeout(k.t.Context(), 2*time.Second)
+		defer cancel()
+		if leader, err := c.Leader(ctx); err == nil { // else none leads just now
+			_, _ = c.Command(ctx, leader, "sim.failover")
+		}
+	}
+	switch process % 4 {
+	case 2:
+		fail()
+	case 3:
+		time.AfterFunc(700*time.Millisecond, fail)
 	}
 }
 
@@ -290,7 +312,7 @@ func TestAPlaybookOfTheClusterKilledAtItsEventsGoesOnAsIfNothingHadHappened(t *t
 	}
 	k := newKillLab(t, books, o)
 	table := newKillTable(k.stages, k.undisturbed(t))
-	for _, l := range slices.Concat(atEvents(every, stride), table.atMoments(moments)) {
+	for _, l := range slices.Concat(atEvents(every, stride), table.atMoments(moments), withLapses(moments)) {
 		if only := os.Getenv("PEGBOOK_TEST_KILLS_ONLY"); only == "" || only == l.name {
 			table.compare(t, l, k.live(t, l))
 		}
@@ -318,15 +340,32 @@ func (k *killLab) undisturbed(t *testing.T) []deeds {
 func atEvents(every, stride int) []life {
 	var all []life
 	for first := every; first <= stride; first += every {
-		all = append(all, life{fmt.Sprintf("event %d+%d", first, stride), "at events", func(_, process int) (int, time.Duration) {
-			if process == 0 {
-				return first, 0
-			}
-			return stride, 0
-		}})
+		all = append(all, life{name: fmt.Sprintf("event %d+%d", first, stride), how: "at events", cut: eachAt(first, stride)})
 	}
 	return all
 }
+
+// eachAt kills the first process at an event, and those that go on at each that follows by a stride.
+func eachAt(first, stride int) cutter {
+	return func(_, process int) (int, time.Duration) {
+		if process == 0 {
+			return first, 0
+		}
+		return stride, 0
+	}
+}
+
+// withLapses are lives in which the leader loses the lead as well.
+func withLapses(n int) []life {
+	var all []life
+	for i := range n {
+		all = append(all, life{name: fmt.Sprintf("lapses %d", i), how: lapsing, cut: eachAt(20+15*i, 35), lapses: true})
+	}
+	return all
+}
+
+// lapsing is the row of lives in which the lead is lost on purpose.
+const lapsing = "and lead lost"
 
 // atMoments are lives in which processes are killed at random, six times in the time that the playbook takes.
 func (k *killTable) atMoments(n int) []life {
@@ -334,7 +373,7 @@ func (k *killTable) atMoments(n int) []life {
 	var all []life
 	for seed := range uint64(n) {
 		rnd := rand.New(rand.NewPCG(seed, 0))
-		all = append(all, life{fmt.Sprintf("moments %d", seed), "at moments", func(stage, process int) (int, time.Duration) {
+		all = append(all, life{name: fmt.Sprintf("moments %d", seed), how: "at moments", cut: func(stage, process int) (int, time.Duration) {
 			if process == kills {
 				return 0, 0
 			}

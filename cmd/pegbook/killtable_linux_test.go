@@ -138,7 +138,7 @@ func differing[V any](wanted, got map[string]V) []string {
 func (k *killTable) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%-26s %6s %5s %7s %5s %5s %9s %5s %11s\n", "playbook, killed", "events", "files", "servers", "lives", "kills", "disturbed", "stops", "differences")
-	for _, how := range []string{"at events", "at moments"} {
+	for _, how := range []string{"at events", "at moments", lapsing} {
 		for i, s := range k.stages {
 			if row := k.rows[s.book+" "+how]; row != nil {
 				w := k.whole[i]
