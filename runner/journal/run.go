@@ -120,7 +120,7 @@ func (r *Run) findState() error {
 
 // locked says whether a process holds a run's lock.
 func locked(path string) (bool, error) {
-	f, err := openOwn(path, os.O_RDWR)
+	f, err := openOwn(path, os.O_RDONLY) // a home that cannot be written to can be read
 	if err != nil {
 		return false, err
 	}
