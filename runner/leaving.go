@@ -87,17 +87,24 @@ func (st *step) leave() {
 	}
 	st.res = &result{status: event.Unknown, noLog: at.noLog, took: at.took, delegatedTo: at.delegatedTo,
 		msg: fmt.Sprintf("left after %s, as the run ends: it is waited for again when the run is gone on with", at.took.Round(time.Second))}
+	if st.unkept {
+		st.res.msg = "left before it changed anything, as what is done cannot be written down; it is done when the run is gone on with"
+	}
 	st.ran = true
 	st.tell(false)
 	st.count(false)
 }
 
-// leftOn says whether the row's step on a host was left.
-func (rr *rowRun) leftOn(p *player) bool {
+// stoodAt says where a host was when the run ended, whose last step was of the row.
+func (rr *rowRun) stoodAt(p *player) string {
 	for _, st := range rr.done {
-		if st.p == p {
-			return st.left
+		switch {
+		case st.p != p || !st.left:
+		case st.unkept:
+			return fmt.Sprintf("before task %q", rr.name)
+		default:
+			return fmt.Sprintf("in task %q, which waited,", rr.name)
 		}
 	}
-	return false
+	return fmt.Sprintf("after task %q", rr.name)
 }

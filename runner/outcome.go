@@ -1,6 +1,7 @@
 package runner
 
 import (
+	"errors"
 	"fmt"
 	"path/filepath"
 	"slices"
@@ -66,10 +67,7 @@ func (r *run) whereabouts() string {
 	at := map[string][]string{}
 	for p, rr := range r.inside {
 		if p.lost == notLost && !p.ended {
-			where := fmt.Sprintf("after task %q", rr.name)
-			if rr.leftOn(p) {
-				where = fmt.Sprintf("in task %q, which waited,", rr.name)
-			}
+			where := rr.stoodAt(p)
 			if guarded(rr.row.in) {
 				where += " inside a block whose rescue or always has not run"
 			}
@@ -93,6 +91,8 @@ func (r *run) goOn(interrupted bool) string {
 	switch {
 	case r.opts.Resume == "" || r.opts.Check:
 		return ""
+	case errors.Is(r.notKept(), ErrRecordGone):
+		return "; it cannot be gone on with: begin it again, which finds what is done"
 	case r.cutOff.Load() > 0:
 		return fmt.Sprintf("; to go on: %s --in-flight WHAT (rerun, skip or fail: of %d that were cut off nobody can tell whether they came to their end; pegbook runs show lists them)", r.opts.Resume, r.cutOff.Load()) + r.goBack()
 	case interrupted:

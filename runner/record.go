@@ -1,6 +1,9 @@
 package runner
 
-import "encoding/json"
+import (
+	"encoding/json"
+	"errors"
+)
 
 // A run is a walk over results: from the results of its steps alone (and from what was answered on the way)
 // follows which steps there are. So all that has to be kept of a run is those results, as entries in the order in
@@ -15,7 +18,12 @@ type Recorder interface {
 	// before it, would survive a loss of power; else when they would survive the end of the
 	// process, unless the entry is Soon.
 	Keep(e Entry) error
+	// Err says why no act is kept any more; nil while they are.
+	Err() error
 }
+
+// ErrRecordGone is why nothing is kept any more when somebody has removed the record: there is nothing to go on with.
+var ErrRecordGone = errors.New("it was removed while the run goes on")
 
 // EntryKind is what an entry says.
 type EntryKind string

@@ -37,10 +37,21 @@ func (r *run) keep(e Entry) error {
 
 // unfit gives the reason for which the walk is to end: the record can neither be written nor gone on with.
 func (r *run) unfit() error {
+	if err := r.notKept(); err != nil {
+		return err
+	}
+	return r.unlike
+}
+
+// notKept says why the record cannot be written; nil while it can.
+func (r *run) notKept() error {
 	if err := r.unkept.Load(); err != nil {
 		return *err
 	}
-	return r.unlike
+	if r.opts.Record == nil {
+		return nil
+	}
+	return r.opts.Record.Err()
 }
 
 // decide writes down what was answered to a question; place names it.
@@ -152,7 +163,11 @@ func (st *step) begins(a acting, item int) error {
 	if err != nil {
 		return err
 	}
-	return st.r.keep(Entry{Kind: EntryActing, Place: st.where(), Host: st.p.Name, Item: item, Task: st.name, State: raw, Durable: a.Once})
+	err = st.r.keep(Entry{Kind: EntryActing, Place: st.where(), Host: st.p.Name, Item: item, Task: st.name, State: raw, Durable: a.Once})
+	if err != nil {
+		st.left, st.unkept = true, true // it has done nothing: for whoever goes on it has not begun
+	}
+	return err
 }
 
 // harmless says whether the user says that the task changes nothing.

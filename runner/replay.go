@@ -49,6 +49,9 @@ func (r *run) fits() error {
 	if len(past.Undecided()) > 0 && past.InFlight == InFlightRefuse {
 		return fmt.Errorf("steps were under way when the run ended; say what becomes of them")
 	}
+	if past.OnlyFailed && len(past.lost) == 0 {
+		return fmt.Errorf("the run has lost no host, so there is none to go on with under --only-failed; leave it out to go on with all")
+	}
 	if err := past.hasBatch(); err != nil {
 		return err
 	}
@@ -267,6 +270,10 @@ func (r *run) spared(rr *rowRun, p *player) bool {
 		return false
 	}
 	if _, lost := past.lost[p.Name]; past.OnlyFailed && !lost {
+		if r.leftOut == nil {
+			r.leftOut = map[string]bool{}
+		}
+		r.leftOut[p.Name] = true
 		return true
 	}
 	return rr.lane.batch < past.FromBatch && rr.lane.play.place == playOf(past.last)
@@ -381,13 +388,20 @@ func (r *run) stopped(out *Outcome, why error) {
 	case r.unlike != nil:
 		out.Interrupted, out.Broken, out.Message = false, true, r.unlike.Error()
 		return // going on would end the same way
-	case r.unkept.Load() != nil:
-		out.Interrupted, out.Message = true, "stopped"+r.whereabouts()+": "+(*r.unkept.Load()).Error()
+	case r.notKept() != nil && (why != nil || out.Interrupted):
+		out.Interrupted, out.Message = true, "stopped"+strings.TrimPrefix(r.whereabouts(), ": stopped")+": "+r.notKept().Error()
 	case out.Interrupted && out.Message == "":
 		out.Message = "interrupted" + r.whereabouts()
 	case out.Paused:
 		out.Message = "paused: " + out.Message + r.goOn(true)
 		r.stream.Emit(event.RunPaused{Reason: r.halted.message, GoOn: r.resumption()})
+		return
+	}
+	if out.ExitCode() == 0 && len(r.leftOut) > 0 {
+		// They are as the run left them: it has not come to its end.
+		reason := "--only-failed has left out " + someNames(slices.Sorted(maps.Keys(r.leftOut))) + ", where there is more to do"
+		out.Paused, out.Message = true, "paused: "+reason+r.goOn(true)
+		r.stream.Emit(event.RunPaused{Reason: reason, GoOn: r.resumption()})
 		return
 	}
 	if out.ExitCode() == 0 {

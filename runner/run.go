@@ -90,6 +90,7 @@ type run struct {
 	kept       atomic.Bool           // something was changed that can be put back
 	cutOff     atomic.Int32          // steps of which nobody can tell whether they came to their end
 	unlike     error                 // why the record cannot be gone on with
+	leftOut    map[string]bool       // hosts that OnlyFailed has kept from steps; of the walking goroutine
 	locks      map[string]*runLock   // by what they are; of the walking goroutine
 
 	mu       sync.Mutex // guards the maps below

@@ -18,6 +18,8 @@ type notebook struct {
 	entries []Entry
 }
 
+func (k *notebook) Err() error { return nil }
+
 func (k *notebook) Keep(e Entry) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()

@@ -52,6 +52,7 @@ type step struct {
 	cut      bool                        // the loop did not come to its end
 	flying   bool                        // it has begun what must not simply be done twice, and that has not ended
 	left     bool                        // it was left while it waited
+	unkept   bool                        // it was left because the record cannot be written
 	after    []func(ctx context.Context) // what is to be done once the end is written down
 }
 

@@ -118,14 +118,29 @@ func (a *app) keep(cmd *cobra.Command, home *journal.Home, o runOptions, plan *r
 	return home.Create(m, b.private)
 }
 
+// What bounds the runs that are kept: those that came to their end, and those that could be gone on with.
+const (
+	keepRuns   = "PEGBOOK_KEEP_RUNS"
+	keepFailed = "PEGBOOK_KEEP_FAILED"
+)
+
 // prune removes the oldest runs that are more than is to be kept. That it could not is told and fails nothing.
 func (a *app) prune(home *journal.Home) {
-	keep, err := journal.ParseKeep(os.Getenv("PEGBOOK_KEEP_RUNS"))
+	ended, err := journal.ParseKeep(os.Getenv(keepRuns))
+	if err != nil {
+		err = fmt.Errorf("%s: %w", keepRuns, err)
+	}
+	var open journal.Keep // all of them, unless somebody says otherwise
+	if text := os.Getenv(keepFailed); err == nil && text != "" {
+		if open, err = journal.ParseKeep(text); err != nil {
+			err = fmt.Errorf("%s: %w", keepFailed, err)
+		}
+	}
 	if err == nil {
-		err = home.Prune(keep, time.Now())
+		err = home.Prune(ended, open, time.Now())
 	}
 	if err != nil {
-		fmt.Fprintf(a.err, "pegbook: PEGBOOK_KEEP_RUNS: %s\n", a.secrets.Text(err.Error()))
+		fmt.Fprintf(cleaned{a.err}, "pegbook: %s\n", a.secrets.Text(err.Error()))
 	}
 }
 

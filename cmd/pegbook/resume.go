@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -26,6 +27,11 @@ type resumeOptions struct {
 	verbosity  int
 	diff       bool
 	asJSON     bool
+	confirm    []string
+	yes        bool
+	wait       time.Duration
+	lockWait   time.Duration
+	waitsSo    bool // lockWait was given
 }
 
 func newRunsResumeCmd(a *app) *cobra.Command {
@@ -40,7 +46,8 @@ What has been done is not done again: results, facts, registered variables and p
 A host that was lost begins again with the task that failed on it; where that was in a block whose rescue or always
 has run, with the block. Playbook, inventory, variables and files may be different in what has not run yet, to mend
 what failed; not in what has. The arguments are those that the run was started with: where one of them was wrong
-(-e, --limit), run the command again with the right one, which finds what is done.
+(-e, --limit), run the command again with the right one, which finds what is done. How gates and confirmations are
+answered, and how long is waited for a lock, may be said anew; what was answered already is not asked again.
 
 A task that was under way when the run ended is proposed again, which finds what is done. For commands and others of
 which nobody can tell whether they came to their end, --in-flight says what becomes of them.`,
@@ -49,6 +56,7 @@ which nobody can tell whether they came to their end, --in-flight says what beco
 		Args:              cobra.MaximumNArgs(1),
 		ValidArgsFunction: completeRuns,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			o.waitsSo = cmd.Flags().Changed("lock-wait")
 			return a.resume(cmd, o, oneRun(args))
 		},
 	}
@@ -60,6 +68,8 @@ which nobody can tell whether they came to their end, --in-flight says what beco
 	f.BoolVarP(&o.diff, "diff", "D", false, "show what changes in files")
 	f.BoolVar(&o.asJSON, "json", false, "one JSON object a line on stdout instead of text")
 	f.CountVarP(&o.verbosity, "verbose", "v", "show more; may be repeated")
+	answerFlags(f, &o.confirm, &o.yes, &o.wait)
+	f.DurationVar(&o.lockWait, "lock-wait", 0, "wait so long for a lock that another run has (default: as the run was started, a minute at least)")
 	return cmd
 }
 
@@ -105,6 +115,7 @@ func (a *app) resume(cmd *cobra.Command, o resumeOptions, name string) error {
 		return err
 	}
 	o.over(started)
+	a.tellResumed(run, past)
 	plan, err := a.planAgain(cmd.Context(), started, paths, past)
 	if err == nil {
 		err = plan.Fits(past)
@@ -150,7 +161,7 @@ func resumable(name string) (*journal.Home, *journal.Run, error) {
 	}
 	runs, err := home.List()
 	for _, run := range slices.Backward(runs) {
-		if run.Resumable() {
+		if refusal(run) == nil {
 			return home, run, nil
 		}
 	}
@@ -161,13 +172,31 @@ func resumable(name string) (*journal.Home, *journal.Run, error) {
 func refusal(r *journal.Run) error {
 	switch {
 	case r.Resumable():
-		return nil
+		by, err := r.TakenBackBy()
+		if by != "" {
+			err = fmt.Errorf("run %s was taken back by run %s: what it had done is undone, so it can but begin anew", r.Run, by)
+		}
+		return err
+	case r.Live:
+		return carriedOn(r)
 	case r.Check:
 		return fmt.Errorf("run %s was a dry run: what it would have changed was in memory only, so it can but begin anew", r.Run)
 	case r.State == journal.Done:
 		return fmt.Errorf("run %s has come to its end; there is nothing to go on with", r.Run)
 	}
 	return fmt.Errorf("run %s is %s", r.Run, r.State)
+}
+
+// carriedOn says that a run is carried on by its own process, and what lets that go on where it waits.
+func carriedOn(r *journal.Run) error {
+	words := fmt.Sprintf("run %s is %s: process %d on %s carries it on", r.Run, r.State, r.Last().PID, r.Last().Host)
+	for _, w := range r.Waits {
+		words += ", and " + waitWords(w)
+		if w.GoOn != "" {
+			words += " (to go on: " + w.GoOn + ")"
+		}
+	}
+	return errors.New(words)
 }
 
 // pastOf reads what a run remembers. Entries are opened while those before them are taken in: of a large run there
@@ -192,12 +221,26 @@ func pastOf(r *journal.Run) (*runner.Past, journal.Reading, error) {
 	for range read { //nolint:revive // what is not wanted any more is read to its end
 	}
 	if wrong != nil {
-		return nil, reading, wrong
+		return nil, reading, keyLost(r, wrong)
 	}
 	if len(reading.Damage) > 0 {
 		return nil, reading, reading.Damage[0]
 	}
 	return past, reading, err
+}
+
+// keyLost says what can be done about a run that is sealed with a key which is not there any more.
+func keyLost(r *journal.Run, err error) error {
+	if !errors.Is(err, journal.ErrSealed) {
+		return err
+	}
+	return fmt.Errorf("run %s cannot be opened: %w. Put the key back that was in %s when it ran; where that is lost, begin it again, which finds what is done: %s",
+		r.Run, err, filepath.Dir(filepath.Dir(r.Dir())), render.Clean(commandLine(r.Sessions[0].Argv), false))
+}
+
+// tellResumed says which run is gone on with, for who has named none.
+func (a *app) tellResumed(r *journal.Run, past *runner.Past) {
+	fmt.Fprintf(cleaned{a.err}, "Resuming %s; %s remembered\n", a.calls(r), render.HowMany(past.Remembered(), "step"))
 }
 
 // readEntries hands over what a run remembers, many entries at a time.
@@ -241,7 +284,7 @@ func undecided(r *journal.Run, past *runner.Past) error {
 func (a *app) startedWith(r *journal.Run) (*runOptions, []string, error) {
 	private, err := r.Private()
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, keyLost(r, err)
 	}
 	if err := os.Chdir(r.Meta.Dir); err != nil {
 		return nil, nil, fmt.Errorf("the run was started in a folder that is gone: %w", err)
@@ -261,7 +304,7 @@ func (a *app) startedWith(r *journal.Run) (*runOptions, []string, error) {
 	if err := cmd.ParseFlags(private.Argv[1:]); err != nil {
 		return nil, nil, err
 	}
-	a.args = private.Argv
+	a.args, o.terms = private.Argv, private.Limit
 	return o, cmd.Flags().Args(), o.validate()
 }
 
@@ -272,6 +315,16 @@ const staleLock = time.Minute
 // over lays how to go on over how the run was started.
 func (o *resumeOptions) over(started *runOptions) {
 	started.lockWait = max(started.lockWait, staleLock)
+	if o.waitsSo {
+		started.lockWait = o.lockWait
+	}
+	started.yes = started.yes || o.yes
+	if o.wait > 0 {
+		started.wait = o.wait
+	}
+	if len(o.confirm) > 0 {
+		started.confirm = o.confirm
+	}
 	if o.forks > 0 {
 		started.forks = o.forks
 	}

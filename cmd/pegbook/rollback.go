@@ -68,7 +68,7 @@ func (a *app) rollback(cmd *cobra.Command, o rollbackOptions, name string) error
 	case name == "":
 		return errors.New("which run? pegbook runs list shows them")
 	}
-	home, run, err := openRun(name)
+	home, run, err := a.runToTakeBack(name)
 	if err != nil {
 		return err
 	}
@@ -113,8 +113,8 @@ func irreversible(r *journal.Run) error {
 	switch {
 	case r.Check:
 		return fmt.Errorf("run %s was a dry run and has changed nothing", r.Run)
-	case r.State == journal.Running:
-		return fmt.Errorf("run %s is still running; end it with pegbook runs abort %s first", r.Run, r.Run)
+	case r.Live:
+		return fmt.Errorf("run %s is still %s; end it with pegbook runs abort %s first", r.Run, r.State, r.Run)
 	}
 	return nil
 }

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 	"golang.org/x/term"
 
 	"github.com/pegbook/pegbook/plugins"
@@ -32,6 +33,7 @@ import (
 type selectOptions struct {
 	inventory []string
 	limit     []string
+	terms     []string // what limit said when the run that is gone on with was started, where files said it
 	extra     []string
 	tags      []string
 	skipTags  []string
@@ -125,10 +127,7 @@ func runCommand(a *app, o *runOptions) *cobra.Command {
 	f.IntVarP(&o.forks, "forks", "f", 50, "how many hosts are worked on at a time")
 	f.BoolVar(&o.asJSON, "json", false, "one JSON object a line on stdout instead of text")
 	f.CountVarP(&o.verbosity, "verbose", "v", "show more; may be repeated")
-	f.StringArrayVar(&o.confirm, "confirm", nil, "the value that a play which destroys something asks for")
-	f.BoolVarP(&o.yes, "yes", "y", false, "approve at every gate; what is to be confirmed still has to be")
-	f.DurationVar(&o.wait, "wait-for-approval", 0, "let gates wait for pegbook runs approve, for this long at most, and ask nobody here")
-	f.Lookup("wait-for-approval").NoOptDefVal = "24h"
+	answerFlags(f, &o.confirm, &o.yes, &o.wait)
 	f.BoolVar(&o.defaults.AcceptNewHostKeys, "accept-new-host-keys", false, "remember the key of a host that is in no known_hosts file; a changed key is refused always")
 	f.DurationVar(&o.lockWait, "lock-wait", 0, "wait so long for a lock that another run has (10m); without it, give up at once")
 	f.StringArrayVar(&o.notify, "notify", nil, "tell a notifier what happens: a file with plugin: NAME and its options; may be repeated (default $PEGBOOK_NOTIFY)")
@@ -140,6 +139,14 @@ func runCommand(a *app, o *runOptions) *cobra.Command {
 	}
 	f.MarkHidden("list") //nolint:errcheck // it exists: the line above made it
 	return cmd
+}
+
+// answerFlags are the flags that answer what a run asks.
+func answerFlags(f *pflag.FlagSet, confirm *[]string, yes *bool, wait *time.Duration) {
+	f.StringArrayVar(confirm, "confirm", nil, "the value that a play which destroys something asks for")
+	f.BoolVarP(yes, "yes", "y", false, "approve at every gate; what is to be confirmed still has to be")
+	f.DurationVar(wait, "wait-for-approval", 0, "let gates wait for pegbook runs approve, for this long at most, and ask nobody here")
+	f.Lookup("wait-for-approval").NoOptDefVal = "24h"
 }
 
 func needPlaybook(cmd *cobra.Command, args []string) error {
@@ -228,7 +235,7 @@ func (o *selectOptions) check(ctx context.Context, paths []string) (*runner.Plan
 	}
 	plan, compiled := runner.Compile(runner.Inputs{
 		Playbooks: books, Inventory: inv, Sources: o.sources(), Modules: set,
-		Limit: o.limit, Tags: o.tags, SkipTags: o.skipTags, StartAt: o.startAt, Extra: extra, Files: files,
+		Limit: o.limits(), Tags: o.tags, SkipTags: o.skipTags, StartAt: o.startAt, Extra: extra, Files: files,
 		Defaults: o.defaults, ForceHandlers: o.forceHandlers, Incomplete: problems.Failed(), OpenAll: o.openAll,
 		Reload: func(ctx context.Context) (*inventory.Inventory, diag.List) {
 			return o.load(ctx, paths[0], folders)
@@ -283,6 +290,14 @@ func (o *selectOptions) load(ctx context.Context, playbookPath string, folders [
 		Read: o.inputs.files("inventory"), Plugins: sources{o.plugins, folders}})
 }
 
+// limits are the patterns of --limit.
+func (o *selectOptions) limits() []string {
+	if o.terms != nil {
+		return o.terms
+	}
+	return o.limit
+}
+
 func (o *selectOptions) extraVars() (*vars.Values, error) {
 	var all *vars.Values
 	var problems diag.List
@@ -330,7 +345,7 @@ func (a *app) runPlaybooks(cmd *cobra.Command, o runOptions, paths []string) err
 	if err := a.warned(ready(o.listeners)); err != nil {
 		return a.jsonProblem(o.asJSON, err)
 	}
-	kept, err := a.keep(cmd, home, o, plan, beginning{paths: paths, private: journal.Private{Argv: a.args, Env: settings()}})
+	kept, err := a.keep(cmd, home, o, plan, beginning{paths: paths, private: journal.Private{Argv: a.args, Env: settings(), Limit: inventory.WithoutFiles(o.limit)}})
 	if err != nil {
 		return err
 	}
@@ -364,7 +379,7 @@ func (a *app) carryOut(ctx context.Context, o runOptions, plan *runner.Plan, kep
 	if err != nil || code == 0 {
 		return errors.Join(err, closing)
 	}
-	if closing != nil { // the code is that of the run's last line, as the journal has it
+	if closing != nil && !strings.Contains(outcome.Message, closing.Error()) { // the code is that of the run's last line, as the journal has it
 		fmt.Fprintf(a.err, "pegbook: %s\n", a.secrets.Text(closing.Error()))
 	}
 	return exitError(code)

@@ -66,10 +66,10 @@ func (a *app) askRunning(ctx context.Context, name string, request controlReques
 // notUnderWay says how a run has ended that nobody can steer any more.
 func notUnderWay(run *journal.Run) error {
 	what := "is " + string(run.State)
-	switch run.State {
-	case journal.Running:
+	switch {
+	case run.Live:
 		what = "is about to begin or to end; try again"
-	case journal.Crashed:
+	case run.State == journal.Crashed:
 		what = "is not under way: its process has gone"
 	}
 	if run.Resumable() {

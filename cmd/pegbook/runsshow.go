@@ -55,6 +55,7 @@ func (a *app) showRunJSON(r *journal.Run, s *journal.Standing) error {
 
 func (a *app) showRun(r *journal.Run, s *journal.Standing) {
 	fmt.Fprintf(cleaned{a.out}, "RUN %s  %s\n", r.Run, stateWords(r))
+	a.showWaits(r)
 	a.showStart(r)
 	a.showHosts(s)
 	if len(s.InFlight) > 0 {
@@ -75,14 +76,36 @@ func stateWords(r *journal.Run) string {
 		words += ", check mode"
 	}
 	switch {
-	case r.State == journal.Running:
-		words += " since " + render.Duration(time.Since(r.Last().Started)) + fmt.Sprintf(" (process %d on %s)", r.Last().PID, r.Last().Host)
+	case r.Live:
+		words += " since " + render.Duration(time.Since(liveSince(r))) + fmt.Sprintf(" (process %d on %s)", r.Last().PID, r.Last().Host)
 	case r.State == journal.Crashed:
 		words += ": its process ended without saying so"
 	case r.Took() > 0:
 		words += " in " + render.Duration(r.Took())
 	}
 	return words
+}
+
+// showWaits shows what a run waits for, and what would end that.
+func (a *app) showWaits(r *journal.Run) {
+	for _, w := range r.Waits {
+		words := waitWords(w)
+		if w.For == journal.WaitGate {
+			words += ": " + strings.ReplaceAll(render.Clean(w.Message, true), "\n", "\n             ")
+		}
+		fmt.Fprintf(cleaned{a.out}, "  %-9s  %s\n", "waiting", words)
+		if w.GoOn != "" {
+			fmt.Fprintf(cleaned{a.out}, "  %-9s  %s\n", "to go on", render.Clean(w.GoOn, false))
+		}
+	}
+}
+
+// liveSince is since when a live run is in its state.
+func liveSince(r *journal.Run) time.Time {
+	if r.State == journal.Paused && len(r.Waits) > 0 {
+		return r.Waits[0].Since
+	}
+	return r.Last().Started
 }
 
 // showStart shows what the run was started with.
@@ -168,7 +191,10 @@ func flightWords(in journal.InFlight) string {
 	if !in.Since.IsZero() {
 		words += " since " + in.Since.Local().Format("15:04:05")
 	}
-	if in.Acting {
+	switch {
+	case in.Acting && in.Ended:
+		return words + ", which had begun to change the host; how it ended was not kept"
+	case in.Acting:
 		return words + ", which had begun to change the host"
 	}
 	return words + ", which had changed nothing yet"
@@ -179,6 +205,8 @@ func (a *app) showWayOn(r *journal.Run, s *journal.Standing) {
 	switch {
 	case s.Sealed:
 		fmt.Fprintf(cleaned{a.out}, "\nit cannot be gone on with: %v\n", journal.ErrSealed)
+	case r.Resumable() && refusal(r) != nil:
+		fmt.Fprintf(cleaned{a.out}, "\n%v\n", refusal(r))
 	case r.Resumable():
 		a.showResumption(r, s)
 	}

@@ -217,7 +217,7 @@ func (l *library) take(ctx context.Context, t turn) error {
 			err = fmt.Errorf("going on with it ends with %d: %q", code, w.said)
 		}
 	}
-	return errors.Join(err, l.home.Prune(journal.Keep{Runs: keptRuns}, time.Now()))
+	return errors.Join(err, l.home.Prune(journal.Keep{Runs: keptRuns}, journal.Keep{}, time.Now()))
 }
 
 // run compiles the playbook and runs it, with everything that the program opens for a run.

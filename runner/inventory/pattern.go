@@ -24,6 +24,16 @@ func (inv *Inventory) Select(pattern string, at diag.Position) ([]*Host, diag.Li
 // SelectAll is Select for a list of patterns, and reads @file terms (for --limit).
 func (inv *Inventory) SelectAll(patterns []string, at diag.Position) ([]*Host, diag.List) {
 	s := selector{inv: inv}
+	terms := s.withFiles(patterns, at)
+	if s.problems.Failed() {
+		return nil, s.problems
+	}
+	hosts := s.selectAll(terms)
+	return hosts, s.problems
+}
+
+// withFiles are the terms of patterns, with those of files in the place of @file.
+func (s *selector) withFiles(patterns []string, at diag.Position) []term {
 	var terms []term
 	for _, p := range patterns {
 		for _, t := range placed(splitPattern(p), at) {
@@ -34,11 +44,27 @@ func (inv *Inventory) SelectAll(patterns []string, at diag.Position) ([]*Host, d
 			}
 		}
 	}
-	if s.problems.Failed() {
-		return nil, s.problems
+	return terms
+}
+
+// WithoutFiles gives patterns for SelectAll with what files hold now in the place of @file; nil where there is no
+// such term, or one whose file cannot be read.
+func WithoutFiles(patterns []string) []string {
+	var s selector
+	var plain strings.Builder
+	files := false
+	for _, p := range patterns {
+		for _, t := range splitPattern(p) {
+			files = files || strings.HasPrefix(t, "@")
+		}
 	}
-	hosts := s.selectAll(terms)
-	return hosts, s.problems
+	for _, t := range s.withFiles(patterns, diag.Position{}) {
+		plain.WriteString(t.text + ",") // the comma keeps a term from being split any further
+	}
+	if !files || s.problems.Failed() {
+		return nil
+	}
+	return []string{plain.String()}
 }
 
 // term is a part of a pattern and where it is written.

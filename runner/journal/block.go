@@ -121,6 +121,12 @@ func (p *packer) block(to, records []byte) []byte {
 	return append(binary.BigEndian.AppendUint32(to, checksum(h.sum, body)), end)
 }
 
+// undo takes the block made last back, since it was not written: deflating begins anew with the next.
+func (p *packer) undo() {
+	p.number--
+	p.since = anewAfter
+}
+
 // unpacker is the other side of a packer.
 type unpacker struct {
 	seal  *sealer

@@ -21,7 +21,7 @@ const (
 	// perHost and perRun are how much there may be of one host and altogether before only what is small is kept.
 	perHost    = 64 << 20
 	perRun     = 2 << 30
-	smallEvent = 4 << 10
+	shortEvent = 4 << 10
 	smallState = 64 << 10
 )
 
@@ -65,7 +65,7 @@ func (b *bounds) event(r event.Record) ([]byte, error) {
 	case event.Noted:
 		host = e.Host
 	}
-	limit := b.limit(host, mostEvent, smallEvent)
+	limit := b.limit(host, mostEvent, shortEvent)
 	raw, err := r.MarshalJSON()
 	if err == nil && len(raw) > limit {
 		r.Event = cutEvent(r.Event, limit)

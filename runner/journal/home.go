@@ -20,12 +20,11 @@ import (
 )
 
 const (
-	runsFolder  = "runs"
-	metaFile    = "run.json"
-	lockFile    = "lock"
-	reserveFile = "reserve"
-	newMark     = ".new-"  // of a folder that is being made
-	goneMark    = ".gone-" // of a folder that is being removed
+	runsFolder = "runs"
+	metaFile   = "run.json"
+	lockFile   = "lock"
+	newMark    = ".new-"  // of a folder that is being made
+	goneMark   = ".gone-" // of a folder that is being removed
 )
 
 // Home is the folder of all journals of a user.
@@ -143,7 +142,16 @@ func (h *Home) Find(name string) (string, error) {
 	return "", &NotFoundError{Run: name, Near: found}
 }
 
-// writeMeta writes what a run was started with, whole or not at all.
+// metaMode is the mode of run.json: nothing more is written about a run that has come to its end.
+func metaMode(m Meta) os.FileMode {
+	if end := m.Last().End; end != nil && (m.Check || end.ExitCode == 0) {
+		return 0o400
+	}
+	return 0o600
+}
+
+// writeMeta writes what a run was started with, whole or not at all. What a dry run leaves need not outlive a power
+// loss, for which it would wait.
 func writeMeta(dir string, m Meta) error {
 	var err error
 	if m.Sum, err = m.sum(); err != nil {
@@ -158,11 +166,17 @@ func writeMeta(dir string, m Meta) error {
 		return err
 	}
 	_, err = f.Write(append(raw, '\n'))
-	if err = errors.Join(err, f.Sync(), f.Close()); err == nil {
+	if !m.Check {
+		err = errors.Join(err, f.Sync())
+	}
+	if err = errors.Join(err, f.Chmod(metaMode(m)), f.Close()); err == nil {
 		err = os.Rename(f.Name(), filepath.Join(dir, metaFile))
 	}
 	if err != nil {
 		return errors.Join(err, os.Remove(f.Name()))
+	}
+	if m.Check {
+		return nil
 	}
 	return syncFolder(dir)
 }

@@ -113,72 +113,103 @@ func (k *Keep) word(w string) error {
 	return fmt.Errorf("%q does not say how many runs to keep; write a number of runs, an age (90d) or a size (2GiB), or all", w)
 }
 
+// ParseAge reads an age: 30d, 12h.
+func ParseAge(text string) (time.Duration, error) {
+	var k Keep
+	if err := k.word(text); err != nil || k.Age == 0 {
+		return 0, fmt.Errorf("%q is no age; write days or hours: 30d, 12h", text)
+	}
+	return k.Age, nil
+}
+
 // Prune removes the oldest runs that are more than is to be kept, and what a process that was killed has left half
-// made. Runs that go on or can be gone on with stay, and do not count among k.Runs: were there as many of them, no other
-// run would be kept, not even the one that has just ended. For the same reason the last one stays whatever k.Bytes says.
-func (h *Home) Prune(k Keep, now time.Time) error {
+// made. Runs that came to their end and runs that could be gone on with are bounded apart: many of the one leave as
+// many of the other. Runs that go on stay, and the last one that ended stays however large it is.
+func (h *Home) Prune(ended, open Keep, now time.Time) error {
 	h.sweep(now)
 	names, err := h.Names()
-	if err != nil || k == (Keep{}) {
+	if err != nil || ended == (Keep{}) && open == (Keep{}) {
 		return err
 	}
-	sizes := make([]int64, len(names))
+	var finished, others []keptRun
+	for _, name := range names {
+		switch r, over, err := h.glance(name); {
+		case err != nil: // gone meanwhile, or nobody can tell what it is: it stays
+		case over:
+			finished = append(finished, r)
+		default:
+			others = append(others, r)
+		}
+	}
+	return errors.Join(h.prune(finished, ended, now, false), h.prune(others, open, now, true))
+}
+
+// keptRun is what Prune has to know of a run.
+type keptRun struct {
+	name  string
+	bytes int64
+	last  time.Time // when something was last written about it
+}
+
+// glance says what a run takes, and whether it is over for good. The mode of run.json tells of most (see metaMode), so
+// that the files of all runs need not be read whenever one ends.
+func (h *Home) glance(name string) (r keptRun, over bool, _ error) {
+	dir := h.folder(name)
+	info, err := os.Lstat(filepath.Join(dir, metaFile))
+	if err != nil {
+		return r, false, err
+	}
+	r = keptRun{name: name, bytes: sizeOf(dir), last: info.ModTime()}
+	if info.Mode().Perm()&0o200 == 0 {
+		return r, true, nil
+	}
+	m, err := readMeta(dir)
+	if err != nil {
+		return r, false, err
+	}
+	if end := m.Last().End; end != nil {
+		return r, m.Check || end.ExitCode == 0, nil
+	}
+	live, err := locked(filepath.Join(dir, lockFile))
+	return r, m.Check && !live, err
+}
+
+// prune removes the oldest of some runs that are more than is to be kept.
+func (h *Home) prune(runs []keptRun, k Keep, now time.Time, resumable bool) error {
 	var total int64
-	for i, name := range names {
-		sizes[i] = sizeOf(h.folder(name))
-		total += sizes[i]
+	for _, r := range runs {
+		total += r.bytes
 	}
-	old := now.Add(-k.Age)
-	if !k.exceeded(len(names), total) && (k.Age == 0 || len(names) == 0 || !h.older(names[0], old)) {
-		return nil
-	}
-	var ended []int
-	for i, name := range names {
-		if r, err := h.Open(name); err == nil && r.State != Running && !r.Resumable() {
-			ended = append(ended, i)
-		}
-	}
+	left := len(runs)
 	var errs []error
-	for n, i := range ended {
-		left, bytes := len(ended)-n, total
-		if left == 1 {
-			bytes = 0
+	for _, kept := range runs {
+		tooMany := k.Runs > 0 && left > k.Runs || k.Bytes > 0 && total > k.Bytes && left > 1
+		if !tooMany && !(k.Age > 0 && kept.last.Before(now.Add(-k.Age))) {
+			continue // one behind it may be older, which nobody has gone on with since
 		}
-		if !k.exceeded(left, bytes) && (k.Age == 0 || !h.older(names[i], old)) {
-			break
+		r, err := h.Open(kept.name)
+		if err != nil || r.Live || r.Resumable() != resumable {
+			continue
 		}
-		if err := h.Remove(names[i]); err != nil {
+		if err := h.Remove(kept.name); err != nil {
 			errs = append(errs, err)
 			continue
 		}
-		total -= sizes[i]
+		left--
+		total -= kept.bytes
 	}
 	return errors.Join(errs...)
 }
 
-// exceeded says whether so many runs of so many bytes are too many.
-func (k Keep) exceeded(runs int, bytes int64) bool {
-	return k.Runs > 0 && runs > k.Runs || k.Bytes > 0 && bytes > k.Bytes
-}
-
+// sizeOf is what the files of a run take.
 func sizeOf(dir string) int64 {
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return 0
-	}
 	var n int64
-	for _, e := range entries {
-		if info, err := e.Info(); err == nil {
+	for _, name := range []string{metaFile, eventsFile, stepsFile, reserveFile, endFile} {
+		if info, err := os.Lstat(filepath.Join(dir, name)); err == nil {
 			n += info.Size()
 		}
 	}
 	return n
-}
-
-// older says whether the last that happened in a run was before a time.
-func (h *Home) older(run string, than time.Time) bool {
-	info, err := os.Lstat(filepath.Join(h.folder(run), metaFile))
-	return err == nil && info.ModTime().Before(than)
 }
 
 // sweep removes what a process that was killed has left half made or half removed. What is younger than an hour may

@@ -2,9 +2,11 @@ package journal
 
 import (
 	"bufio"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -69,7 +71,7 @@ func TestAKilledRunIsCrashedAtOnceAndHasLostNothingThatWasKept(t *testing.T) {
 	assert.ErrorAs(t, h.Remove("r1"), &running)
 	_, _, err = h.Resume("r1", Session{})
 	assert.ErrorAs(t, err, &running)
-	require.NoError(t, h.Prune(Keep{Age: time.Nanosecond}, time.Now().Add(time.Hour)))
+	require.NoError(t, h.Prune(Keep{Age: time.Nanosecond}, Keep{Age: time.Nanosecond}, time.Now().Add(time.Hour)))
 
 	require.NoError(t, cmd.Process.Signal(syscall.SIGKILL))
 	kept := 50
@@ -197,6 +199,101 @@ func TestWhatTheLastSessionHasWrittenAtItsEndStays(t *testing.T) {
 	assert.NotNil(t, m.Sessions[0].End)
 }
 
+// full fills the disk of a home but for what runs have reserved.
+func full(t *testing.T, h *Home) {
+	t.Helper()
+	require.ErrorIs(t, os.WriteFile(filepath.Join(h.dir, "filler"), make([]byte, 8<<20), 0o600), syscall.ENOSPC)
+}
+
+// entriesOf are the places of a run's entries.
+func entriesOf(t *testing.T, h *Home, run string) []string {
+	t.Helper()
+	r, err := h.Open(run)
+	require.NoError(t, err)
+	var places []string
+	found, err := r.Entries(func(e runner.Entry) error { places = append(places, string(e.Kind)+" "+e.Place); return nil })
+	require.NoError(t, err)
+	assert.Equal(t, Reading{blocks: found.blocks}, found)
+	return places
+}
+
+func TestOnAFullDiskLargeResultsDoNotTakeTheRoomOfTheEnd(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		taken bool // by others, as soon as it is given back
+		kept  []string
+	}{
+		{"nobody else writes", false, []string{"acting a", "acting b", "acting c", "done b"}},
+		{"others fill the room", true, []string{"acting a", "acting b", "acting c"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			h, err := OpenHome(small(t, "4m"))
+			require.NoError(t, err)
+			w := create(t, h, "r1")
+			for _, place := range []string{"a", "b", "c"} {
+				require.NoError(t, w.Keep(runner.Entry{Kind: runner.EntryActing, Place: place, Durable: true}))
+			}
+			full(t, h)
+			noise := make([]byte, 3<<20)
+			rand.NewChaCha8([32]byte{}).Read(noise) //nolint:errcheck // it never fails
+			large := json.RawMessage(`"` + hex.EncodeToString(noise) + `"`)
+			some, few := append(large[:1<<19:1<<19], '"'), append(large[:4000:4000], '"')
+			require.NoError(t, w.Keep(runner.Entry{Kind: runner.EntryDone, Place: "a", State: large}), "that it was large is kept")
+			<-w.Failed()
+			require.ErrorIs(t, w.Err(), syscall.ENOSPC)
+			assert.NotContains(t, w.Err().Error(), newMark)
+			if tt.taken {
+				full(t, h)
+				for i := 0; w.Keep(runner.Entry{Kind: runner.EntryDone, Place: "fills"}) == nil; i++ { // the last page of the file
+					require.Less(t, i, 1000)
+				}
+				tt.kept = nil
+			}
+			err = w.Keep(runner.Entry{Kind: runner.EntryDone, Place: "b", State: few})
+			assert.Equal(t, tt.taken, err != nil, "%v", err)
+			assert.Error(t, w.Keep(runner.Entry{Kind: runner.EntryActing, Place: "d"}), "no act begins")
+			for seq := int64(1); seq < 100; seq++ {
+				w.Record(event.Record{Seq: seq, Event: event.TaskDone{Host: "h", Result: some}})
+			}
+			w.Record(event.Record{Seq: 100, Event: event.RunDone{ExitCode: 130, Message: "no room"}})
+			require.ErrorIs(t, w.Close(), syscall.ENOSPC)
+
+			places := entriesOf(t, h, "r1")
+			if tt.taken {
+				assert.NotContains(t, places, "done b")
+				assert.Equal(t, []string{"acting a", "acting b", "acting c"}, places[:3])
+			} else {
+				assert.Equal(t, tt.kept, places, "how a ended is not known")
+			}
+			r, err := h.Open("r1")
+			require.NoError(t, err)
+			assert.Equal(t, Interrupted, r.State)
+			require.NotNil(t, r.Last().End)
+			assert.Equal(t, "no room", r.Last().End.Message)
+			_, _, err = h.Resume("r1", Session{})
+			require.ErrorIs(t, err, syscall.ENOSPC)
+			assert.Contains(t, err.Error(), "run r1 cannot be gone on with")
+			require.NoError(t, os.Remove(filepath.Join(h.dir, "filler")))
+			w, _, err = h.Resume("r1", Session{})
+			require.NoError(t, err)
+			require.NoError(t, w.Keep(runner.Entry{Kind: runner.EntryDone, Place: "a", State: few}))
+			require.NoError(t, w.Close())
+			assert.Equal(t, append(places, "done a"), entriesOf(t, h, "r1"))
+		})
+	}
+}
+
+func TestARunWhoseFolderIsRemovedKeepsNoActAnyMore(t *testing.T) {
+	h := home(t)
+	w := create(t, h, "r1")
+	require.NoError(t, w.Keep(runner.Entry{Kind: runner.EntryActing, Place: "a"}))
+	require.NoError(t, os.RemoveAll(h.folder("r1")))
+	require.ErrorIs(t, w.Keep(runner.Entry{Kind: runner.EntryActing, Place: "b"}), runner.ErrRecordGone)
+	<-w.Failed()
+	require.ErrorIs(t, w.Err(), runner.ErrRecordGone)
+	require.ErrorIs(t, w.Close(), runner.ErrRecordGone)
+}
+
 func TestTheHomeMustBePrivate(t *testing.T) {
 	for _, tt := range []struct {
 		name  string
@@ -270,7 +367,7 @@ func TestAHostCannotFillTheDisk(t *testing.T) {
 	b.count("h", perHost+1)
 	raw, err = b.event(event.Record{Seq: 2, Event: huge})
 	require.NoError(t, err)
-	assert.Less(t, len(raw), smallEvent)
+	assert.Less(t, len(raw), shortEvent)
 	assert.Equal(t, entryCut, b.entry(runner.Entry{Kind: runner.EntryDone, Host: "h", State: make([]byte, smallState+1)}).Kind)
 	assert.Equal(t, runner.EntryDone, b.entry(runner.Entry{Kind: runner.EntryDone, Host: "other", State: make([]byte, smallState+1)}).Kind)
 	small := event.TaskDone{Host: "h", Msg: "short"}
@@ -340,22 +437,63 @@ func TestHowManyRunsAreKept(t *testing.T) {
 		w.Record(event.Record{Seq: 1, Event: event.RunDone{ExitCode: code}})
 		require.NoError(t, w.Close())
 	}
-	for i, run := range []string{"a-done", "b-failed", "c-check", "d-done", "e-done"} {
-		ended(run, map[bool]int{true: 2}[i == 1 || i == 2], i == 2)
+	for i, run := range []string{"a-done", "b-failed", "c-check", "d-done", "e-done", "f-failed", "g-failed"} {
+		ended(run, map[bool]int{true: 2}[i == 1 || i == 2 || i > 4], i == 2)
 	}
 	require.NoError(t, os.Mkdir(h.folder(newMark+"half"), 0o700))
-	require.NoError(t, h.Prune(Keep{Runs: 2}, time.Now().Add(2*time.Hour)))
-	names, err := h.Names()
-	require.NoError(t, err)
-	assert.Equal(t, []string{"b-failed", "d-done", "e-done"}, names, "what stays anyway does not count")
-	_, err = os.Lstat(h.folder(newMark + "half"))
+	require.NoError(t, os.Chmod(filepath.Join(h.folder("a-done"), metaFile), 0o600)) // as an older pegbook left it
+	later := time.Now().Add(2 * time.Hour)
+	for _, tt := range []struct {
+		ended, open Keep
+		left        []string
+	}{
+		{Keep{Runs: 3}, Keep{}, []string{"b-failed", "c-check", "d-done", "e-done", "f-failed", "g-failed"}},
+		{Keep{Bytes: 1}, Keep{}, []string{"b-failed", "e-done", "f-failed", "g-failed"}},
+		{Keep{Runs: 1}, Keep{Runs: 2}, []string{"e-done", "f-failed", "g-failed"}},
+		{Keep{Age: time.Hour}, Keep{Age: 3 * time.Hour}, []string{"f-failed", "g-failed"}},
+		{Keep{}, Keep{Age: time.Hour}, nil},
+	} {
+		require.NoError(t, h.Prune(tt.ended, tt.open, later))
+		names, err := h.Names()
+		require.NoError(t, err)
+		assert.Equal(t, tt.left, names, "%v %v", tt.ended, tt.open)
+	}
+	_, err := os.Lstat(h.folder(newMark + "half"))
 	assert.True(t, errors.Is(err, os.ErrNotExist))
-	require.NoError(t, h.Prune(Keep{Bytes: 1}, time.Now()))
-	names, err = h.Names()
-	require.NoError(t, err)
-	assert.Equal(t, []string{"b-failed", "e-done"}, names, "the last that ended is there, however large the others are")
-	require.NoError(t, h.Prune(Keep{Age: time.Hour}, time.Now().Add(2*time.Hour)))
-	names, err = h.Names()
-	require.NoError(t, err)
-	assert.Equal(t, []string{"b-failed"}, names)
+	for text, ok := range map[string]bool{"30d": true, "12h": true, "30": false, "2GiB": false, "": false} {
+		_, err := ParseAge(text)
+		assert.Equal(t, ok, err == nil, text)
+	}
+}
+
+func TestARunThatAnotherHasTakenBackSaysSo(t *testing.T) {
+	h := home(t)
+	begin := func(m Meta, acts bool) {
+		m.Sessions = []Session{{}}
+		w, err := h.Create(m, Private{})
+		require.NoError(t, err)
+		if acts {
+			require.NoError(t, w.Keep(runner.Entry{Kind: runner.EntryActing, Place: "a"}))
+		}
+		w.Record(event.Record{Seq: 1, Event: event.RunDone{ExitCode: 2}})
+		require.NoError(t, w.Close())
+	}
+	begin(Meta{Run: "r1"}, true)
+	for _, tt := range []struct {
+		m    Meta
+		acts bool
+		by   string
+	}{
+		{Meta{Run: "r2", RollsBack: "r1", Check: true}, true, ""},
+		{Meta{Run: "r3", RollsBack: "r1"}, false, ""},
+		{Meta{Run: "r4", RollsBack: "r3"}, true, ""},
+		{Meta{Run: "r5", RollsBack: "r1"}, true, "r5"},
+	} {
+		begin(tt.m, tt.acts)
+		r, err := h.Open("r1")
+		require.NoError(t, err)
+		by, err := r.TakenBackBy()
+		require.NoError(t, err)
+		assert.Equal(t, tt.by, by, tt.m.Run)
+	}
 }

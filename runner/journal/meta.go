@@ -97,6 +97,8 @@ type Private struct {
 	Argv []string `json:"argv"`
 	// Env are the settings of pegbook that stood in the environment, as NAME=value.
 	Env []string `json:"env,omitempty"`
+	// Limit is what the limit said when the run was started, where files said it.
+	Limit []string `json:"limit,omitempty"`
 }
 
 func (h *Home) sealPrivate(run string, p Private) ([]byte, error) {

@@ -1,7 +1,6 @@
 package journal
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -16,23 +15,14 @@ import (
 	"github.com/pegbook/pegbook/runner/event"
 )
 
-// State is where a run stands.
-type State string
-
-// States. A crashed run is one whose process has ended without saying so: it was killed, or the machine went down.
-const (
-	Running     State = "running"
-	Done        State = "done"
-	Failed      State = "failed"
-	Paused      State = "paused"
-	Interrupted State = "interrupted"
-	Crashed     State = "crashed"
-)
-
 // Run is a run that is kept.
 type Run struct {
 	Meta
 	State State
+	// Live says that a process carries it on, in whatever state.
+	Live bool
+	// Waits are what it waits for while it is live.
+	Waits []Wait
 	// Bytes is what it takes of the disk.
 	Bytes int64
 	home  *Home
@@ -60,12 +50,7 @@ func (h *Home) Open(name string) (*Run, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &Run{Meta: m, home: h, dir: dir}
-	for _, name := range []string{metaFile, eventsFile, stepsFile, reserveFile} {
-		if info, err := os.Lstat(filepath.Join(dir, name)); err == nil {
-			r.Bytes += info.Size()
-		}
-	}
+	r := &Run{Meta: m, Bytes: sizeOf(dir), home: h, dir: dir}
 	return r, r.findState()
 }
 
@@ -75,74 +60,61 @@ func (r *Run) Dir() string { return r.dir }
 // Private is what the run was started with, secrets and all.
 func (r *Run) Private() (Private, error) { return r.home.unsealPrivate(r.Meta) }
 
-// Resumable says whether there is something left to go on with.
-func (r *Run) Resumable() bool { return !r.Check && r.State != Done && r.State != Running }
+// Resumable says whether there is something left to go on with, and nobody does.
+func (r *Run) Resumable() bool { return !r.Check && !r.Live && r.State != Done }
 
-func (r *Run) findState() error {
-	running, err := locked(filepath.Join(r.dir, lockFile))
-	if err != nil {
-		return err
+// Acted says whether the run has begun to change something. A dry run has not.
+func (r *Run) Acted() (bool, error) {
+	told := !r.Check
+	for _, s := range r.Sessions {
+		if s.End != nil && s.End.Changed > 0 && !r.Check {
+			return true, nil
+		}
+		told = told && s.End != nil && s.End.ExitCode == 0
 	}
-	if last := r.Last(); last.End != nil && !running {
-		r.State = stateOf(last.End.ExitCode)
-		return nil
+	if told || r.Check {
+		return false, nil
 	}
-	// Neither did the process say how it ended: the events may.
-	r.State = Crashed
-	if running {
-		r.State = Running
-	}
-	_, err = scan(filepath.Join(r.dir, eventsFile), r.Run, nil, func(object []byte) error {
-		var e struct {
-			Event    string `json:"event"`
-			ExitCode int    `json:"exit_code"`
-		}
-		if !marks(object) {
-			return nil
-		}
-		if err := json.Unmarshal(object, &e); err != nil {
-			return err
-		}
-		switch {
-		case e.Event == "run_done":
-			r.State = stateOf(e.ExitCode)
-		case e.Event == "run_paused" && running:
-			r.State = Paused
-		case running:
-			r.State = Running
-		case e.Event == "run_started":
-			r.State = Crashed
-		}
+	acted := false
+	_, err := r.Entries(func(e runner.Entry) error {
+		acted = acted || e.Kind == runner.EntryActing
 		return nil
 	})
-	return err
+	return acted, err
 }
 
-// locked says whether a process holds a run's lock.
-func locked(path string) (bool, error) {
-	f, err := openOwn(path, os.O_RDONLY) // a home that cannot be written to can be read
+// TakenBackBy is the run that has taken this one back, or has begun to; "" when none has. What such a run remembers is
+// not so any more.
+func (r *Run) TakenBackBy() (string, error) {
+	names, err := r.home.Names()
 	if err != nil {
-		return false, err
+		return "", err
 	}
-	defer f.Close() //nolint:errcheck // closing lets the lock go
-	return held(f)
+	for _, name := range slices.Backward(names) {
+		if name <= r.Run {
+			break
+		}
+		m, err := readMeta(r.home.folder(name))
+		if err != nil || m.RollsBack != r.Run || m.Check {
+			continue // one that cannot be read says nothing
+		}
+		by, err := r.home.Open(name)
+		if err != nil {
+			return "", err
+		}
+		if acted, err := by.Acted(); acted || err != nil {
+			return name, err
+		}
+	}
+	return "", nil
 }
 
-// marks says whether an event is about the whole run, without a look at the rest of it.
-func marks(object []byte) bool {
-	return bytes.Contains(object[:min(len(object), 128)], []byte(`"event":"run_`))
-}
-
-func stateOf(code int) State {
-	switch code {
-	case 0:
-		return Done
-	case 5:
-		return Paused
-	case 130:
-		return Interrupted
+// Active is when the run was last carried on, as far as that is known.
+func (r *Run) Active() time.Time {
+	if end := r.Last().End; end != nil {
+		return end.Time
 	}
-	return Failed
+	return r.Last().Started
 }
 
 // Reading is what was found besides the records.
@@ -271,7 +243,7 @@ func (r *Run) Entries(take func(runner.Entry) error) (Reading, error) {
 func (r *Run) read(name string, seal *sealer, take func(record []byte) error) (Reading, error) {
 	s, err := scan(filepath.Join(r.dir, name), r.Run, seal, take)
 	s.reaches(name, r.blocks(name))
-	if r.State == Running || r.State == Paused {
+	if r.Live {
 		s.torn = nil // it is being written
 	}
 	return Reading{Torn: s.torn, Damage: s.damage, blocks: s.number}, err

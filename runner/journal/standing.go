@@ -57,11 +57,13 @@ type InFlight struct {
 	Since time.Time `json:"since,omitzero"`
 	// Acting says that it had begun to change the host.
 	Acting bool `json:"acting,omitempty"`
+	// Ended says that it ended in the events; how was not kept, because the disk was full or the result too large.
+	Ended bool `json:"ended,omitempty"`
 }
 
 // Standing reads where the run stands.
 func (r *Run) Standing() (*Standing, error) {
-	s := &standing{hosts: map[string]*HostStanding{}, began: map[string]flight{}, acting: map[stepKey]runner.Entry{}, kept: map[stepKey]bool{}}
+	s := &standing{hosts: map[string]*HostStanding{}, began: map[string]flight{}, ended: map[string]bool{}, acting: map[stepKey]runner.Entry{}, kept: map[stepKey]bool{}}
 	found, err := r.read(eventsFile, nil, s.event)
 	if err != nil {
 		return nil, err
@@ -87,6 +89,7 @@ type standing struct {
 	out    Standing
 	hosts  map[string]*HostStanding
 	began  map[string]flight // by host and task
+	ended  map[string]bool   // likewise, in the events
 	acting map[stepKey]runner.Entry
 	kept   map[stepKey]bool // steps that are remembered
 	recap  map[string]event.Counts
@@ -174,9 +177,12 @@ func (s *standing) event(object []byte) error {
 		s.out.Play, s.out.Batch, s.out.Batches = e.Play, e.Batch, e.Batches
 	case event.TaskStarted{}.Kind():
 		s.host(e.Host)
+		delete(s.ended, e.Host+"\x00"+e.Task)
 		s.began[e.Host+"\x00"+e.Task] = flight{InFlight{Host: e.Host, Play: e.Play, Task: e.Task}, string(e.Time)}
 	case event.TaskDone{}.Kind():
-		delete(s.began, e.Host+"\x00"+e.Task)
+		key := e.Host + "\x00" + e.Task
+		delete(s.began, key)
+		s.ended[key] = e.Status != event.Unknown
 		s.done(e)
 	case event.Included{}.Kind():
 		var names []string
@@ -263,7 +269,7 @@ func (s *standing) conclude() *Standing {
 		key := e.Host + "\x00" + e.Task
 		in, ok := s.began[key]
 		if !ok {
-			in = flight{InFlight: InFlight{Host: e.Host, Task: e.Task}}
+			in = flight{InFlight: InFlight{Host: e.Host, Task: e.Task, Ended: s.ended[key]}}
 		}
 		in.Acting = true
 		s.began[key] = in

@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/pegbook/pegbook/runner"
@@ -21,15 +20,12 @@ const (
 	gather = 20 * time.Millisecond
 	// mostPending is how many bytes may wait to be written before the run waits for the disk.
 	mostPending = 8 << 20
-	// reserved is how much of the disk a run keeps for its end: what is in flight when the disk is full can still
-	// be written down.
-	reserved = 1 << 20
 )
 
 // Writer keeps one run. It is safe for concurrent use.
 //
 // When the disk is full no act is kept any more, so the run starts nothing more (see Failed), but how what is in
-// flight ends still is, in the place that was reserved for it. After any other error nothing is kept.
+// flight ends still is where it is small, in the room that was reserved for it. After any other error nothing is kept.
 type Writer struct {
 	home *Home
 	dir  string
@@ -53,7 +49,10 @@ type Writer struct {
 	due     bool   // they have waited
 	closed  bool
 	full    error // no act is kept
+	spent   error // no entry behind those written is kept
 	err     error // nothing is kept
+
+	short bool // full, for the writing goroutine
 
 	wake, wakeSync chan struct{}
 	complete       chan struct{} // closed when nothing more is written
@@ -70,13 +69,14 @@ type file struct {
 	packer packer
 	block  []byte
 	size   int64
+	room   int // how much it may grow while the disk is full
 }
 
 // Create begins to keep a run. Its folder appears under its name when it is whole.
 func (h *Home) Create(m Meta, p Private) (*Writer, error) {
 	w, err := h.create(m, p)
 	if err != nil {
-		return nil, notKept(h.dir, err)
+		return nil, notKept(h.dir, plain(err))
 	}
 	return w, nil
 }
@@ -122,6 +122,7 @@ func (h *Home) reserve(run string) (string, error) {
 func (h *Home) newWriter(m Meta) *Writer {
 	w := &Writer{home: h, dir: h.folder(m.Run), meta: m, wake: make(chan struct{}, 1), wakeSync: make(chan struct{}, 1),
 		complete: make(chan struct{}), failed: make(chan struct{})}
+	w.steps.room, w.events.room = roomSteps, roomEvents
 	w.events.packer = packer{seed: seedOf(m.Run, eventsFile)}
 	w.steps.packer = packer{seed: seedOf(m.Run, stepsFile), seal: h.sealer(m.Run)}
 	w.change = sync.NewCond(&w.mu)
@@ -155,12 +156,10 @@ func (w *Writer) begin(temp string) error {
 	if err := os.Rename(temp, w.dir); err != nil {
 		return err
 	}
+	if w.meta.Check {
+		return nil
+	}
 	return syncFolder(filepath.Dir(w.dir))
-}
-
-// reserve takes the place that the end of a run needs.
-func reserve(dir string) error {
-	return os.WriteFile(filepath.Join(dir, reserveFile), make([]byte, reserved), 0o600)
 }
 
 // RunningError is a run that another process carries on.
@@ -205,7 +204,7 @@ func (h *Home) Resume(run string, s Session) (w *Writer, torn []*TornError, err 
 	w.lock = lock
 	if torn, err = w.goOn(); err == nil {
 		w.meta.Sessions = append(w.meta.Sessions, s)
-		err = errors.Join(reserve(w.dir), writeMeta(w.dir, w.meta))
+		err = w.beginAgain()
 	}
 	if err != nil {
 		return nil, torn, errors.Join(err, w.closeFiles())
@@ -241,6 +240,17 @@ func (w *Writer) goOn() (torn []*TornError, err error) {
 	return torn, nil
 }
 
+// beginAgain takes the room that the end needs, and writes down that the run is gone on with.
+func (w *Writer) beginAgain() error {
+	err := errors.Join(reserve(w.dir), writeMeta(w.dir, w.meta))
+	if err == nil {
+		return nil
+	}
+	w.release(reserveFile)
+	w.release(endFile)
+	return fmt.Errorf("run %s cannot be gone on with, as its journal in %s cannot be written: %w", w.meta.Run, w.dir, plain(err))
+}
+
 // goOn opens a file to write behind its last whole block.
 func (f *file) goOn(path string, s scanned) (err error) {
 	if f.File, err = openOwn(path, os.O_RDWR); err != nil {
@@ -262,11 +272,14 @@ func (w *Writer) Dir() string { return w.dir }
 // Failed is closed when the run must come to an end because it can no longer be kept. Err says why.
 func (w *Writer) Failed() <-chan struct{} { return w.failed }
 
-// Err says why the run can no longer be kept.
+// Err says why the run can no longer be kept; nil while it can.
 func (w *Writer) Err() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return errors.Join(w.full, w.err)
+	if w.err != nil {
+		return w.err
+	}
+	return w.full
 }
 
 // Record keeps an event.
@@ -323,6 +336,9 @@ func (w *Writer) add(to *file, record []byte) (uint64, error) {
 	if w.err != nil {
 		return 0, w.err
 	}
+	if w.spent != nil && to == &w.steps {
+		return 0, w.spent
+	}
 	to.pending = append(append(to.pending, record...), '\n')
 	to.added++
 	return to.added, nil
@@ -365,8 +381,11 @@ func (w *Writer) await(n uint64, onDisk bool) error {
 	if onDisk {
 		safe, w.awaited = &w.synced, max(w.awaited, n)
 	}
-	for *safe < n && w.err == nil {
+	for *safe < n && w.err == nil && w.spent == nil {
 		w.change.Wait()
+	}
+	if w.err == nil && *safe < n {
+		return w.spent
 	}
 	return w.err
 }
@@ -380,17 +399,22 @@ func (w *Writer) Close() error {
 	nudge(w.wake)
 	w.ended.Wait()
 	err := w.Err()
-	w.release()
-	w.mu.Lock()
-	whole := w.err == nil // everything that it was given is there, also on a disk that was full
-	w.mu.Unlock()
-	if w.done != nil && whole {
+	w.release(reserveFile)
+	w.release(endFile)
+	if w.done != nil && w.whole() {
 		end := endOf(*w.done)
 		end.Blocks = map[string]uint32{eventsFile: w.events.packer.number, stepsFile: w.steps.packer.number}
 		w.meta.Sessions[len(w.meta.Sessions)-1].End = end
-		err = errors.Join(err, writeMeta(w.dir, w.meta))
+		err = errors.Join(err, plain(writeMeta(w.dir, w.meta)))
 	}
 	return errors.Join(err, w.closeFiles())
+}
+
+// whole says whether what was written can be relied on: nothing went wrong but that the disk was full.
+func (w *Writer) whole() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.err == nil
 }
 
 func endOf(d event.RunDone) *End {
@@ -416,16 +440,13 @@ func (w *Writer) closeFiles() error {
 	return errors.Join(errs...)
 }
 
-// release gives the reserved place back; false when it was not there any more.
-func (w *Writer) release() bool { return os.Remove(filepath.Join(w.dir, reserveFile)) == nil }
-
 // fail keeps nothing more.
 func (w *Writer) fail(err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.tellFailed()
 	if w.err == nil {
-		w.err = fmt.Errorf("the journal in %s cannot be written: %w", w.dir, err)
+		w.err = fmt.Errorf("the journal in %s cannot be written: %w", w.dir, plain(err))
 	}
 	w.change.Broadcast()
 }
@@ -437,14 +458,6 @@ func (w *Writer) tellFailed() {
 	}
 }
 
-// fill keeps no act any more.
-func (w *Writer) fill(err error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.tellFailed()
-	w.full = fmt.Errorf("the journal in %s cannot grow: %w; make room, then go on with the run", w.dir, err)
-}
-
 // write brings records into the kernel's hands, all that are to be written at a time.
 func (w *Writer) write() {
 	defer w.ended.Done()
@@ -453,17 +466,26 @@ func (w *Writer) write() {
 	for range w.wake {
 		w.mu.Lock()
 		n, closed := w.steps.added, w.closed
+		if w.spent != nil {
+			w.steps.pending = w.steps.pending[:0]
+		}
 		steps, w.steps.pending = w.steps.pending, steps[:0]
 		if events = events[:0]; w.due || closed {
 			events, w.events.pending = w.events.pending, events
 			w.due, w.gathers = false, false
 		}
 		w.mu.Unlock()
+		if closed {
+			w.release(endFile)
+		}
 		if err := errors.Join(w.put(&w.events, events), w.put(&w.steps, steps)); err != nil {
 			w.fail(err)
 			return
 		}
 		w.mu.Lock()
+		if w.spent != nil {
+			n = w.written
+		}
 		w.written, w.told = n, w.told || len(events) > 0
 		urgent := w.awaited > w.synced
 		w.change.Broadcast()
@@ -475,29 +497,6 @@ func (w *Writer) write() {
 			nudge(w.wakeSync)
 		}
 	}
-}
-
-// put writes records behind the others. Half a block does not stay.
-func (w *Writer) put(f *file, records []byte) error {
-	if len(records) == 0 {
-		return nil
-	}
-	f.block = f.packer.block(f.block[:0], records)
-	for b := f.block; ; {
-		_, err := f.WriteAt(b, f.size)
-		if err == nil {
-			f.size += int64(len(b))
-			return nil
-		}
-		if e := f.Truncate(f.size); e != nil || !noRoom(err) || !w.release() {
-			return errors.Join(err, e)
-		}
-		w.fill(err)
-	}
-}
-
-func noRoom(err error) bool {
-	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
 }
 
 // sync brings what is written to the disk: at once where somebody waits for it, else now and then.
@@ -528,10 +527,10 @@ func (w *Writer) syncNow() bool {
 		return true
 	}
 	var err error
-	if told {
+	if told && !w.meta.Check {
 		err = w.events.Sync()
 	}
-	if n != known {
+	if n != known && !w.meta.Check {
 		err = errors.Join(err, w.steps.Sync())
 	}
 	if err != nil {
