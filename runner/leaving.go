@@ -88,7 +88,7 @@ func (st *step) leave() {
 	st.res = &result{status: event.Unknown, noLog: at.noLog, took: at.took, delegatedTo: at.delegatedTo,
 		msg: fmt.Sprintf("left after %s, as the run ends: it is waited for again when the run is gone on with", at.took.Round(time.Second))}
 	if st.unkept {
-		st.res.msg = "left before it changed anything, as what is done cannot be written down; it is done when the run is gone on with"
+		st.res.msg = "left before it changed anything, as what is done cannot be written down"
 	}
 	st.ran = true
 	st.tell(false)

@@ -45,13 +45,15 @@ func (r *run) unfit() error {
 
 // notKept says why the record cannot be written; nil while it can.
 func (r *run) notKept() error {
+	if r.opts.Record != nil {
+		if err := r.opts.Record.Err(); err != nil {
+			return err
+		}
+	}
 	if err := r.unkept.Load(); err != nil {
 		return *err
 	}
-	if r.opts.Record == nil {
-		return nil
-	}
-	return r.opts.Record.Err()
+	return nil
 }
 
 // decide writes down what was answered to a question; place names it.

@@ -121,6 +121,9 @@ func smallEvent(record []byte, most int) (_ []byte, essential bool, _ error) {
 	}
 	r.Event = cutEvent(r.Event, most)
 	raw, err := r.MarshalJSON()
+	if err == nil && len(raw) > most && !ownWords(r.Event) {
+		raw, err = cutRecord(raw, most)
+	}
 	return append(raw, '\n'), false, err
 }
 
