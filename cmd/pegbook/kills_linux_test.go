@@ -40,13 +40,14 @@ type stage struct {
 	args   []string
 	before func(*labSite)
 	killed bool // whether its processes are killed
+	lapses bool // whether that is done while the leader loses its lead, too
 }
 
 // killStages carry a cluster through its life, as far as the books that are killed need it.
 func killStages(books string) []stage {
 	all := []stage{
 		{book: "deploy"},
-		{book: "rolling-update", args: labVersion("2.5.0"), before: func(s *labSite) { require.NoError(s.t, s.client().SetLevel(s.t.Context(), 500)) }},
+		{book: "rolling-update", lapses: true, args: labVersion("2.5.0"), before: func(s *labSite) { require.NoError(s.t, s.client().SetLevel(s.t.Context(), 500)) }},
 		{book: "rebuild", args: []string{"--confirm", "lab"}},
 	}
 	last := 0
@@ -95,6 +96,9 @@ type life struct {
 	lapses    bool // whether the leader loses the lead now and then, while pegbook is dead or at work
 }
 
+// kills says whether a stage's processes are killed.
+func (l *life) kills(s stage) bool { return s.killed && (s.lapses || !l.lapses) }
+
 // cutter says how the next process of a stage is to die: at an event, or after a time. Neither: it is not killed.
 type cutter func(stage int, process int) (event int, after time.Duration)
 
@@ -119,7 +123,7 @@ func (k *killLab) live(t *testing.T, l life) []deeds {
 		require.NoError(t, os.Mkdir(home, 0o700))
 		started := time.Now()
 		d := site.carry(s, home, func(process int) (int, time.Duration) {
-			if !s.killed {
+			if !l.kills(s) {
 				return 0, 0
 			}
 			if l.lapses {

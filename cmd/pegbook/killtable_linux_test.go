@@ -27,7 +27,7 @@ func newKillTable(stages []stage, whole []deeds) *killTable {
 func (k *killTable) compare(t *testing.T, l life, life []deeds) {
 	t.Helper()
 	for i, d := range life {
-		if !k.stages[i].killed {
+		if !l.kills(k.stages[i]) {
 			continue
 		}
 		name := k.stages[i].book + " " + l.how
