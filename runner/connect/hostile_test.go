@@ -92,6 +92,43 @@ func TestHostileLength(t *testing.T) {
 	}
 }
 
+// Records of what a host has kept are asked for in bounds, whatever sizes it says they have.
+func TestHostileRecords(t *testing.T) {
+	var all, most atomic.Int64
+	h := hostile(t, func(f wire.Frame) [][]byte {
+		if wire.Op(f.Payload[0]) == wire.KeptFolder {
+			return [][]byte{done(f.ID, wire.AppendFolder(wire.Begin(0), &wire.Folder{Path: "/kept"}))}
+		}
+		queries, err := wire.ParseLook(f.Payload[1:])
+		if err != nil {
+			t.Error(err)
+		}
+		var files []wire.File
+		asked := int64(0)
+		for _, q := range queries {
+			asked += q.Content
+			one := wire.File{Path: q.Path, Kind: wire.Regular, Size: 1 << 40, Truncated: true}
+			if q.List {
+				one = wire.File{Path: q.Path, Kind: wire.Directory}
+				for i := range 500 {
+					one.Entries = append(one.Entries, wire.File{Path: fmt.Sprintf("%s/%d%s", q.Path, i, wire.KeptSuffix), Kind: wire.Regular, Size: 1 << 40})
+				}
+			}
+			files = append(files, one)
+		}
+		all.Add(asked)
+		most.Store(max(most.Load(), asked))
+		return [][]byte{done(f.ID, wire.AppendFiles(wire.Begin(0), files))}
+	})
+	kept, err := h.Kept(t.Context(), "run")
+	if err != nil || len(kept.Damaged) != 500 {
+		t.Errorf("%v, %v", kept, err)
+	}
+	if all.Load() > maxKeptAll || most.Load() > keptAtOnce+maxKept {
+		t.Errorf("%d bytes were asked for, %d at once", all.Load(), most.Load())
+	}
+}
+
 // A host that never has enough of an upload is given it twice.
 func TestHostileResume(t *testing.T) {
 	for name, from := range map[string]int64{"again and again": 0, "beyond the end": 1 << 40} {

@@ -43,9 +43,12 @@ type Remembering interface {
 var _ Remembering = (*host)(nil)
 
 const (
-	// maxKept bounds one step's record, keptAtOnce how many are asked for in a request.
-	maxKept    = 16 << 20
-	keptAtOnce = 64
+	// maxKept bounds one step's record, maxKeptAll those of a run together: what a host says of its files' sizes, and then
+	// sends, must not fill the memory. keptAtOnce is how many bytes and records are asked for in a request, about.
+	maxKept       = 16 << 20
+	maxKeptAll    = 64 << 20
+	keptAtOnce    = 4 << 20
+	recordsAtOnce = 64
 )
 
 // Kept implements Remembering.
@@ -60,22 +63,26 @@ func (h *host) Kept(ctx context.Context, run string) (*Kept, error) {
 		return &Kept{}, err
 	}
 	kept := &Kept{Known: true}
+	left := int64(maxKeptAll)
 	var queries []modules.Query
-	for _, e := range found[0].Entries {
+	var asked int64
+	for i, e := range found[0].Entries {
 		if suffix := path.Ext(e.Path); e.Kind == modules.Regular && (suffix == wire.KeptSuffix || suffix == wire.LostSuffix) {
-			queries = append(queries, modules.Query{Path: e.Path, Content: maxKept})
+			q := modules.Query{Path: e.Path, Content: max(0, min(e.Size, maxKept, left))}
+			left -= q.Content
+			asked += q.Content
+			queries = append(queries, q)
 		}
-	}
-	for len(queries) > 0 {
-		n := min(len(queries), keptAtOnce)
-		files, err := h.Look(ctx, queries[:n]...)
-		if err != nil {
-			return nil, err
+		if len(queries) == recordsAtOnce || asked >= keptAtOnce || i == len(found[0].Entries)-1 {
+			files, err := h.Look(ctx, queries...)
+			if err != nil {
+				return nil, err
+			}
+			for _, f := range files {
+				kept.read(dir, f)
+			}
+			queries, asked = nil, 0
 		}
-		for _, f := range files {
-			kept.read(dir, f)
-		}
-		queries = queries[n:]
 	}
 	return kept, nil
 }
@@ -86,7 +93,7 @@ func (k *Kept) read(dir string, f modules.File) {
 	step := strings.TrimSuffix(path.Base(f.Path), suffix)
 	k.Recorded = append(k.Recorded, step)
 	lines, err := wire.ParseKept(f.Content)
-	if err != nil || f.Truncated || suffix == wire.LostSuffix {
+	if err != nil || f.Truncated || f.Size > int64(len(f.Content)) || suffix == wire.LostSuffix {
 		k.Damaged = append(k.Damaged, step)
 	}
 	for _, line := range lines {
