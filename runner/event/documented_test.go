@@ -14,8 +14,7 @@ import (
 func TestOutputIsDocumented(t *testing.T) {
 	page, err := os.ReadFile("../../docs/output.md")
 	require.NoError(t, err)
-	for _, e := range []Event{RunStarted{}, PlayStarted{}, BatchStarted{}, TaskStarted{}, Noted{}, JobStarted{}, TaskDone{}, Included{}, Lock{}, Rollback{},
-		GateWaiting{}, GateAnswered{}, GuardChecked{}, RunPaused{}, RunContinued{}, Problem{}, RunDone{}} {
+	for _, e := range Every() {
 		_, row, found := strings.Cut(string(page), "\n| `"+e.Kind()+"` |")
 		require.True(t, found, "%s is not documented", e.Kind())
 		row, _, _ = strings.Cut(row, "\n")

@@ -18,6 +18,12 @@ type Other struct {
 // Kind is the record's "event".
 func (o Other) Kind() string { return o.Event }
 
+// Every is an event of each kind that there is, with nothing in it.
+func Every() []Event {
+	return []Event{RunStarted{}, PlayStarted{}, BatchStarted{}, TaskStarted{}, Noted{}, JobStarted{}, TaskDone{}, Included{}, Rollback{},
+		Lock{}, Problem{}, GateWaiting{}, GateAnswered{}, GuardChecked{}, RunPaused{}, RunContinued{}, RunDone{}}
+}
+
 // Parse reads a record as MarshalJSON has written it.
 func Parse(raw []byte) (Record, error) {
 	r, kind, ok := parseHead(raw)

@@ -50,6 +50,10 @@ func TestParseKnowsEveryKind(t *testing.T) {
 	files, err := os.ReadDir(".")
 	require.NoError(t, err)
 	known := 0
+	every := map[string]bool{}
+	for _, e := range Every() {
+		every[e.Kind()] = true
+	}
 	for _, file := range files {
 		if strings.HasSuffix(file.Name(), "_test.go") || !strings.HasSuffix(file.Name(), ".go") {
 			continue
@@ -71,6 +75,7 @@ func TestParseKnowsEveryKind(t *testing.T) {
 			assert.Equal(t, strings.Trim(lit.Value, `"`), e.Kind())
 			_, other := e.(Other)
 			assert.False(t, other, "%s needs a line in parseEvent", lit.Value)
+			assert.True(t, every[e.Kind()], "%s needs a place in Every", lit.Value)
 			return true
 		})
 	}
