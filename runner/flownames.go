@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/pegbook/pegbook/modules"
 	"github.com/pegbook/pegbook/runner/diag"
 	"github.com/pegbook/pegbook/runner/internal/flow"
 	"github.com/pegbook/pegbook/runner/vars"
@@ -150,7 +151,7 @@ func (l *look) underSame(d *flow.Definition) bool {
 
 // fact looks at a use of a fact: one that is like a known one and is none is misspelt.
 func (l *look) fact(u vars.Use, optional bool) {
-	others := slices.Concat(magicNames(), magicFacts(), connectionNames())
+	others := slices.Concat(modules.MagicNames(), modules.MagicFacts(), connectionNames())
 	if l.all.facts == nil || l.all.facts[u.Path[0]] || slices.Contains(others, u.Path[0]) || optional && l.all.often(u.Path[0]) {
 		return
 	}
@@ -206,7 +207,7 @@ func (l *look) emptyLoop() bool {
 // misspelt warns of a variable that may be undefined, is nowhere defined, and is but a letter away from one
 // that is.
 func (l *look) misspelt(u vars.Use) {
-	near := nearOne(u.Path[0], slices.Concat(l.all.names(), slices.Sorted(maps.Keys(l.all.facts)), magicFacts()))
+	near := nearOne(u.Path[0], slices.Concat(l.all.names(), slices.Sorted(maps.Keys(l.all.facts)), modules.MagicFacts()))
 	if near == "" || l.all.often(u.Path[0]) {
 		return
 	}

@@ -123,25 +123,11 @@ func (u *universe) uses(uses []vars.Use) {
 	}
 }
 
-// magicNames are the magic variables that do not start with ansible_, and those of a rescue.
-func magicNames() []string {
-	return []string{"ansible_failed_result", "ansible_failed_task", "environment", "group_names", "groups", "hostvars", "inventory_dir", "inventory_file", "inventory_hostname",
-		"inventory_hostname_short", "omit", "pegbook_rollback", "pegbook_run", "play_hosts", "playbook_dir", "role_name", "role_names", "role_path"}
-}
-
-// magicFacts are the magic variables whose names are like those of facts.
-func magicFacts() []string {
-	return []string{"ansible_check_mode", "ansible_diff_mode", "ansible_facts", "ansible_failed_result", "ansible_failed_task", "ansible_forks",
-		"ansible_index_var", "ansible_inventory_sources", "ansible_limit", "ansible_loop", "ansible_loop_var", "ansible_parent_role_names", "ansible_parent_role_paths",
-		"ansible_play_batch", "ansible_play_hosts", "ansible_play_hosts_all", "ansible_play_name", "ansible_play_role_names", "ansible_role_name",
-		"ansible_run_tags", "ansible_search_path", "ansible_skip_tags", "ansible_verbosity", "ansible_version"}
-}
-
 // everything collects what there is.
 func (a *analysis) everything() *universe {
 	u := &universe{known: map[string]origin{}, used: map[string]bool{}, grouped: map[string]bool{}, optional: map[string][]vars.Use{}, factual: map[string]bool{}, looked: map[vars.Value]bool{},
 		counted: map[vars.Value]bool{}, exprs: map[vars.Expr]bool{}, keywords: map[*playbook.Keywords]bool{}, settings: a.settings, unread: a.unread}
-	for _, name := range magicNames() {
+	for _, name := range modules.MagicNames() {
 		u.add(name, diag.Position{}, "a magic variable")
 	}
 	for _, h := range a.inv.Hosts() {
