@@ -3,6 +3,8 @@ package plugins
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -298,6 +300,16 @@ func resultJSON(output any) ([]byte, error) {
 	return json.Marshal(output)
 }
 
+// ownNames refuses variables that pegbook itself sets: they would be there and never seen.
+func ownNames(all map[string]json.RawMessage) error {
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		if modules.Magic(name) {
+			return fmt.Errorf("%w: the variable %s is pegbook's own; call it something else", errNonsense, name)
+		}
+	}
+	return nil
+}
+
 // proposedFromWire is a proposal without its Do.
 func (s *session) proposedFromWire(w *wire.Proposed) (*modules.Proposal, error) {
 	p := &modules.Proposal{Diff: diffFromWire(w.Diff), Waits: w.Waits, Once: w.Once, Mark: w.Mark, Stays: w.Stays, Expects: time.Duration(w.ExpectsNs), Skip: w.Skip,
@@ -318,6 +330,9 @@ func (s *session) proposedFromWire(w *wire.Proposed) (*modules.Proposal, error) 
 	default:
 		return nil, fmt.Errorf("%w: there is no rank of facts %q", errNonsense, w.FactRank)
 	}
+	if err := ownNames(p.Facts); err != nil {
+		return nil, err
+	}
 	var err error
 	if p.Leaves, err = s.changesFromWire(w.Leaves); err != nil {
 		return nil, err
@@ -331,6 +346,9 @@ func (s *session) proposedFromWire(w *wire.Proposed) (*modules.Proposal, error) 
 	}
 	for _, j := range w.Joins {
 		join := modules.Join{Host: j.Host, Groups: j.Groups, Parents: j.Parents, Vars: valuesFromWire(j.Vars)}
+		if err := ownNames(join.Vars); err != nil {
+			return nil, err
+		}
 		if join.Groups == nil {
 			join.Groups = []string{}
 		}

@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"github.com/pegbook/pegbook/modules"
 )
@@ -186,8 +187,33 @@ type Found struct {
 	Trusted bool
 }
 
+// FolderError is a folder of plugins that others can put something into.
+type FolderError struct {
+	Path string
+	// Problem says what is wrong, Mend is the command that mends it.
+	Problem, Mend string
+}
+
+// Error says it in one line.
+func (e *FolderError) Error() string { return e.Path + " " + e.Problem + "; " + e.Mend }
+
+// oursAlone refuses a folder that others can change.
+func oursAlone(folder string) error {
+	info, err := os.Stat(folder)
+	if err != nil {
+		return nil //nolint:nilerr // what is trusted in a folder that is not there is said to be missing
+	}
+	if perm := info.Mode().Perm(); perm&0o022 != 0 {
+		return &FolderError{folder, fmt.Sprintf("can be changed by others (its mode is %04o), and what lies in it is run as you", perm), "chmod go-w " + folder}
+	}
+	if s, ok := info.Sys().(*syscall.Stat_t); ok && s.Uid != 0 && int(s.Uid) != os.Getuid() {
+		return &FolderError{folder, fmt.Sprintf("belongs to the user %d, and what lies in it is run as you", s.Uid), fmt.Sprintf("chown -R %d %s", os.Getuid(), folder)}
+	}
+	return nil
+}
+
 // Find lists the plugins of a folder, those that are trusted and those that are not, by file. A folder that is not
-// there has none. Files that are not executable are none.
+// there has none. Files that are not executable are none. One with plugins that others can change is a *FolderError.
 func Find(folder string) ([]Found, error) {
 	lock, err := ReadLock(LockOf(folder))
 	if err != nil {
@@ -213,6 +239,11 @@ func Find(folder string) ([]Found, error) {
 		info, err := os.Stat(path)
 		if err == nil && info.Mode().IsRegular() && info.Mode().Perm()&0o111 != 0 && !known[path] {
 			found = append(found, Found{File: File{Path: path}})
+		}
+	}
+	if len(found) > 0 {
+		if err := oursAlone(folder); err != nil {
+			return nil, err
 		}
 	}
 	slices.SortFunc(found, func(a, b Found) int { return strings.Compare(a.Path, b.Path) })

@@ -8,13 +8,12 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/test/bufconn"
 
-	"github.com/pegbook/pegbook/modules"
 	"github.com/pegbook/pegbook/plugins/wire"
 )
 
-// Loopback is for tests: modules of this process behind the wire, as if they came from a plugin called loopback.
-func Loopback(ctx context.Context, o Options, all ...*modules.Module) (*Plugin, error) {
-	return loopback(ctx, o, newServer(partsOf(all)))
+// Loopback is for tests: parts of this process behind the wire, as if they came from a plugin called loopback.
+func Loopback(ctx context.Context, o Options, all ...Part) (*Plugin, error) {
+	return loopback(ctx, o, newServer(all))
 }
 
 func loopback(ctx context.Context, o Options, plugin wire.PluginServer) (*Plugin, error) {

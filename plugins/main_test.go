@@ -60,7 +60,7 @@ func behave(how string) {
 		m.Name = "Not A Name"
 		Serve(m)
 	}
-	Serve(partsOf(testModules())...)
+	Serve(Parts(testModules())...)
 }
 
 // haveChildren starts a process, and one that leaves the plugin's process group.

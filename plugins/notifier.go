@@ -74,8 +74,8 @@ func (s *server) Notify(stream grpc.BidiStreamingServer[wire.Told, wire.Heard]) 
 	h := &hearing{stream: stream}
 	defer func() {
 		if bug := recover(); bug != nil {
-			h.problem(fmt.Errorf("bug in the plugin: %v\n%s", bug, debug.Stack()))
-			err = fmt.Errorf("bug in the plugin: %v", bug)
+			h.problem(fmt.Errorf(bugPrefix+"%v\n%s", bug, debug.Stack()))
+			err = fmt.Errorf(bugPrefix+"%v", bug)
 		}
 	}()
 	first, err := stream.Recv()
@@ -157,7 +157,7 @@ func (p *Plugin) notifier(w *wire.Notifier) *Notifier {
 		if err := stream.Send(&wire.Told{Body: &wire.Told_Begin{Begin: begin}}); err != nil && !errors.Is(err, io.EOF) {
 			return nil, p.blame(ctx, now, err)
 		}
-		kinds, err := t.ready()
+		kinds, err := t.ready(run.Problem)
 		if err != nil {
 			return nil, err
 		}
@@ -178,16 +178,20 @@ type telling struct {
 
 func (t *telling) blame(err error) error { return t.plugin.blame(t.stream.Context(), t.now, err) }
 
-// ready waits for the kinds that the notifier wants.
-func (t *telling) ready() ([]string, error) {
+// ready waits for the kinds that the notifier wants. What it cannot do may be told before.
+func (t *telling) ready(problem func(error)) ([]string, error) {
 	m, err := t.stream.Recv()
+	for err == nil && m.GetProblem() != nil {
+		t.passOn(m, problem)
+		m, err = t.stream.Recv()
+	}
 	switch {
 	case errors.Is(err, io.EOF):
 		return nil, t.nonsense("it ended before it had begun to listen")
 	case err != nil:
 		return nil, t.blame(err)
 	case m.GetFailed() != nil:
-		return nil, &Error{Plugin: t.plugin.name, Path: t.plugin.file.Path, Problem: m.GetFailed().Message, Err: errorFromWire(m.GetFailed())}
+		return nil, t.plugin.told(m.GetFailed())
 	case m.GetReady() == nil:
 		return nil, t.nonsense("it does not say whether it listens")
 	case len(m.GetReady().Kinds) > maxKinds:
@@ -215,9 +219,14 @@ func (t *telling) hear(problem func(error)) {
 			t.err = t.blame(err)
 			return
 		}
-		if e := m.GetProblem(); e != nil && problem != nil {
-			problem(&Error{Plugin: t.plugin.name, Path: t.plugin.file.Path, Problem: e.Message, Err: errorFromWire(e)})
-		}
+		t.passOn(m, problem)
+	}
+}
+
+// passOn tells of a problem of the notifier.
+func (t *telling) passOn(m *wire.Heard, problem func(error)) {
+	if e := m.GetProblem(); e != nil && problem != nil {
+		problem(t.plugin.told(e))
 	}
 }
 

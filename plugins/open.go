@@ -1,8 +1,10 @@
 package plugins
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
+	"debug/elf"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -11,8 +13,11 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"runtime"
+	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 	"unicode"
 
@@ -40,6 +45,8 @@ type Options struct {
 	Start time.Duration
 	// Silence is how long a task may neither ask nor note nor answer anything; 0 is 5 minutes.
 	Silence time.Duration
+	// Home is HOME as the plugin sees it, where the file does not ask for this variable by name; empty: the user's.
+	Home string
 }
 
 // complete puts in what the zero values mean.
@@ -64,6 +71,7 @@ type Plugin struct {
 	sum       string
 	options   Options
 	image     *image
+	made      string // the kind of machine that its program is for; "" is not known
 	modules   []*modules.Module
 	sources   []*Source
 	notifiers []*Notifier
@@ -82,7 +90,9 @@ type Error struct {
 	Problem string
 	// Output is the end of what the plugin wrote to its standard output and standard error, when it has.
 	Output string
-	Err    error
+	// Told says that the plugin has told the error itself, in good order: it is about what it does, not about how.
+	Told bool
+	Err  error
 }
 
 // Error is one line with the plugin's last words.
@@ -129,7 +139,7 @@ func (p *Plugin) load() error {
 	}
 	var copying sync.WaitGroup
 	copying.Go(func() { p.image, err = newImage(p.name, content) })
-	p.sum = sumOf(content)
+	p.sum, p.made = sumOf(content), machineOf(content)
 	copying.Wait()
 	if err != nil {
 		return err
@@ -171,6 +181,19 @@ func readProgram(path string) ([]byte, error) {
 	return content, nil
 }
 
+// machineOf is the kind of machine that a program is for; "" where its beginning does not say.
+func machineOf(content []byte) string {
+	if f, err := elf.NewFile(bytes.NewReader(content)); err == nil {
+		return "linux/" + strings.ToLower(strings.TrimPrefix(f.Machine.String(), "EM_"))
+	}
+	for magic, name := range map[string]string{"MZ": "windows", "\xcf\xfa\xed\xfe": "darwin", "\xca\xfe\xba\xbe": "darwin"} {
+		if bytes.HasPrefix(content, []byte(magic)) {
+			return name
+		}
+	}
+	return ""
+}
+
 func sumOf(content []byte) string {
 	sum := sha256.Sum256(content)
 	return hex.EncodeToString(sum[:])
@@ -193,6 +216,16 @@ func (p *Plugin) Sources() []*Source { return p.sources }
 
 // Notifiers are the notifiers that the plugin provides, in its order.
 func (p *Plugin) Notifiers() []*Notifier { return p.notifiers }
+
+// Said is the end of what the plugin's process has written to its standard error, or else to its standard output.
+func (p *Plugin) Said() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.now == nil || p.now.launch == nil {
+		return ""
+	}
+	return p.now.launch.said()
+}
 
 // PID is the process that serves now; 0 where there is none.
 func (p *Plugin) PID() int {
@@ -284,13 +317,27 @@ func (p *Plugin) startProblem(err error) error {
 	if errors.As(err, &failed) {
 		e.Output = failed.output
 	}
+	if errors.Is(err, syscall.ENOEXEC) {
+		e.Problem = fmt.Sprintf("is no program for this machine, which is %s/%s", runtime.GOOS, runtime.GOARCH)
+		if p.made != "" {
+			e.Problem += "; it is one for " + p.made
+		}
+	}
 	return e
 }
 
 // environment is all that a plugin sees of pegbook's.
 func (p *Plugin) environment() []string {
 	env := []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C.UTF-8"}
-	for _, name := range append([]string{"HOME"}, p.file.Env...) {
+	names := p.file.Env
+	switch {
+	case slices.Contains(names, "HOME"):
+	case p.options.Home != "":
+		env = append(env, "HOME="+p.options.Home)
+	default:
+		names = append([]string{"HOME"}, names...)
+	}
+	for _, name := range names {
 		if value, ok := os.LookupEnv(name); ok {
 			env = append(env, name+"="+value)
 		}
@@ -480,6 +527,11 @@ func (p *Plugin) proposeBy(ctx context.Context, now *process, call *modules.Call
 		}
 	}
 	return proposal, true, nil
+}
+
+// told is an error that the plugin has told.
+func (p *Plugin) told(e *wire.Error) *Error {
+	return &Error{Plugin: p.name, Path: p.file.Path, Problem: e.Message, Err: errorFromWire(e), Told: !strings.HasPrefix(e.Message, bugPrefix)}
 }
 
 // blame makes an error of the wire one that names the plugin; others, those of the module, stay as they are.

@@ -362,7 +362,12 @@ func (l *launch) Stderr() io.ReadCloser { return io.NopCloser(strings.NewReader(
 func (l *launch) Name() string { return l.name }
 
 // ID is the process id.
-func (l *launch) ID() string { return strconv.Itoa(l.cmd.Process.Pid) }
+func (l *launch) ID() string {
+	if l.cmd == nil || l.cmd.Process == nil {
+		return "" // it could not be started
+	}
+	return strconv.Itoa(l.cmd.Process.Pid)
+}
 
 // Diagnose implements runner.Runner; what there is to say greetingProblem says.
 func (l *launch) Diagnose(context.Context) string { return "" }

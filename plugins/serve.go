@@ -133,8 +133,8 @@ func keep[P any](all map[string]*P, name string, part *P) {
 	all[name] = part
 }
 
-// partsOf are modules as parts of a plugin.
-func partsOf(all []*modules.Module) []Part {
+// Parts are modules as parts of a plugin.
+func Parts(all []*modules.Module) []Part {
 	parts := make([]Part, len(all))
 	for i, m := range all {
 		parts[i] = m

@@ -141,7 +141,7 @@ func (vs *Variables) set(name string, value any, secret bool) {
 func (s *server) Inventory(ctx context.Context, q *wire.InventoryRequest) (answer *wire.InventoryAnswer, _ error) {
 	defer func() {
 		if bug := recover(); bug != nil {
-			answer = &wire.InventoryAnswer{Error: &wire.Error{Message: fmt.Sprintf("bug in the plugin: %v\n%s", bug, debug.Stack())}}
+			answer = &wire.InventoryAnswer{Error: &wire.Error{Message: fmt.Sprintf(bugPrefix+"%v\n%s", bug, debug.Stack())}}
 		}
 	}()
 	source := s.sources[q.Source]
@@ -190,7 +190,7 @@ func (p *Plugin) source(w *wire.Source) *Source {
 			return nil, p.blame(ctx, now, err)
 		}
 		if a.Error != nil {
-			return nil, &Error{Plugin: p.name, Path: p.file.Path, Problem: a.Error.Message, Err: errorFromWire(a.Error)}
+			return nil, p.told(a.Error)
 		}
 		inv, err := inventoryFromWire(a)
 		if err != nil {
@@ -269,6 +269,8 @@ func variablesFromWire(all []*wire.InventoryAnswer_Variable) (Variables, error) 
 			return nil, fmt.Errorf("%.100q is no name of a variable: letters, digits and _, and no digit first", name)
 		case seen[name]:
 			return nil, fmt.Errorf("variable %s is there twice", name)
+		case modules.Magic(name):
+			return nil, fmt.Errorf("the variable %s is pegbook's own; call it something else", name)
 		case !json.Valid(w.Value):
 			return nil, fmt.Errorf("the value of %s is no JSON", name)
 		}

@@ -402,7 +402,7 @@ func TestDoMayAddToOutputAndDiff(t *testing.T) {
 // What describes a module survives the wire, for all that pegbook has.
 func TestModulesAreDescribedInFull(t *testing.T) {
 	all := builtin.All()
-	p, err := Loopback(t.Context(), Options{}, all...)
+	p, err := Loopback(t.Context(), Options{}, Parts(all)...)
 	require.NoError(t, err)
 	defer p.Close()
 	for i, got := range p.Modules() {

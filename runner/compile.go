@@ -2,6 +2,7 @@ package runner
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -36,8 +37,11 @@ type Inputs struct {
 	Defaults ConnectionDefaults
 	// ForceHandlers runs handlers that were notified on failed hosts, too, in every play.
 	ForceHandlers bool
-	// Reload reads the inventory anew (meta: refresh_inventory); nil refuses playbooks that ask for it.
-	Reload func(ctx context.Context) (*inventory.Inventory, diag.List)
+	// Answered is what sources of plugins have answered for the inventory; it is kept, for Past.Answered to give.
+	Answered json.RawMessage
+	// Reload reads the inventory anew (meta: refresh_inventory); nil refuses playbooks that ask for it. answered is what
+	// sources have answered when a run that is gone on with did so, nil asks them. It gives what they have answered.
+	Reload func(ctx context.Context, answered json.RawMessage) (*inventory.Inventory, json.RawMessage, diag.List)
 	// Incomplete says that reading the playbooks found errors: Compile then looks for what else is wrong
 	// in what could be read, so that a user sees it all at once. It makes no plan, and does not complain
 	// of what may be missing because it could not be read.

@@ -1,9 +1,11 @@
 package runner
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"fmt"
 	"slices"
 
@@ -79,10 +81,17 @@ func (rr *rowRun) clearErrors() {
 }
 
 // refresh reads the inventory again, and gives it what hosts and groups the run has added since. An inventory
-// that cannot be read is told in full; the task fails, and the run keeps the inventory that it had.
+// that cannot be read is told in full; the task fails, and the run keeps the inventory that it had. A run that is gone
+// on with hears from sources what it has heard before: what it has done was for those hosts.
 func (rr *rowRun) refresh(ctx context.Context) {
-	inv, problems := rr.r.plan.in.Reload(ctx)
+	place := "refresh_inventory " + rr.where()
+	var heard json.RawMessage
+	rr.r.decided(place, &heard)
+	inv, answered, problems := rr.r.plan.in.Reload(ctx, heard)
 	if !problems.Failed() {
+		if len(answered) > 0 && !bytes.Equal(answered, heard) {
+			rr.r.decide(place, answered, true) //nolint:errcheck // the run ends when it cannot be kept; see unfit
+		}
 		rr.r.setInventory(inv.With(rr.r.joined...))
 		rr.leave()
 		return

@@ -387,6 +387,14 @@ func (p *Past) Remembered() int {
 // Lost are the hosts that the run had lost, in order of their names.
 func (p *Past) Lost() []string { return slices.Sorted(maps.Keys(p.lost)) }
 
+// Answered is what sources of plugins had answered when the run began; nil where none was asked.
+func (p *Past) Answered() json.RawMessage {
+	if p == nil {
+		return nil
+	}
+	return p.decided[sourcesPlace]
+}
+
 // Answers are the answers to the questions of vars_prompt; false when none were asked.
 func (p *Past) Answers() ([]string, bool) {
 	raw, ok := p.decided[answersPlace]

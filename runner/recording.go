@@ -1,6 +1,7 @@
 package runner
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -81,10 +82,18 @@ func (r *run) decided(place string, answer any) bool {
 	return ok && json.Unmarshal(raw, answer) == nil
 }
 
-const answersPlace = "vars_prompt"
+const (
+	answersPlace = "vars_prompt"
+	sourcesPlace = "inventory"
+)
 
 // begins writes down what the run begins with.
 func (r *run) begins() error {
+	if answered := r.plan.in.Answered; len(answered) > 0 && !bytes.Equal(answered, r.opts.Past.Answered()) {
+		if err := r.decide(sourcesPlace, answered, true); err != nil {
+			return err
+		}
+	}
 	if past := r.opts.Past; past != nil {
 		for _, e := range past.undone {
 			if err := r.keep(e); err != nil {

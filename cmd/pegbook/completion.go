@@ -38,7 +38,7 @@ func (o *selectOptions) readInventory(ctx context.Context, args []string) *inven
 	}
 	o.plugins = &pluginHouse{}
 	defer o.plugins.close() //nolint:errcheck // whatever is left of a plugin ends with this process
-	inv, problems := o.load(ctx, dir, pluginFolders(o.pluginDir, append(slices.Clone(args), o.sources()...)...))
+	inv, _, problems := o.load(ctx, dir, pluginFolders(o.pluginDir, append(slices.Clone(args), o.sources()...)...), nil)
 	if problems.Failed() {
 		return nil
 	}
@@ -78,4 +78,11 @@ func (o *selectOptions) tagNames(ctx context.Context, args []string) []string {
 		return nil
 	}
 	return plan.Tags()
+}
+
+// offer makes the shell offer the values of a flag.
+func offer(cmd *cobra.Command, flag string, values []string) {
+	if err := cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp)); err != nil {
+		panic("pegbook: completion of --" + flag + ": " + err.Error())
+	}
 }

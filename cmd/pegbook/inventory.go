@@ -56,7 +56,7 @@ func (a *app) loadInventory(ctx context.Context, o inventoryOptions, playbooks .
 		dir = filepath.Dir(playbooks[0])
 	}
 	inv, problems := inventory.Load(ctx, inventory.Options{Sources: from, PlaybookDir: dir, Vault: keys,
-		Plugins: sources{a.plugins, pluginFolders(o.pluginDir, append(playbooks, from...)...)}})
+		Plugins: sources{a.plugins, pluginFolders(o.pluginDir, append(playbooks, from...)...), &answers{}}})
 	return runner.Inputs{Inventory: inv, Files: playbook.Options{Vault: keys}}, a.warned(oneVaultProblem(problems))
 }
 

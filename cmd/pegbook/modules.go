@@ -54,7 +54,15 @@ func title(doc string) string {
 // moduleManual prints the page: the module's own text, then its arguments from the schema.
 func moduleManual(w io.Writer, m provided) {
 	fmt.Fprintf(w, "%s: %s\n\nArguments:\n", m.Name, strings.TrimSpace(m.Doc))
-	for _, arg := range m.Args {
+	printArgs(w, m.Args)
+	if m.from != "" {
+		fmt.Fprintf(w, "\nFrom the plugin %s\n", m.from)
+	}
+}
+
+// printArgs prints a line or two for each argument.
+func printArgs(w io.Writer, all modules.Schema) {
+	for _, arg := range all {
 		name := arg.Name
 		if arg.Rest {
 			name = "(any name)"
@@ -63,9 +71,6 @@ func moduleManual(w io.Writer, m provided) {
 		if len(arg.Aliases) > 0 {
 			fmt.Fprintf(w, "      also written %s\n", strings.Join(arg.Aliases, ", "))
 		}
-	}
-	if m.from != "" {
-		fmt.Fprintf(w, "\nFrom the plugin %s\n", m.from)
 	}
 }
 

@@ -18,13 +18,13 @@ import (
 func newPluginCmd(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "plugin",
-		Short: "Trust, list, verify, test and begin plugins: programs that add modules",
+		Short: "Trust, list, show, verify, test and begin plugins: programs that add modules, inventory sources and notifiers",
 		Long: `A plugin is a program in the folder plugins beside a playbook or an inventory. It is used once it is trusted: its
 SHA-256 stands in the file pegbook.lock beside that folder. docs/plugins.md tells how one is written.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newPluginListCmd(a), newPluginAddCmd(a), newPluginVerifyCmd(a), newPluginTestCmd(a), newPluginNewCmd(a))
+	cmd.AddCommand(newPluginListCmd(a), newPluginShowCmd(a), newPluginAddCmd(a), newPluginVerifyCmd(a), newPluginTestCmd(a), newPluginNewCmd(a))
 	return cmd
 }
 

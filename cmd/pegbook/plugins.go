@@ -11,6 +11,7 @@ import (
 	"sync"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/pegbook/pegbook/modules"
 	"github.com/pegbook/pegbook/plugins"
@@ -24,8 +25,39 @@ import (
 const pluginFolder = "plugins"
 
 func addPluginFlag(cmd *cobra.Command, dirs *[]string) {
-	cmd.Flags().StringArrayVar(dirs, "plugin-dir", nil, "more folders to find plugins in (default $PEGBOOK_PLUGIN_PATH)")
+	const name = "plugin-dir"
+	cmd.Flags().StringArrayVar(dirs, name, nil, "more folders to find plugins in (default $PEGBOOK_PLUGIN_PATH)")
+	flag := cmd.Flags().Lookup(name)
+	flag.Value = folders{flag.Value}
+	if err := cmd.MarkFlagDirname(name); err != nil {
+		panic("pegbook: completion of --" + name + ": " + err.Error())
+	}
 }
+
+// folders is a flag for folders, which must be there.
+type folders struct{ pflag.Value }
+
+var _ pflag.SliceValue = folders{}
+
+// Set takes one more folder.
+func (f folders) Set(dir string) error {
+	if info, err := os.Stat(dir); err != nil || !info.IsDir() {
+		return errNoFolder
+	}
+	return f.Value.Set(dir)
+}
+
+// errNoFolder is a flag's folder that is not there, or a file.
+var errNoFolder = errors.New("there is no such folder; write the folder in which the plugins lie")
+
+// Append implements pflag.SliceValue.
+func (f folders) Append(dir string) error { return f.Set(dir) }
+
+// Replace implements pflag.SliceValue.
+func (f folders) Replace(dirs []string) error { return f.Value.(pflag.SliceValue).Replace(dirs) }
+
+// GetSlice implements pflag.SliceValue.
+func (f folders) GetSlice() []string { return f.Value.(pflag.SliceValue).GetSlice() }
 
 // pluginFolders are where plugins are looked for: beside playbooks and inventories, and where the user says.
 // Never in the working directory, which may be anybody's.
@@ -203,6 +235,11 @@ func lockProblem(err error) diag.List {
 	if errors.As(err, &wrong) {
 		at = diag.Position{File: shown(wrong.Path), Line: wrong.Line, Column: wrong.Column}
 		problems.Add(at, "pegbook plugin add writes this file", "%s", wrong.Problem)
+		return problems
+	}
+	var open *plugins.FolderError
+	if errors.As(err, &open) {
+		problems.Add(diag.Position{File: shown(open.Path)}, open.Mend, "%s", open.Problem)
 		return problems
 	}
 	problems.Add(at, "", "%s", err)

@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -18,6 +20,7 @@ import (
 type sources struct {
 	house   *pluginHouse
 	folders []string
+	answers *answers
 }
 
 var _ inventory.Plugins = sources{}
@@ -40,19 +43,79 @@ func (s sources) Source(ctx context.Context, name string) (*inventory.Source, er
 	if i < 0 {
 		return nil, fmt.Errorf("plugin %s has no inventory source %s any more", p.Name(), name)
 	}
-	return answering(p.Sources()[i]), nil
+	return s.answering(p.Sources()[i]), nil
 }
 
 // answering is a plugin's source as inventories ask it.
-func answering(source *plugins.Source) *inventory.Source {
+func (s sources) answering(source *plugins.Source) *inventory.Source {
 	return &inventory.Source{Options: source.Options,
 		Ask: func(ctx context.Context, file string, options json.RawMessage) (*inventory.Answer, error) {
+			sum := sha256.Sum256(options)
+			asked := sourceQuestion{File: file, Source: source.Name, Options: hex.EncodeToString(sum[:])}
+			if known := s.answers.of(asked); known != nil {
+				return known, nil
+			}
 			inv, err := source.Answer(ctx, plugins.Question{File: file}, options)
 			if err != nil {
 				return nil, err
 			}
-			return answerOf(inv), nil
+			answer := answerOf(inv)
+			s.answers.keep(asked, answer)
+			return answer, nil
 		}}
+}
+
+// answers are what sources have answered: a run that is gone on with hears the same again, so that its hosts and their
+// variables are those that it began with. A file that has changed since is asked for anew. It is used by one goroutine.
+type answers struct{ all []answerTo }
+
+// answerTo is an answer to a question.
+type answerTo struct {
+	sourceQuestion
+	Answer *inventory.Answer `json:"answer"`
+}
+
+// sourceQuestion is what a source was asked.
+type sourceQuestion struct {
+	// File names the source; Options is the digest of what it says beside that.
+	File    string `json:"file"`
+	Source  string `json:"source"`
+	Options string `json:"options"`
+}
+
+// heardAnswers reads what told gave.
+func heardAnswers(raw json.RawMessage) (*answers, diag.List) {
+	a := &answers{}
+	var problems diag.List
+	if len(raw) > 0 {
+		if err := json.Unmarshal(raw, &a.all); err != nil {
+			problems.Add(diag.Position{}, "", "what plugins had answered when the run began cannot be read: %v", err)
+		}
+	}
+	return a, problems
+}
+
+// told gives the answers; nil where nothing was asked.
+func (a *answers) told() (json.RawMessage, error) {
+	if len(a.all) == 0 {
+		return nil, nil
+	}
+	return json.Marshal(a.all)
+}
+
+func (a *answers) of(q sourceQuestion) *inventory.Answer {
+	for _, known := range a.all {
+		if known.sourceQuestion == q {
+			return known.Answer
+		}
+	}
+	return nil
+}
+
+// keep keeps an answer in place of one to the same file.
+func (a *answers) keep(q sourceQuestion, answer *inventory.Answer) {
+	a.all = slices.DeleteFunc(a.all, func(known answerTo) bool { return known.File == q.File })
+	a.all = append(a.all, answerTo{q, answer})
 }
 
 func answerOf(inv *plugins.Inventory) *inventory.Answer {

@@ -71,18 +71,20 @@ func lineModule(propose lineProposing) *modules.Module {
 	return modules.Define("keep_line", linePage, propose)
 }
 
-// failedChecks are what plugin test finds wrong with a module, across the wire.
-func failedChecks(t *testing.T, m *modules.Module) string {
+// failedChecks are what plugin test finds wrong with a part, across the wire.
+func failedChecks(t *testing.T, part plugins.Part, cases ...plugintest.Case) string {
 	t.Helper()
-	p, err := plugins.Loopback(t.Context(), plugins.Options{Silence: testSilence}, m)
+	p, err := plugins.Loopback(t.Context(), plugins.Options{Silence: testSilence}, part)
 	require.NoError(t, err)
 	defer p.Close()
 	var wrong []string
-	s := plugintest.Suite{Modules: p.Modules(), Example: examples(t.Context(), p.Modules()), Report: func(c plugintest.Check) {
+	s := plugintest.Suite{Cases: cases, Report: func(c plugintest.Check) {
+		t.Logf("%+v", c)
 		if c.Problem != "" {
 			wrong = append(wrong, c.Name+": "+c.Problem)
 		}
 	}}
+	holdTo(t.Context(), p, &s)
 	failed := s.Run(t.Context())
 	require.Len(t, wrong, failed)
 	return strings.Join(wrong, "\n")

@@ -341,6 +341,7 @@ func (a *app) planAgain(ctx context.Context, o *runOptions, paths []string, past
 	if err := a.begin(ctx, o, paths); err != nil {
 		return nil, err
 	}
+	o.heard = past.Answered()
 	plan, err := a.compile(ctx, o.selectOptions, paths)
 	if err != nil {
 		return nil, a.jsonProblem(o.asJSON, err)

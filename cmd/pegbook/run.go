@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -49,7 +50,8 @@ type selectOptions struct {
 	askPass, askBecomePass bool
 	forceHandlers          bool
 
-	inputs *inputs // what the plan is made of; nil where nobody wants to know
+	inputs *inputs         // what the plan is made of; nil where nobody wants to know
+	heard  json.RawMessage // what sources answered when a run that is gone on with began
 }
 
 func (o *selectOptions) flags(cmd *cobra.Command) {
@@ -218,7 +220,7 @@ func (o *selectOptions) check(ctx context.Context, paths []string) (*runner.Plan
 		return nil, nil, err
 	}
 	folders := pluginFolders(o.pluginDir, append(slices.Clone(paths), o.sources()...)...)
-	inv, problems := o.load(ctx, paths[0], folders)
+	inv, answered, problems := o.load(ctx, paths[0], folders, o.heard)
 	noInventory := problems.Failed()
 	files := o.files(extra)
 	var books []*playbook.Playbook
@@ -237,8 +239,9 @@ func (o *selectOptions) check(ctx context.Context, paths []string) (*runner.Plan
 		Playbooks: books, Inventory: inv, Sources: o.sources(), Modules: set,
 		Limit: o.limits(), Tags: o.tags, SkipTags: o.skipTags, StartAt: o.startAt, Extra: extra, Files: files,
 		Defaults: o.defaults, ForceHandlers: o.forceHandlers, Incomplete: problems.Failed(), OpenAll: o.openAll,
-		Reload: func(ctx context.Context) (*inventory.Inventory, diag.List) {
-			return o.load(ctx, paths[0], folders)
+		Answered: answered,
+		Reload: func(ctx context.Context, heard json.RawMessage) (*inventory.Inventory, json.RawMessage, diag.List) {
+			return o.load(ctx, paths[0], folders, heard)
 		},
 	})
 	problems.Append(besides(compiled, problems))
@@ -284,10 +287,18 @@ func besides(found, others diag.List) diag.List {
 	return rest
 }
 
-// load reads the inventory for a playbook, with the plugins of folders.
-func (o *selectOptions) load(ctx context.Context, playbookPath string, folders []string) (*inventory.Inventory, diag.List) {
-	return inventory.Load(ctx, inventory.Options{Sources: o.sources(), PlaybookDir: filepath.Dir(playbookPath), Vault: o.keys,
-		Read: o.inputs.files("inventory"), Plugins: sources{o.plugins, folders}})
+// load reads the inventory for a playbook, with the plugins of folders. What sources answered before is heard; what
+// they have answered is given.
+func (o *selectOptions) load(ctx context.Context, playbookPath string, folders []string, heard json.RawMessage) (*inventory.Inventory, json.RawMessage, diag.List) {
+	a, problems := heardAnswers(heard)
+	inv, found := inventory.Load(ctx, inventory.Options{Sources: o.sources(), PlaybookDir: filepath.Dir(playbookPath), Vault: o.keys,
+		Read: o.inputs.files("inventory"), Plugins: sources{o.plugins, folders, a}})
+	problems.Append(found)
+	answered, err := a.told()
+	if err != nil {
+		problems.Add(diag.Position{}, "", "what plugins have answered cannot be kept: %v", err)
+	}
+	return inv, answered, problems
 }
 
 // limits are the patterns of --limit.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -28,14 +29,18 @@ func newSchemaCmd(a *app) *cobra.Command {
 			for _, m := range a.knownModules(cmd.Context(), dirs) {
 				all = append(all, m.Module)
 			}
+			known, err := a.knownSources(cmd.Context(), dirs)
+			if err != nil {
+				return err
+			}
 			if output != "" {
-				return a.writeSchemas(output, args, all)
+				return a.writeSchemas(output, args, all, known)
 			}
 			kind := "playbook"
 			if len(args) == 1 {
 				kind = args[0]
 			}
-			text, err := schemaText(kind, all)
+			text, err := schemaText(kind, all, known)
 			if err != nil {
 				return err
 			}
@@ -48,8 +53,8 @@ func newSchemaCmd(a *app) *cobra.Command {
 	return cmd
 }
 
-func schemaText(kind string, all []*modules.Module) ([]byte, error) {
-	node, ok := schema.Of(kind, all)
+func schemaText(kind string, all []*modules.Module, known []schema.Source) ([]byte, error) {
+	node, ok := schema.Of(kind, all, known)
 	if !ok {
 		return nil, fmt.Errorf("there is no schema of %q; %s", kind, diag.DidYouMean(kind, schema.Kinds()))
 	}
@@ -59,7 +64,7 @@ func schemaText(kind string, all []*modules.Module) ([]byte, error) {
 }
 
 // writeSchemas writes schemas to files of a folder: those named, or all.
-func (a *app) writeSchemas(dir string, kinds []string, all []*modules.Module) error {
+func (a *app) writeSchemas(dir string, kinds []string, all []*modules.Module, known []schema.Source) error {
 	if len(kinds) == 0 {
 		kinds = schema.Kinds()
 	}
@@ -67,7 +72,7 @@ func (a *app) writeSchemas(dir string, kinds []string, all []*modules.Module) er
 		return err
 	}
 	for _, kind := range kinds {
-		text, err := schemaText(kind, all)
+		text, err := schemaText(kind, all, known)
 		if err != nil {
 			return err
 		}
@@ -78,4 +83,23 @@ func (a *app) writeSchemas(dir string, kinds []string, all []*modules.Module) er
 		fmt.Fprintln(a.out, path)
 	}
 	return nil
+}
+
+// knownSources are the inventory sources of trusted plugins, whose options an inventory's file may have.
+func (a *app) knownSources(ctx context.Context, dirs []string) ([]schema.Source, error) {
+	found, problems := findPlugins(pluginFolders(dirs))
+	var all []schema.Source
+	for _, f := range found {
+		if len(f.Sources) == 0 {
+			continue
+		}
+		p, err := a.plugins.start(ctx, f)
+		if err != nil {
+			return nil, err
+		}
+		for _, s := range p.Sources() {
+			all = append(all, schema.Source{Name: s.Name, Title: s.Title(), Options: s.Options})
+		}
+	}
+	return all, problems.Err()
 }

@@ -23,7 +23,7 @@ func compiledSchemas(t *testing.T) map[string]*jsonschema.Schema {
 	t.Helper()
 	out := map[string]*jsonschema.Schema{}
 	for _, kind := range schema.Kinds() {
-		text, err := schemaText(kind, moduleSet().All())
+		text, err := schemaText(kind, moduleSet().All(), nil)
 		require.NoError(t, err)
 		doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(text))
 		require.NoError(t, err)
@@ -109,7 +109,7 @@ func yamlFiles(t *testing.T, root string) []string {
 }
 
 func TestSchemasFitTheExampleOfEveryKeyword(t *testing.T) {
-	text, err := schemaText("playbook", moduleSet().All())
+	text, err := schemaText("playbook", moduleSet().All(), nil)
 	require.NoError(t, err)
 	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(text))
 	require.NoError(t, err)
@@ -252,7 +252,7 @@ func TestSchemasOfInventoriesAndVariablesRefuseMistakes(t *testing.T) {
 		"variables of a host as a list":   {"inventory", "all: {hosts: {a: [1]}}\n"},
 		"a port that is no number":        {"inventory", "all: {hosts: {a: {ansible_port: ssh}}}\n"},
 		"an unknown connection":           {"inventory", "all: {vars: {ansible_connection: winrm}}\n"},
-		"a plugin":                        {"inventory", "plugin: aws_ec2\n"},
+		"a plugin that is no name":        {"inventory", "plugin: {name: aws_ec2}\n"},
 		"an inventory that is a list":     {"inventory", "- a\n"},
 		"a priority that is no number":    {"inventory", "web: {vars: {ansible_group_priority: high}}\n"},
 		"variables that are a list":       {"vars", "- a\n"},
@@ -266,6 +266,7 @@ func TestSchemasOfInventoriesAndVariablesRefuseMistakes(t *testing.T) {
 	}
 	for _, c := range []struct{ kind, text string }{
 		{"inventory", "web:\n  hosts:\n    \"web[01:20]\":\n    h2: {ansible_host: 10.0.0.1, ansible_port: \"{{ .p }}\"}\n  children: {db: , dc: {vars: }}\n"},
+		{"inventory", "plugin: aws_ec2\nregions: [eu]\n"},
 		{"vars", "ansible_become: yes\nansible_port: 22\na: {b: [1, {c: d}]}\n"},
 		{"tasks", "- {name: restart, listen: [a], systemd: {name: a, state: restarted}}\n- block: [{ping: }]\n  rescue: [{ping: }]\n- import_tasks: a.yml\n"},
 		{"tasks", ""},

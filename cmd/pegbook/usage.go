@@ -67,6 +67,8 @@ func flagProblem(cmd *cobra.Command, err error) error {
 		return fmt.Errorf("%s has no flag --%s; %s", cmd.CommandPath(), unknown.GetSpecifiedName(), suggest(cmd, near, "lists them"))
 	case errors.As(err, &noValue):
 		return fmt.Errorf("--%s needs a value; %s", noValue.GetFlag().Name, suggest(cmd, "", "says which"))
+	case errors.As(err, &wrong) && errors.Is(err, errNoFolder):
+		return fmt.Errorf("--%s %s: %w", wrong.GetFlag().Name, wrong.GetValue(), errNoFolder)
 	case errors.As(err, &wrong):
 		return fmt.Errorf("--%s takes a value of type %s, not %q; %s", wrong.GetFlag().Name, wrong.GetFlag().Value.Type(), wrong.GetValue(), suggest(cmd, "", "says more"))
 	}

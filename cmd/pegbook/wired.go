@@ -21,7 +21,7 @@ var loopback struct {
 
 func wired(all []*modules.Module) *plugins.Plugin {
 	loopback.once.Do(func() {
-		p, err := plugins.Loopback(context.Background(), plugins.Options{}, all...)
+		p, err := plugins.Loopback(context.Background(), plugins.Options{}, plugins.Parts(all)...)
 		if err != nil {
 			panic("pegbook: " + err.Error())
 		}

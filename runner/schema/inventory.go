@@ -1,9 +1,40 @@
 package schema
 
-import "github.com/pegbook/pegbook/runner"
+import (
+	"github.com/pegbook/pegbook/modules"
+	"github.com/pegbook/pegbook/runner"
+)
 
-// Inventory is the schema of inventories in YAML.
-func Inventory() *Node {
+// Source is an inventory source of a plugin, with what a file that names it may say.
+type Source struct {
+	Name, Title string
+	Options     modules.Schema
+}
+
+// Inventory is the schema of inventories in YAML: of groups, and of files that name a source.
+func Inventory(known []Source) *Node {
+	n := groups()
+	named := make([]*Node, 0, len(known)+1)
+	names := []any{}
+	for _, s := range known {
+		names = append(names, s.Name)
+		file := argumentsNode(s.Options)
+		file.Type, file.Description, file.Required, file.AllOf = []string{"object"}, s.Title, []string{"plugin"}, requiredArgs(s.Options)
+		file.Properties["plugin"] = &Node{Enum: []any{s.Name}}
+		named = append(named, file)
+	}
+	other := &Node{Type: []string{"object"}, Description: "Hosts of a plugin that is not known here.", Required: []string{"plugin"},
+		Properties: map[string]*Node{"plugin": {Type: []string{"string"}, Pattern: "^[a-z][a-z0-9_]*$"}}}
+	if len(names) > 0 {
+		other.Properties["plugin"].Not = &Node{Enum: names}
+	}
+	n.If, n.Then, n.Else = &Node{Required: []string{"plugin"}, Type: []string{"object"}}, anyOf(append(named, other)...), &Node{Type: n.Type, Additional: n.Additional, Properties: n.Properties}
+	n.Type, n.Additional, n.Properties = nil, nil, nil
+	return n
+}
+
+// groups is the schema of inventories of groups.
+func groups() *Node {
 	group := object(map[string]*Node{
 		"hosts":    {Type: []string{"object", "null", "string"}, Additional: ref("host"), Description: "Hosts by name, which may be a range such as web[01:20], with their variables."},
 		"children": {Type: []string{"object", "null", "string"}, Additional: ref("group"), Description: "Groups below this one."},
@@ -14,7 +45,7 @@ func Inventory() *Node {
 		Description: "Of groups at one depth, variables of the one with the highest priority win."}
 	return &Node{
 		Title: "pegbook inventory", Type: []string{"object", "null"}, Additional: ref("group"),
-		Properties: map[string]*Node{"all": ref("group"), "ungrouped": ref("group"), "plugin": nothing()},
+		Properties: map[string]*Node{"all": ref("group"), "ungrouped": ref("group")},
 		Defs: map[string]*Node{
 			"template": valueDefinitions()["template"],
 			"group":    group,

@@ -19,8 +19,8 @@ const dialect = "https://json-schema.org/draft/2020-12/schema"
 // Kinds are the kinds of files that there are schemas of.
 func Kinds() []string { return []string{"playbook", "tasks", "inventory", "vars"} }
 
-// Of gives the schema of a kind of file; false when there is no such kind.
-func Of(kind string, set []*modules.Module) (*Node, bool) {
+// Of gives the schema of a kind of file, with modules and inventory sources; false when there is no such kind.
+func Of(kind string, set []*modules.Module, sources []Source) (*Node, bool) {
 	var n *Node
 	switch kind {
 	case "playbook":
@@ -28,7 +28,7 @@ func Of(kind string, set []*modules.Module) (*Node, bool) {
 	case "tasks":
 		n = Tasks(set)
 	case "inventory":
-		n = Inventory()
+		n = Inventory(sources)
 	case "vars":
 		n = Vars()
 	default:
