@@ -314,7 +314,9 @@ func (s *site) planOf(t testing.TB, dir string) *Plan {
 		from = readSite(t, dir)
 	}
 	plan, problems := Compile(Inputs{Playbooks: []*playbook.Playbook{from.book}, Inventory: from.of[s.inventory()], Modules: siteModules(),
-		Reload: func(context.Context) (*inventory.Inventory, diag.List) { return from.of[s.inventory()], nil }})
+		Reload: func(context.Context, json.RawMessage) (*inventory.Inventory, json.RawMessage, diag.List) {
+			return from.of[s.inventory()], nil, nil
+		}})
 	require.NoError(t, problems.Err())
 	return plan
 }

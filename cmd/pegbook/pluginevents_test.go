@@ -13,15 +13,15 @@ import (
 	"github.com/pegbook/pegbook/runner/event"
 )
 
-// fieldsOf are the fields of a struct in JSON, with their types.
-func fieldsOf(t reflect.Type) map[string]reflect.Type {
+// jsonFields are the fields of a struct in JSON, with their types.
+func jsonFields(t reflect.Type) map[string]reflect.Type {
 	all := map[string]reflect.Type{}
 	for i := range t.NumField() {
 		f := t.Field(i)
 		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
 		switch {
 		case f.Anonymous && name == "":
-			for name, kind := range fieldsOf(f.Type) {
+			for name, kind := range jsonFields(f.Type) {
 				all[name] = kind
 			}
 		case name != "-" && f.IsExported():
@@ -35,15 +35,15 @@ func fieldsOf(t reflect.Type) map[string]reflect.Type {
 func TestEventsOfTheSDKAreThoseOfRuns(t *testing.T) {
 	told := map[string]bool{"seq": true, "time": true, "event": true}
 	for _, e := range event.Every() {
-		for name := range fieldsOf(reflect.TypeOf(e)) {
+		for name := range jsonFields(reflect.TypeOf(e)) {
 			told[name] = true
 		}
 	}
-	for name := range fieldsOf(reflect.TypeFor[plugins.Event]()) {
+	for name := range jsonFields(reflect.TypeFor[plugins.Event]()) {
 		assert.True(t, told[name], "plugins.Event has a field %s that no event has", name)
 	}
-	for name := range fieldsOf(reflect.TypeFor[plugins.Counts]()) {
-		assert.Contains(t, fieldsOf(reflect.TypeFor[event.Counts]()), name)
+	for name := range jsonFields(reflect.TypeFor[plugins.Counts]()) {
+		assert.Contains(t, jsonFields(reflect.TypeFor[event.Counts]()), name)
 	}
 	for _, kind := range []string{plugins.RunStarted, plugins.PlayStarted, plugins.BatchStarted, plugins.TaskStarted, plugins.TaskDone, plugins.GateWaiting,
 		plugins.GateAnswered, plugins.GuardChecked, plugins.RunPaused, plugins.RunContinued, plugins.Problem, plugins.RunDone} {
