@@ -31,8 +31,7 @@ func (a *app) attend(ctx context.Context, interrupts <-chan os.Signal) (_ contex
 				if !ok {
 					return
 				}
-				if !a.attention.passOn(s) {
-					cancel(errInterrupted)
+				if !a.attention.passOn(s, cancel) {
 					signal.Reset(os.Interrupt, syscall.SIGTERM, syscall.SIGHUP) // what does not heed the context ends with the next
 				}
 			case <-ctx.Done():
@@ -43,10 +42,13 @@ func (a *app) attend(ctx context.Context, interrupts <-chan os.Signal) (_ contex
 	return ctx, func() { cancel(nil) }
 }
 
-func (at *attention) passOn(s os.Signal) bool {
+// passOn gives an interrupt to the verb that hears; false: there was none, and the program ends. Who begins to hear
+// meanwhile finds the program ended already.
+func (at *attention) passOn(s os.Signal, end context.CancelCauseFunc) bool {
 	at.mu.Lock()
 	defer at.mu.Unlock()
 	if at.heard == nil {
+		end(errInterrupted)
 		return false
 	}
 	select {

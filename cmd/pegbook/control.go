@@ -39,6 +39,8 @@ type controlReply struct {
 type abort struct {
 	by  string
 	now bool
+	// soft asks that the run ends, and no more than that however often.
+	soft bool
 }
 
 const (

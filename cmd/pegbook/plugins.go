@@ -102,12 +102,13 @@ type pluginHouse struct {
 	mu       sync.Mutex // guards the fields below
 	open     map[string]*opening
 	problems diag.List // of plugins that could not be started
+	closed   bool
 }
 
 // opening is a plugin that was asked for.
 type opening struct {
 	once   sync.Once
-	plugin *plugins.Plugin
+	plugin *plugins.Plugin // written under the house's mu: others than who waits look at it, too
 	err    error
 }
 
@@ -121,7 +122,7 @@ func (h *pluginHouse) close() error {
 			all = append(all, o.plugin.Close())
 		}
 	}
-	h.open = nil
+	h.open, h.closed = nil, true
 	return errors.Join(all...)
 }
 
@@ -137,9 +138,19 @@ func (h *pluginHouse) start(ctx context.Context, f plugins.Found) (*plugins.Plug
 		h.open[f.Path] = o
 	}
 	h.mu.Unlock()
-	o.once.Do(func() { o.plugin, o.err = plugins.Open(ctx, f.File, plugins.Options{Pegbook: version}) })
+	o.once.Do(func() {
+		p, err := plugins.Open(ctx, f.File, plugins.Options{Pegbook: version})
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		if o.plugin, o.err = p, err; h.closed && p != nil {
+			o.plugin, o.err = nil, errors.Join(errHouseClosed, p.Close())
+		}
+	})
 	return o.plugin, o.err
 }
+
+// errHouseClosed is a plugin that came when the program was about to end.
+var errHouseClosed = errors.New("pegbook ends")
 
 // wrong gives what kept plugins from being started since it was last asked.
 func (h *pluginHouse) wrong() diag.List {

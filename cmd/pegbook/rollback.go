@@ -99,6 +99,9 @@ func (a *app) rollback(cmd *cobra.Command, o rollbackOptions, name string) error
 	if err != nil {
 		return err
 	}
+	if err := a.hearFirst(cmd.Context()); err != nil {
+		return err
+	}
 	started.undo = undo
 	kept, err := a.keep(cmd, home, *started, plan, beginning{paths: paths, private: private, rollsBack: run.Run, forced: o.force})
 	if err != nil {
@@ -180,14 +183,15 @@ func (a *app) mayTakeBack(ctx context.Context, o rollbackOptions, run *journal.R
 	case o.check || o.yes:
 		return nil
 	}
-	if _, ok := terminal(a.in); !ok {
+	file, ok := terminal(a.in)
+	if !ok {
 		return errors.New("there is no terminal to ask whether to take it back; look at the list above, then add --yes (or --check for a dry run)")
 	}
 	if refused > 0 {
 		fmt.Fprintln(a.err, "Tasks that cannot put back what they should will fail; --force passes over them.")
 	}
 	fmt.Fprintf(a.err, "Take run %s back? [y/N] ", run.Run)
-	line, err := bufio.NewReader(a.in).ReadString('\n')
+	line, err := typed(ctx, file, func() (string, error) { return bufio.NewReader(file).ReadString('\n') })
 	if answer := strings.ToLower(strings.TrimSpace(line)); err != nil || answer != "y" && answer != "yes" {
 		return errors.New("nothing was done")
 	}

@@ -374,7 +374,7 @@ func (a *app) carryOut(ctx context.Context, o runOptions, plan *runner.Plan, kep
 	if err != nil {
 		return errors.Join(err, view.close(), kept.Close())
 	}
-	drain := either(ctx, a.watchInterrupts(view, steered.aborts, stop), kept.Failed())
+	drain := either(ctx, a.watchInterrupts(ctx, view, steered.aborts, stop), kept.Failed())
 	ask := a.newAsker(view, drain)
 	pool := connect.NewPool(connect.Options{Ask: a.ask(view.aside)})
 	listening := a.listen(ctx, o.listeners, plugins.Run{ID: kept.Run(), Check: o.check}, view.aside)
@@ -491,33 +491,32 @@ func (f flushing) Write(b []byte) (int, error) {
 }
 
 // watchInterrupts makes the first interrupt, or abort from another terminal, end the run in good order (start
-// nothing new) and the second cancel the steps in flight. A run that nobody can watch any more ends in good order,
-// too, and has no second: a terminal that goes may say so twice.
-func (a *app) watchInterrupts(v view, aborts <-chan abort, cancel context.CancelCauseFunc) <-chan struct{} {
+// nothing new) and the second interrupt, or abort --now, cancel the steps in flight. A run that nobody can watch any more
+// ends in good order, too, and has no second: a terminal that goes may say so twice. It ends with ctx.
+func (a *app) watchInterrupts(ctx context.Context, v view, aborts <-chan abort, cancel context.CancelCauseFunc) <-chan struct{} {
 	drain := make(chan struct{})
 	interrupts := a.hear()
-	next := func(hangup, gone string) abort {
-		for {
-			select {
-			case s := <-interrupts:
-				if s != syscall.SIGHUP {
-					return abort{by: "interrupted"}
-				} else if hangup != "" {
-					return abort{by: hangup}
-				}
-			case b := <-aborts:
-				b.by = "aborted by " + b.by
-				return b
-			case <-v.gone:
-				if gone != "" {
-					return abort{by: gone}
-				}
-				v.gone = nil
+	next := func() (abort, bool) {
+		select {
+		case s := <-interrupts:
+			if s == syscall.SIGHUP {
+				return abort{by: "the terminal has gone", soft: true}, true
 			}
+			return abort{by: "interrupted"}, true
+		case b := <-aborts:
+			return abort{by: "aborted by " + b.by, now: b.now, soft: !b.now}, true
+		case <-v.gone:
+			v.gone = nil
+			return abort{by: "whoever read what the run shows has gone", soft: true}, true
+		case <-ctx.Done():
+			return abort{}, false
 		}
 	}
 	go func() {
-		first := next("the terminal has gone", "whoever read what the run shows has gone")
+		first, ok := next()
+		if !ok {
+			return
+		}
 		close(drain)
 		if first.now {
 			cancel(errors.New(first.by))
@@ -526,7 +525,10 @@ func (a *app) watchInterrupts(v view, aborts <-chan abort, cancel context.Cancel
 		v.aside(func() {
 			fmt.Fprintf(a.err, "\npegbook: %s; nothing new is started. What changes something goes on to its end, what only waits is left and waits again when the run is gone on with. Interrupt again to cancel all.\n", first.by)
 		})
-		next("", "")
+		second, ok := next()
+		for ok && second.soft {
+			second, ok = next()
+		}
 		cancel(errors.New("interrupted twice"))
 	}()
 	return drain
