@@ -63,7 +63,7 @@ type InFlight struct {
 
 // Standing reads where the run stands.
 func (r *Run) Standing() (*Standing, error) {
-	s := &standing{hosts: map[string]*HostStanding{}, began: map[string]flight{}, ended: map[string]bool{}, acting: map[stepKey]runner.Entry{}, kept: map[stepKey]bool{}}
+	s := &standing{hosts: map[string]*HostStanding{}, began: map[string]flight{}, ended: map[string]bool{}, acting: map[stepKey]map[int]runner.Entry{}, kept: map[stepKey]bool{}}
 	found, err := r.read(eventsFile, nil, s.event)
 	if err != nil {
 		return nil, err
@@ -88,18 +88,15 @@ func (r *Run) Standing() (*Standing, error) {
 type standing struct {
 	out    Standing
 	hosts  map[string]*HostStanding
-	began  map[string]flight // by host and task
-	ended  map[string]bool   // likewise, in the events
-	acting map[stepKey]runner.Entry
-	kept   map[stepKey]bool // steps that are remembered
+	began  map[string]flight                // by host and task
+	ended  map[string]bool                  // likewise, in the events
+	acting map[stepKey]map[int]runner.Entry // by item
+	kept   map[stepKey]bool                 // steps that are remembered
 	recap  map[string]event.Counts
 }
 
-// stepKey is a step of the run, or an item of its loop.
-type stepKey struct {
-	place, host string
-	item        int
-}
+// stepKey is a step of the run.
+type stepKey struct{ place, host string }
 
 // flight is what is in flight, and since when, as written.
 type flight struct {
@@ -239,22 +236,32 @@ func (s *standing) done(e brief) {
 }
 
 func (s *standing) entry(e runner.Entry) error {
-	key := stepKey{e.Place, e.Host, e.Item}
+	key := stepKey{e.Place, e.Host}
 	switch e.Kind {
 	case runner.EntryActing:
-		s.acting[key] = e
+		if s.acting[key] == nil {
+			s.acting[key] = map[int]runner.Entry{}
+		}
+		s.acting[key][e.Item] = e
 	case runner.EntryTried:
-		delete(s.acting, key)
+		delete(s.acting[key], e.Item)
 	case runner.EntryDone:
-		delete(s.acting, key)
+		s.over(key, e.Item)
 		if e.Item == 0 { // an item of a loop is no step of its own
 			s.kept[key] = true
 		}
 	case runner.EntryForgotten:
-		delete(s.acting, key)
+		s.over(key, e.Item)
 		delete(s.kept, key)
 	}
 	return nil
+}
+
+// over takes in that a step has ended, and with it all items of its loop, or that one item has.
+func (s *standing) over(key stepKey, item int) {
+	if delete(s.acting[key], item); item == 0 || len(s.acting[key]) == 0 {
+		delete(s.acting, key)
+	}
 }
 
 func (s *standing) conclude() *Standing {
@@ -265,14 +272,16 @@ func (s *standing) conclude() *Standing {
 		s.out.Hosts = append(s.out.Hosts, *h)
 	}
 	slices.SortFunc(s.out.Hosts, func(a, b HostStanding) int { return strings.Compare(a.Host, b.Host) })
-	for _, e := range s.acting {
-		key := e.Host + "\x00" + e.Task
-		in, ok := s.began[key]
-		if !ok {
-			in = flight{InFlight: InFlight{Host: e.Host, Task: e.Task, Ended: s.ended[key]}}
+	for _, items := range s.acting {
+		for _, e := range items {
+			key := e.Host + "\x00" + e.Task
+			in, ok := s.began[key]
+			if !ok {
+				in = flight{InFlight: InFlight{Host: e.Host, Task: e.Task, Ended: s.ended[key]}}
+			}
+			in.Acting = true
+			s.began[key] = in
 		}
-		in.Acting = true
-		s.began[key] = in
 	}
 	for _, in := range s.began {
 		in.Since, _ = time.Parse(`"`+time.RFC3339Nano+`"`, in.since) //nolint:errcheck // what began without an event has none
