@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -103,4 +104,41 @@ func TestNobodyWatches(t *testing.T) {
 			assert.Contains(t, out.String(), "interrupted")
 		})
 	}
+}
+
+// Whoever asks twice that a run ends has not asked that what is under way is cancelled.
+func TestAbortTwiceCancelsNothing(t *testing.T) {
+	s, reader := watched(t)
+	go func() { _, _ = io.Copy(io.Discard, reader) }()
+	code := make(chan int, 1)
+	go func() { code <- run(t.Context(), []string{"run", "site.yml", "-i", "hosts.yml"}, s, nil) }()
+	require.Eventually(t, func() bool { _, err := os.Stat("begun"); return err == nil }, 10*time.Second, 5*time.Millisecond)
+	for range 3 {
+		var out bytes.Buffer
+		require.Equal(t, 0, run(t.Context(), []string{"runs", "abort"}, streams{in: s.in, out: &out, err: &out}, nil), out.String())
+		assert.Contains(t, out.String(), "what is under way goes on to its end (--now cancels it)")
+	}
+	require.NoError(t, os.WriteFile("go", nil, 0o600))
+	assert.Equal(t, 130, <-code)
+	var out bytes.Buffer
+	require.Equal(t, 0, run(t.Context(), []string{"runs", "show"}, streams{in: s.in, out: &out, err: &out}, nil))
+	assert.Contains(t, out.String(), "h1  ok=1 changed=1 unreachable=0 failed=0")
+}
+
+// An interrupt at the question whether to take a run back is an answer: nothing is done, and no run is begun.
+func TestInterruptBeforeARollback(t *testing.T) {
+	p := atTerminal(t, map[string]string{
+		"hosts.yml": "all: {hosts: {h1: {ansible_connection: local}}}\n",
+		"site.yml":  "- hosts: all\n  gather_facts: false\n  tasks: [{copy: {content: new, dest: \"{{ .playbook_dir }}/file\"}}]\n",
+	})
+	p.start("run", "site.yml", "-i", "hosts.yml")
+	p.ends(0)
+	p.start("runs", "rollback", "last")
+	p.until("back? [y/N] ", 1)
+	p.interrupts <- os.Interrupt
+	p.ends(130)
+	p.until("interrupted; nothing was begun", 1)
+	assert.FileExists(t, "file")
+	runs, _ := filepath.Glob("home/runs/*") //nolint:errcheck // the pattern is sound
+	assert.Len(t, runs, 1)
 }
