@@ -189,8 +189,15 @@ func (h *pluginHouse) modules(ctx context.Context, folders []string) (runner.Set
 	return setOf(all), problems
 }
 
+// setOf makes a set of modules: pegbook's own, which are made once since that takes its time, and those of plugins.
 func setOf(all []pinned) runner.Set {
-	set := moduleSet()
+	var own []*modules.Module
+	for _, m := range all {
+		if m.from == "" {
+			own = append(own, m.fetch())
+		}
+	}
+	set := runner.NewSet(own...)
 	for _, m := range all {
 		if m.from != "" {
 			set = set.Later(m.name, m.fetch)

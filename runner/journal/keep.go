@@ -159,7 +159,7 @@ func (h *Home) glance(name string) (r keptRun, over bool, _ error) {
 	if err != nil {
 		return r, false, err
 	}
-	r = keptRun{name: name, bytes: sizeOf(dir), last: info.ModTime()}
+	r = keptRun{name: name, bytes: info.Size() + sizeOf(dir, eventsFile, stepsFile), last: info.ModTime()}
 	if info.Mode().Perm()&0o200 == 0 {
 		return r, true, nil
 	}
@@ -201,10 +201,10 @@ func (h *Home) prune(runs []keptRun, k Keep, now time.Time, resumable bool) erro
 	return errors.Join(errs...)
 }
 
-// sizeOf is what the files of a run take.
-func sizeOf(dir string) int64 {
+// sizeOf is what files of a run take.
+func sizeOf(dir string, names ...string) int64 {
 	var n int64
-	for _, name := range []string{metaFile, eventsFile, stepsFile, reserveFile, endFile} {
+	for _, name := range names {
 		if info, err := os.Lstat(filepath.Join(dir, name)); err == nil {
 			n += info.Size()
 		}

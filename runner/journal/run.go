@@ -50,7 +50,7 @@ func (h *Home) Open(name string) (*Run, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &Run{Meta: m, Bytes: sizeOf(dir), home: h, dir: dir}
+	r := &Run{Meta: m, Bytes: sizeOf(dir, metaFile, eventsFile, stepsFile, reserveFile, endFile), home: h, dir: dir}
 	return r, r.findState()
 }
 
