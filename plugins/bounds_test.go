@@ -18,6 +18,20 @@ import (
 	"github.com/pegbook/pegbook/plugins/wire"
 )
 
+// TestWhatAModuleSaysOfItselfTravels: the runner treats a plugin's module as it would a built-in one.
+func TestWhatAModuleSaysOfItselfTravels(t *testing.T) {
+	fields := reflect.TypeFor[modules.Module]()
+	for i := range fields.NumField() {
+		if fields.Field(i).Type.Kind() != reflect.Bool {
+			continue
+		}
+		m := &modules.Module{Name: "m", Doc: "M"}
+		reflect.ValueOf(m).Elem().Field(i).SetBool(true)
+		back := new(Plugin).module(t.Context(), moduleToWire(m))
+		require.True(t, reflect.ValueOf(back).Elem().Field(i).Bool(), fields.Field(i).Name)
+	}
+}
+
 // filled is a value with something in every field. Sources are left out: TestContentOfAnySizeTravelsBothWays has them.
 func filled[T any](t *testing.T) T {
 	t.Helper()

@@ -460,7 +460,7 @@ func knownType(t modules.Type) bool {
 // module is a module of the plugin as the runner uses it.
 func (p *Plugin) module(ctx context.Context, w *wire.Module) *modules.Module {
 	m := &modules.Module{Name: w.Name, Doc: w.Doc, Args: schemaFromWire(w.Args), Runs: w.Runs, Gathers: w.Gathers, Facts: w.Facts,
-		Keeps: w.Keeps, Output: shapeFromWire(w.Output)}
+		Keeps: w.Keeps, Proves: w.Proves, Prepares: w.Prepares, Output: shapeFromWire(w.Output)}
 	m.Propose = func(ctx context.Context, call *modules.Call, args json.RawMessage) (*modules.Proposal, error) {
 		return p.propose(ctx, call, &wire.Propose{Module: w.Name, Args: args})
 	}

@@ -866,7 +866,12 @@ type Module struct {
 	// keeps: all that carrying out changes are files, by Apply or changes, so a run can be taken back by these.
 	Keeps bool `protobuf:"varint,9,opt,name=keeps,proto3" json:"keeps,omitempty"`
 	// restores: Propose may be asked with restore.
-	Restores      bool `protobuf:"varint,10,opt,name=restores,proto3" json:"restores,omitempty"`
+	Restores bool `protobuf:"varint,10,opt,name=restores,proto3" json:"restores,omitempty"`
+	// proves: what proposing finds holds for the moment only, and what the playbook does next counts on it; a run that is
+	// gone on with asks again.
+	Proves bool `protobuf:"varint,11,opt,name=proves,proto3" json:"proves,omitempty"`
+	// prepares: nothing uses what carrying out changes before more is done, so it may come after a proof.
+	Prepares      bool `protobuf:"varint,12,opt,name=prepares,proto3" json:"prepares,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -967,6 +972,20 @@ func (x *Module) GetKeeps() bool {
 func (x *Module) GetRestores() bool {
 	if x != nil {
 		return x.Restores
+	}
+	return false
+}
+
+func (x *Module) GetProves() bool {
+	if x != nil {
+		return x.Proves
+	}
+	return false
+}
+
+func (x *Module) GetPrepares() bool {
+	if x != nil {
+		return x.Prepares
 	}
 	return false
 }
@@ -5330,7 +5349,7 @@ const file_plugin_proto_rawDesc = "" +
 	"\x06failed\x18\x03 \x01(\v2\x18.pegbook.plugin.v1.ErrorH\x00R\x06failedB\x06\n" +
 	"\x04body\"\x1d\n" +
 	"\x05Ready\x12\x14\n" +
-	"\x05kinds\x18\x01 \x03(\tR\x05kinds\"\x98\x02\n" +
+	"\x05kinds\x18\x01 \x03(\tR\x05kinds\"\xcc\x02\n" +
 	"\x06Module\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n" +
 	"\x03doc\x18\x02 \x01(\tR\x03doc\x12*\n" +
@@ -5342,7 +5361,9 @@ const file_plugin_proto_rawDesc = "" +
 	"\x06output\x18\b \x01(\v2\x18.pegbook.plugin.v1.ShapeR\x06output\x12\x14\n" +
 	"\x05keeps\x18\t \x01(\bR\x05keeps\x12\x1a\n" +
 	"\brestores\x18\n" +
-	" \x01(\bR\brestores\"\xeb\x02\n" +
+	" \x01(\bR\brestores\x12\x16\n" +
+	"\x06proves\x18\v \x01(\bR\x06proves\x12\x1a\n" +
+	"\bprepares\x18\f \x01(\bR\bprepares\"\xeb\x02\n" +
 	"\x03Arg\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\aaliases\x18\x02 \x03(\tR\aaliases\x12\x12\n" +
