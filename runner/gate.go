@@ -108,6 +108,9 @@ func (rr *rowRun) await() *graph.Graph[node] {
 		}
 		rr.lane.lists.keepGate(rr.row, g.state)
 		rr.r.waiting = append(rr.r.waiting, g.state)
+		if !rr.r.decided(rr.gatePlace(), new(string)) { // it is going to be shown
+			rr.lane.tell(rr.r)
+		}
 	}
 	next := &graph.Graph[node]{}
 	next.AddWaiting(g)

@@ -160,12 +160,28 @@ func resumable(name string) (*journal.Home, *journal.Run, error) {
 		return nil, nil, err
 	}
 	runs, err := home.List()
+	var refused *journal.Run // the newest of those that never began
 	for _, run := range slices.Backward(runs) {
-		if refusal(run) == nil {
+		switch {
+		case refusal(run) != nil:
+		case begun(run):
 			return home, run, nil
+		case refused == nil:
+			refused = run
 		}
 	}
+	if refused != nil {
+		return home, refused, nil
+	}
 	return nil, nil, errors.Join(errors.New("there is no run to go on with; pegbook runs list shows which there are"), err)
+}
+
+// begun says whether a run got to work: one that another run's lock has kept out, say, hides no run that is to be gone
+// on with.
+func begun(r *journal.Run) bool {
+	return slices.ContainsFunc(r.Sessions, func(s journal.Session) bool {
+		return s.End == nil || s.End.ExitCode != 1 || s.End.Hosts > 0
+	})
 }
 
 // refusal says why a run cannot be gone on with.

@@ -32,6 +32,7 @@ func play(ctx context.Context, s *stage.Stage, sc scenario, o options) (row, err
 	}
 	eyes, err := stage.Watch(ctx, s.Metas(), s.Hosts.Servers(stage.Replica))
 	if err != nil {
+		load.Stop(ctx)
 		return out, err
 	}
 	time.Sleep(time.Second)
