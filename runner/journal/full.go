@@ -25,15 +25,22 @@ const (
 	// roomEnd is for the last event and run.json. It is given back no sooner than these are written: others fill the
 	// disk, too.
 	roomEnd = 256 << 10
+	// roomCheck is for each of these two in a dry run.
+	roomCheck = 64 << 10
 	// alwaysSmall is what a result may be in any case. What may be larger is an eighth of the room that is left.
 	alwaysSmall = 4 << 10
 )
 
-// reserve takes the room that the end of a run needs.
-func reserve(dir string) error {
+// reserve takes the room that the end of a run needs. A dry run has no results to keep, and begins the sooner the less it
+// takes.
+func reserve(dir string, m Meta) error {
+	first, last := roomSteps+roomEvents, roomEnd
+	if m.Check {
+		first, last = roomCheck, roomCheck
+	}
 	return errors.Join(
-		os.WriteFile(filepath.Join(dir, reserveFile), make([]byte, roomSteps+roomEvents), 0o600),
-		os.WriteFile(filepath.Join(dir, endFile), make([]byte, roomEnd), 0o600))
+		os.WriteFile(filepath.Join(dir, reserveFile), make([]byte, first), 0o600),
+		os.WriteFile(filepath.Join(dir, endFile), make([]byte, last), 0o600))
 }
 
 // release gives reserved room back; false when it was not there any more.

@@ -283,6 +283,30 @@ func TestOnAFullDiskLargeResultsDoNotTakeTheRoomOfTheEnd(t *testing.T) {
 	}
 }
 
+func TestADryRunOnAFullDiskSaysHowItEnded(t *testing.T) {
+	h, err := OpenHome(small(t, "1m"))
+	require.NoError(t, err)
+	w, err := h.Create(Meta{Run: "r1", Check: true, Sessions: []Session{{}}}, Private{})
+	require.NoError(t, err)
+	full(t, h)
+	for seq := int64(1); seq < 2000; seq++ {
+		noise := make([]byte, 1<<10)
+		rand.NewChaCha8([32]byte{byte(seq), byte(seq >> 8)}).Read(noise) //nolint:errcheck // it never fails
+		w.Record(event.Record{Seq: seq, Event: event.TaskDone{Host: "h", Msg: hex.EncodeToString(noise)}})
+	}
+	<-w.Failed()
+	w.Record(event.Record{Seq: 2000, Event: event.RunDone{ExitCode: 130, Message: "no room"}})
+	require.ErrorIs(t, w.Close(), syscall.ENOSPC)
+	r, err := h.Open("r1")
+	require.NoError(t, err)
+	assert.Equal(t, Interrupted, r.State)
+	var last event.Record
+	found, err := r.Events(func(rec event.Record) error { last = rec; return nil })
+	require.NoError(t, err)
+	assert.Empty(t, found.Damage)
+	assert.Equal(t, "no room", last.Event.(event.RunDone).Message)
+}
+
 func TestARunWhoseFolderIsRemovedKeepsNoActAnyMore(t *testing.T) {
 	h := home(t)
 	w := create(t, h, "r1")

@@ -123,6 +123,9 @@ func (h *Home) newWriter(m Meta) *Writer {
 	w := &Writer{home: h, dir: h.folder(m.Run), meta: m, wake: make(chan struct{}, 1), wakeSync: make(chan struct{}, 1),
 		complete: make(chan struct{}), failed: make(chan struct{})}
 	w.steps.room, w.events.room = roomSteps, roomEvents
+	if m.Check {
+		w.events.room = roomCheck
+	}
 	w.events.packer = packer{seed: seedOf(m.Run, eventsFile)}
 	w.steps.packer = packer{seed: seedOf(m.Run, stepsFile), seal: h.sealer(m.Run)}
 	w.change = sync.NewCond(&w.mu)
@@ -150,7 +153,7 @@ func (w *Writer) begin(temp string) error {
 	if held, err := hold(w.lock); err != nil || !held {
 		return errors.Join(err, fmt.Errorf("%s is locked by another process", w.lock.Name()))
 	}
-	if err := errors.Join(reserve(temp), writeMeta(temp, w.meta)); err != nil { // which brings the folder to the disk
+	if err := errors.Join(reserve(temp, w.meta), writeMeta(temp, w.meta)); err != nil { // which brings the folder to the disk
 		return err
 	}
 	if err := os.Rename(temp, w.dir); err != nil {
@@ -242,7 +245,7 @@ func (w *Writer) goOn() (torn []*TornError, err error) {
 
 // beginAgain takes the room that the end needs, and writes down that the run is gone on with.
 func (w *Writer) beginAgain() error {
-	err := errors.Join(reserve(w.dir), writeMeta(w.dir, w.meta))
+	err := errors.Join(reserve(w.dir, w.meta), writeMeta(w.dir, w.meta))
 	if err == nil {
 		return nil
 	}
