@@ -42,6 +42,7 @@ func Connect(ctx context.Context, o Options) (conn *zk.Conn, closed func(), err 
 		o.Timeout = 10 * time.Second
 	}
 	ctx, cancel := context.WithCancel(ctx)
+	open := &unanswered{}
 	why := &attempts{hopeless: make(chan struct{}), rounds: o.Rounds, why: map[string]error{}, down: map[string]int{}}
 	for _, server := range o.Servers {
 		why.down[server] = 0
@@ -62,6 +63,7 @@ func Connect(ctx context.Context, o Options) (conn *zk.Conn, closed func(), err 
 				return nil, err
 			}
 			why.reached(address)
+			open.add(raw)
 			return guarded(raw, func(err error) { why.failed(address, err) }), nil
 		}))
 	if err != nil {
@@ -76,11 +78,46 @@ func Connect(ctx context.Context, o Options) (conn *zk.Conn, closed func(), err 
 		})
 	}
 	context.AfterFunc(ctx, closed)
-	if err := awaitSession(ctx, events, o.Wait, why); err != nil {
+	err = awaitSession(ctx, events, o.Wait, why)
+	open.settle(err)
+	if err != nil {
 		closed()
 		return nil, nil, err
 	}
 	return conn, closed, nil
+}
+
+// unanswered are the connections on which no session has been given yet. The library waits for that for a minute,
+// whoever closes it.
+type unanswered struct {
+	mu   sync.Mutex // guards what follows
+	all  []net.Conn
+	over bool // there is a session, or nobody wants one any more
+	err  error
+}
+
+func (u *unanswered) add(c net.Conn) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	switch {
+	case !u.over:
+		u.all = append(u.all, c)
+	case u.err != nil:
+		c.Close()
+	}
+}
+
+// settle says what came of it: without a session nobody holds a connection any more.
+func (u *unanswered) settle(err error) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.over, u.err = true, err
+	for _, c := range u.all {
+		if err != nil {
+			c.Close()
+		}
+	}
+	u.all = nil
 }
 
 func awaitSession(ctx context.Context, events <-chan zk.Event, wait time.Duration, why *attempts) error {

@@ -2,6 +2,7 @@ package zksession
 
 import (
 	"context"
+	"io"
 	"net"
 	"syscall"
 	"testing"
@@ -41,5 +42,29 @@ func TestConnectGivesUpOnAListThatCannotBeRight(t *testing.T) {
 			require.ErrorContains(t, err, tt.want)
 			assert.Equal(t, tt.quick, time.Since(began) < 2500*time.Millisecond, time.Since(began))
 		})
+	}
+}
+
+// A server that takes connections and says nothing is let go of as soon as nobody waits for it any more.
+func TestAServerThatSaysNothingIsLetGoOf(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer l.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() {
+		c, err := l.Accept()
+		if err == nil {
+			cancel()
+			_, err = io.Copy(io.Discard, c)
+		}
+		ended <- err
+	}()
+	_, _, err = Connect(ctx, Options{Dial: new(net.Dialer).DialContext, Servers: []string{l.Addr().String()}, Wait: time.Minute})
+	require.ErrorIs(t, err, context.Canceled)
+	select {
+	case <-ended:
+	case <-time.After(10 * time.Second):
+		t.Fatal("the connection is still held")
 	}
 }
