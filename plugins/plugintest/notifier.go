@@ -334,13 +334,12 @@ func (u telling) cancelled(ctx context.Context) {
 		e := hanging(t)
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
-		ended := make(chan error, 1)
+		ended := make(chan struct{})
 		go func() {
-			h, err := u.begin(ctx, t, u.use.options, e)
-			if err == nil {
-				err = h.tell(ctx, u.ending()...)
+			defer close(ended)
+			if h, err := u.begin(ctx, t, u.use.options, e); err == nil {
+				_ = h.tell(ctx, u.ending()...) // that it was cancelled
 			}
-			ended <- err
 		}()
 		select {
 		case <-e.touched:
