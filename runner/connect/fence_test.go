@@ -144,6 +144,40 @@ func TestNewerWaitsForWhatOlderHasBegun(t *testing.T) {
 	assert.Equal(t, "six", content(t, filepath.Join(dir, "f")))
 }
 
+// That a request of the newer holder waits, or has given up waiting, is no reason to let its next one in.
+func TestEveryRequestOfTheNewerWaits(t *testing.T) {
+	base, dir := t.TempDir(), t.TempDir()
+	older, _ := fenceHost(t, base, Become{})
+	newer, _ := fenceHost(t, base, Become{})
+	begun := make(chan error, 1)
+	go func() {
+		_, err := older.Under(token(5)).Run(context.WithoutCancel(t.Context()), modules.Command{Argv: []string{"sh", "-c", "touch begun; while [ ! -e over ]; do sleep 0.05; done; touch ended"}, Dir: dir})
+		begun <- err
+	}()
+	there := func(name string) bool { _, err := os.Stat(filepath.Join(dir, name)); return err == nil }
+	require.Eventually(t, func() bool { return there("begun") }, diskPatience, 5*time.Millisecond)
+	done := make(chan error, 3)
+	for i := range cap(done) {
+		go func() {
+			_, err := newer.Under(token(6)).Run(context.WithoutCancel(t.Context()), modules.Command{Argv: []string{"sh", "-c", fmt.Sprintf("ls ended && touch done%d", i)}, Dir: dir})
+			done <- err
+		}()
+		time.Sleep(300 * time.Millisecond)
+	}
+	impatient, stop := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer stop()
+	require.Error(t, newer.Under(token(6)).Apply(impatient, fileWith(filepath.Join(dir, "f"), "too early")))
+	require.Empty(t, done, "somebody was let in while what was begun went on")
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "over"), nil, 0o600))
+	require.NoError(t, <-begun)
+	for range cap(done) {
+		require.NoError(t, <-done)
+	}
+	assert.True(t, there("done0") && there("done1") && there("done2"))
+	assert.False(t, there("f"))
+	require.NoError(t, newer.Under(token(6)).Apply(t.Context(), fileWith(filepath.Join(dir, "f"), "six")), "nothing is awaited any more")
+}
+
 // diskPatience is long: a token is known when the host's disk has it, and a busy disk takes seconds for that.
 const diskPatience = time.Minute
 

@@ -1,6 +1,7 @@
 package helper
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -18,7 +19,8 @@ import (
 
 // What a host has seen of a lock is two files in a folder of the user's, called like the lock's key:
 //
-//	KEY        the largest token, and who holds the lock with it. Written whole, by rename
+//	KEY        the largest token, who holds the lock with it, and for as long as what was begun under the one before
+//	           is not over, who had that. Written whole, by rename
 //	KEY.lock   locked, shared, by every request under the lock while it is carried out; alone, by whoever brings a
 //	           larger token, so that what was begun under the older one has ended before anything is done
 //
@@ -132,75 +134,127 @@ func enter(ctx context.Context, dir string, f *wire.Fencing, fence *wire.Fence) 
 }
 
 func (g *gate) pass(ctx context.Context, dir string, f *wire.Fencing, fence *wire.Fence) error {
-	if err := g.flock(ctx, syscall.LOCK_SH); err != nil {
+	if err := g.share(ctx); err != nil {
 		return err
 	}
 	seen, err := newest(dir, f, fence)
-	if err != nil || seen == fence.Token {
+	if err != nil || seen.token == fence.Token && seen.awaits == "" {
 		return err
 	}
 	// First it is made known that there is a newer holder, so that nothing more begins under older tokens; then
-	// what they have begun ends.
-	if err := raise(dir, f, fence); err != nil {
+	// what they have begun ends. Until then no request of the newer holder is let in, whichever came first.
+	free, err := g.try(syscall.LOCK_EX)
+	if err != nil {
 		return err
 	}
-	if err := syscall.Flock(int(g.lock.Fd()), syscall.LOCK_UN); err != nil {
+	awaits := ""
+	if !free {
+		awaits = oneLine(cmp.Or(seen.awaits, seen.holder, "another run"))
+	}
+	if err := raise(dir, f, fence, awaits); err != nil {
 		return err
 	}
-	if err := g.flock(ctx, syscall.LOCK_EX); err != nil {
-		return err
+	if !free {
+		if err := g.drain(ctx, dir, f, fence, awaits); err != nil {
+			return err
+		}
 	}
-	if err := g.flock(ctx, syscall.LOCK_SH); err != nil {
+	if err := g.share(ctx); err != nil {
 		return err
 	}
 	_, err = newest(dir, f, fence) // somebody newer may have come meanwhile
 	return err
 }
 
-// flock waits for a lock on the file without keeping a thread.
-func (g *gate) flock(ctx context.Context, how int) error {
+// drain waits until what was begun under older tokens has ended, and notes that it has.
+func (g *gate) drain(ctx context.Context, dir string, f *wire.Fencing, fence *wire.Fence, awaits string) error {
 	for deadline := time.Now().Add(drainLimit); ; {
-		err := syscall.Flock(int(g.lock.Fd()), how|syscall.LOCK_NB)
-		if !errors.Is(err, syscall.EWOULDBLOCK) {
+		free, err := g.try(syscall.LOCK_EX)
+		if err != nil {
 			return err
 		}
-		if time.Now().After(deadline) {
-			return errors.New("what was begun under the lock by another run is still not over; look for its commands on the host")
+		if free {
+			return raise(dir, f, fence, "")
 		}
-		select {
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		case <-time.After(drainEvery):
+		seen, err := newest(dir, f, fence)
+		if err != nil || seen.awaits == "" { // another request of this holder's has seen the end
+			return err
+		}
+		if err := again(ctx, deadline, awaits); err != nil {
+			return err
 		}
 	}
 }
 
+// share waits until nobody has the lock's file alone, which is for a moment.
+func (g *gate) share(ctx context.Context) error {
+	for deadline := time.Now().Add(drainLimit); ; {
+		if free, err := g.try(syscall.LOCK_SH); free || err != nil {
+			return err
+		}
+		if err := again(ctx, deadline, "another run"); err != nil {
+			return err
+		}
+	}
+}
+
+// try locks the file without keeping a thread; false is that somebody else has it.
+func (g *gate) try(how int) (bool, error) {
+	err := syscall.Flock(int(g.lock.Fd()), how|syscall.LOCK_NB)
+	if errors.Is(err, syscall.EWOULDBLOCK) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// again waits a little, until the deadline.
+func again(ctx context.Context, deadline time.Time, whose string) error {
+	if time.Now().After(deadline) {
+		return errors.New("what " + whose + " began under the lock is still not over after " + drainLimit.String() +
+			"; end that run, or look for its commands on the host")
+	}
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-time.After(drainEvery):
+		return nil
+	}
+}
+
+// known is what a host has seen of a lock.
+type known struct {
+	token  uint64
+	holder string
+	awaits string // who had it before, while what they began is not over
+}
+
 // newest is the largest token that was seen; an error where it is larger than the request's own.
-func newest(dir string, f *wire.Fencing, fence *wire.Fence) (uint64, error) {
-	seen, holder, err := readFence(dir, os.Getuid(), fence.Key)
+func newest(dir string, f *wire.Fencing, fence *wire.Fence) (known, error) {
+	seen, err := readFence(dir, os.Getuid(), fence.Key)
 	if err != nil {
-		return 0, err
+		return known{}, err
 	}
 	if f.Authority != "" && f.Authority != dir {
 		if err := owned(f.Authority, f.UID); err != nil {
-			return 0, err
+			return known{}, err
 		}
-		also, by, err := readFence(f.Authority, f.UID, fence.Key)
+		also, err := readFence(f.Authority, f.UID, fence.Key)
 		if err != nil {
-			return 0, err
+			return known{}, err
 		}
-		if also > fence.Token {
-			seen, holder = also, by
+		if also.token > fence.Token {
+			seen = also
 		}
 	}
-	if seen > fence.Token {
-		return seen, &wire.Error{Kind: wire.Stale, Op: "fence", Path: fence.Key, Text: strconv.FormatUint(seen, 10) + " " + holder}
+	if seen.token > fence.Token {
+		return seen, &wire.Error{Kind: wire.Stale, Op: "fence", Path: fence.Key, Text: strconv.FormatUint(seen.token, 10) + " " + seen.holder}
 	}
 	return seen, nil
 }
 
-// raise writes a token down, unless a larger one has come meanwhile.
-func raise(dir string, f *wire.Fencing, fence *wire.Fence) error {
+// raise writes a token down, unless a larger one has come meanwhile; and whose work is awaited, or with an empty name
+// that nobody's is any more.
+func raise(dir string, f *wire.Fencing, fence *wire.Fence, awaits string) error {
 	guard, err := os.OpenFile(filepath.Join(dir, fenceName(fence.Key)+".write"), os.O_RDWR|os.O_CREATE|syscall.O_NOFOLLOW|syscall.O_CLOEXEC, 0o600)
 	if err != nil {
 		return err
@@ -210,10 +264,10 @@ func raise(dir string, f *wire.Fencing, fence *wire.Fence) error {
 		return err
 	}
 	seen, err := newest(dir, f, fence)
-	if err != nil || seen == fence.Token {
+	if err != nil || seen.token == fence.Token && (awaits != "" || seen.awaits == "") {
 		return err
 	}
-	text := strconv.FormatUint(fence.Token, 10) + "\n" + oneLine(fence.Key) + "\n" + oneLine(fence.Holder) + "\n"
+	text := strconv.FormatUint(fence.Token, 10) + "\n" + oneLine(fence.Key) + "\n" + oneLine(fence.Holder) + "\n" + awaits
 	path := filepath.Join(dir, fenceName(fence.Key))
 	file, err := os.OpenFile(path+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC|syscall.O_NOFOLLOW|syscall.O_CLOEXEC, 0o644)
 	if err != nil {
@@ -240,33 +294,34 @@ func oneLine(text string) string {
 	}, text)
 }
 
-// readFence is the token that a user's folder holds for a key; 0 where there is none.
-func readFence(dir string, uid int, key string) (token uint64, holder string, err error) {
+// readFence is what a user's folder holds for a key; nothing where there is no file.
+func readFence(dir string, uid int, key string) (known, error) {
 	file, err := os.OpenFile(filepath.Join(dir, fenceName(key)), os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK|syscall.O_CLOEXEC, 0)
 	if errors.Is(err, fs.ErrNotExist) {
-		return 0, "", nil
+		return known{}, nil
 	}
 	if err != nil {
-		return 0, "", err
+		return known{}, err
 	}
 	defer file.Close()
 	info, err := file.Stat()
 	if err != nil {
-		return 0, "", err
+		return known{}, err
 	}
 	stat, ok := info.Sys().(*syscall.Stat_t)
 	if !ok || !info.Mode().IsRegular() || int(stat.Uid) != uid || info.Size() > maxFence {
-		return 0, "", errors.New(file.Name() + " is not what a helper of user " + strconv.Itoa(uid) + " wrote; remove it")
+		return known{}, errors.New(file.Name() + " is not what a helper of user " + strconv.Itoa(uid) + " wrote; remove it")
 	}
 	text := make([]byte, info.Size())
 	if _, err := file.ReadAt(text, 0); err != nil {
-		return 0, "", err
+		return known{}, err
 	}
 	lines := strings.SplitN(string(text), "\n", 4)
-	if token, err = strconv.ParseUint(lines[0], 10, 64); err != nil || len(lines) < 4 {
-		return 0, "", errors.New(file.Name() + " is damaged; remove it when no run is under way")
+	token, err := strconv.ParseUint(lines[0], 10, 64)
+	if err != nil || len(lines) < 4 {
+		return known{}, errors.New(file.Name() + " is damaged; remove it when no run is under way")
 	}
-	return token, lines[2], nil
+	return known{token: token, holder: lines[2], awaits: lines[3]}, nil
 }
 
 // fenceName is a key as the name of a file.
