@@ -1,6 +1,10 @@
 package main
 
 import (
+	"encoding/json"
+	"errors"
+	"io"
+	"net"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -72,6 +76,50 @@ func TestOnlyTheOwnerSteersARun(t *testing.T) {
 	answer, err = askAs(t, 0, path)
 	assert.NoError(t, err)
 	assert.Contains(t, answer, "error", "the owner is answered, that there is no such thing to do")
+}
+
+// FuzzControl asks a run's socket anything: what is answered is one line of JSON, and the run is told only what is a
+// command.
+func FuzzControl(f *testing.F) {
+	for _, line := range []string{`{"do":"pause"}`, `{"do":"approve","gate":"x\u001b[2J"}`, `{"do":"abort","now":true}`, `{"do":"dance"}`, `{`, `[]`, "\x00"} {
+		f.Add([]byte(line + "\n"))
+	}
+	f.Add([]byte(strings.Repeat("x", 8<<10)))
+	dir, err := os.MkdirTemp("", "control-")
+	require.NoError(f, err)
+	f.Cleanup(func() { _ = os.RemoveAll(dir) })
+	ctx := f.Context()
+	c, err := newControl(ctx, dir, func(string, ...any) {})
+	require.NoError(f, err)
+	f.Cleanup(c.close)
+	go func() {
+		for {
+			select {
+			case command := <-c.commands:
+				command.Answer("done: "+command.Gate, nil)
+			case <-c.aborts:
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	f.Fuzz(func(t *testing.T, question []byte) {
+		conn, err := net.Dial("unix", filepath.Join(dir, controlName))
+		require.NoError(t, err)
+		defer conn.Close() //nolint:errcheck // nothing is written through it after this
+		require.NoError(t, conn.SetDeadline(time.Now().Add(5*time.Second)))
+		_, _ = conn.Write(question) // more than a question is not read to its end
+		require.NoError(t, conn.(*net.UnixConn).CloseWrite())
+		answer, err := io.ReadAll(conn)
+		if errors.Is(err, unix.ECONNRESET) {
+			return // it was not read to its end
+		}
+		require.NoError(t, err)
+		require.Equal(t, 1, strings.Count(string(answer), "\n"), "%q", answer)
+		var reply controlReply
+		require.NoError(t, json.Unmarshal(answer, &reply))
+		require.NotEqual(t, reply.Text == "", reply.Error == "")
+	})
 }
 
 // askAs asks a socket something as a user, in a thread that ends with it.
