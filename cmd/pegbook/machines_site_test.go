@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -150,6 +151,7 @@ func (s *site) gone(t *testing.T, m machines.Machine, text string) {
 
 // result is what a run of pegbook gave.
 type result struct {
+	run    string
 	code   int
 	stderr string
 	tasks  []event.TaskDone
@@ -210,8 +212,10 @@ func (r *running) wait() *result {
 	for line := range bytes.Lines(r.out.bytes()) {
 		var kind struct {
 			Event string `json:"event"`
+			Run   string `json:"run"`
 		}
 		require.NoError(r.t, json.Unmarshal(line, &kind))
+		res.run = cmp.Or(res.run, kind.Run)
 		switch kind.Event {
 		case "task_done":
 			var e event.TaskDone
