@@ -46,7 +46,8 @@ type Module struct {
 	// one changed is the runner's care.
 	Gathers bool
 	// Keeps says that all that Do changes are files, by Apply. The host then keeps what was there before, and a run
-	// that takes this one back puts it back.
+	// that takes this one back puts it back. With a Restore as well, Do may change other things besides; its changes of
+	// files are then Changes or Leaves of the proposal.
 	Keeps bool
 	// Proves says that what it finds holds for the moment only, and what the playbook does to the host next counts on it:
 	// that a server may be stopped, say. Whoever goes on with a run looks again, unless that has begun.
@@ -56,8 +57,16 @@ type Module struct {
 	Prepares bool
 	// Restore proposes to put back what Do has changed in a run that is taken back. It is for modules that change other
 	// things than files, or know better than the files what to do about them; before is the Proposal's Before, nil where
-	// that run has changed nothing. Like Propose it changes nothing. nil where a module cannot be taken back, or Keeps.
+	// that run has changed nothing. Like Propose it changes nothing. Of a module that Keeps it is for the rest, which
+	// is put back behind the files.
 	Restore func(ctx context.Context, call *Call, args, before json.RawMessage) (*Proposal, error)
+	// About names what a task with these arguments is about, such as a unit, for people and for Restore: of several
+	// tasks about the same thing in a run, each is given what the first one found, because that was there before the
+	// run. nil, or "", is a thing of the task's own.
+	About func(args json.RawMessage) string
+	// ByHand says to people how what the module has changed is put back by hand, where it neither Keeps nor has a
+	// Restore, such as "apt-get remove PACKAGE"; "" where doing the task again is all there is to do.
+	ByHand string
 }
 
 // Define makes a module from a function over a struct of arguments. The struct's tags are the
@@ -97,6 +106,18 @@ func Restoring[A, B any](m *Module, restore func(ctx context.Context, call *Call
 			return nil, fmt.Errorf("what %s has kept: %w", m.Name, err)
 		}
 		return restore(ctx, call, args, before)
+	}
+	return m
+}
+
+// About gives a module its About, a function over its arguments.
+func About[A any](m *Module, about func(args A) string) *Module {
+	m.About = func(raw json.RawMessage) string {
+		var args A
+		if m.Args.Decode(raw, &args) != nil {
+			return ""
+		}
+		return about(args)
 	}
 	return m
 }
@@ -164,6 +185,9 @@ type Call struct {
 	// Begun is not nil where this task had begun to change the host when the process that carried the run ended:
 	// nobody knows how far it came. A module whose last change cannot be seen makes it then in any case.
 	Begun *Begun
+	// Later says to Restore that a later task of the play is about the same thing (Module.About), and is going to put it
+	// back: a service that is stopped before its files are changed, and started after it, is stopped on the way back, too.
+	Later bool
 }
 
 // Begun is what is known of a change that was cut off.

@@ -71,15 +71,20 @@ type acting struct {
 	Reads bool `json:"reads,omitempty"`
 	// Items are those of a loop that act together.
 	Items []int `json:"items,omitempty"`
-	// What whoever takes it back has to know: the module, the host that it works on where that is another one, as whom, what
-	// was there before, folders that stay, and that what differed is not to be shown.
+	// What whoever takes it back has to know: the module, what the task is about, the host that it works on where that is another one, as
+	// whom, what was there before, folders that stay, and that what differed is not to be shown.
 	Module string          `json:"module,omitempty"`
+	About  string          `json:"about,omitempty"` // modules.Module.About
 	On     string          `json:"on,omitempty"`
 	As     string          `json:"as,omitempty"` // the user that it became
 	Before json.RawMessage `json:"before,omitempty"`
 	Stays  []string        `json:"stays,omitempty"`
 	Secret bool            `json:"secret,omitempty"`
-	over   bool            // it has ended
+	// Files says that files are changed, by a step that may change other things as well, or only.
+	Files bool `json:"files,omitempty"`
+	// Did is what was changed, of a module that puts nothing back: for people.
+	Did  []string `json:"did,omitempty"`
+	over bool     // it has ended
 }
 
 // forgetEnd is the State of an EntryForgotten of which only the end is forgotten.

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"hash"
 	"slices"
+	"strings"
 
 	"github.com/pegbook/pegbook/modules"
 	"github.com/pegbook/pegbook/runner/event"
@@ -142,6 +143,13 @@ func (st *step) describe(a *acting, x *prepared, p *modules.Proposal) error {
 		return nil
 	}
 	a.Module, a.On, a.As, a.Stays, a.Secret = st.row.module.Name, x.delegatedTo, x.become.User, p.Stays, slices.ContainsFunc(p.Diff, func(d modules.Diff) bool { return d.Secret })
+	a.Files = len(p.Changes)+len(p.Leaves) > 0
+	if st.row.module.About != nil {
+		a.About = st.row.module.About(x.json)
+	}
+	if st.row.module.ByHand != "" && !x.noLog {
+		a.Did = shortly(p.Diff)
+	}
 	if st.row.module.Keeps || p.Before != nil {
 		st.r.kept.Store(true)
 	}
@@ -154,6 +162,20 @@ func (st *step) describe(a *acting, x *prepared, p *modules.Proposal) error {
 	var err error
 	a.Before, err = json.Marshal(p.Before)
 	return err
+}
+
+// shortly is what a module has changed, for people who have to take it back by hand.
+func shortly(diff []modules.Diff) []string {
+	const most, longest = 5, 120
+	var all []string
+	for _, d := range diff[:min(most, len(diff))] {
+		text := []rune(strings.TrimSpace(d.Subject + " " + d.Note))
+		all = append(all, string(text[:min(longest, len(text))]))
+	}
+	if len(diff) > most {
+		all = append(all, fmt.Sprintf("%d more", len(diff)-most))
+	}
+	return all
 }
 
 // keepName is under which name a host keeps what is there before the step, or an item of it; "" keeps nothing.

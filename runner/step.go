@@ -215,7 +215,7 @@ func (st *step) wanted(s *vars.Scope, res *result) bool {
 		res.fail(err)
 		return false
 	}
-	if st.takesBack() && st.r.opts.Undo.did(st.undoKey(res.at)) {
+	if st.takesBack() && (st.r.opts.Undo.did(st.undoKey(res.at)) || st.owes(s)) {
 		return true // it was wanted when it was done
 	}
 	not, err := firstFalse(st.row.when, s)

@@ -36,8 +36,9 @@ type Undo struct {
 	plays   map[string]cutHosts        // plays that had begun
 	changed map[string]map[string]bool // play → hosts that it changed something on, or for
 	stays   map[string][]string        // host → folders that stay
+	things  map[thing]*found
 
-	mu    sync.Mutex // guards hosts
+	mu    sync.Mutex // guards hosts, and owed of things
 	hosts map[string]*keptOn
 	met   sync.Map // undoKey → true: steps of the run that were come to; an item of -1 is all of them
 }
@@ -56,6 +57,17 @@ type undoKey struct {
 	item        int
 }
 
+// thing is what several steps may be about (modules.Module.About), and the host that has it.
+type thing struct{ on, about string }
+
+// found is what a run has done about a thing.
+type found struct {
+	before json.RawMessage // of the first step that found something to keep
+	steps  []undoKey       // that have changed it, in their order
+	// owed says that a step has left it to a later one, which the run had not come to, to put it back.
+	owed bool
+}
+
 // undone is what the run that is taken back has done in a step.
 type undone struct {
 	undoKey
@@ -72,7 +84,7 @@ type undoneEnd struct {
 
 // NewUndo reads the entries of a run that is to be taken back.
 func NewUndo(run string, entries []Entry) (*Undo, error) {
-	u := &Undo{Run: run, steps: map[undoKey]*undone{}, plays: map[string]cutHosts{}, changed: map[string]map[string]bool{}, stays: map[string][]string{}, hosts: map[string]*keptOn{}}
+	u := &Undo{Run: run, steps: map[undoKey]*undone{}, plays: map[string]cutHosts{}, changed: map[string]map[string]bool{}, stays: map[string][]string{}, things: map[thing]*found{}, hosts: map[string]*keptOn{}}
 	ends := map[undoKey]undoneEnd{}
 	for i, e := range entries {
 		if err := u.take(e, ends); err != nil {
@@ -129,8 +141,40 @@ func (u *Undo) act(e Entry, a acting) {
 		key := undoKey{unbatched(e.Place), e.Host, item}
 		if u.steps[key] == nil {
 			u.steps[key] = &undone{undoKey: key, acting: a, task: e.Task}
+			u.find(thing{on, a.About}, key, a.Before)
 		}
 	}
+}
+
+// find takes in that a step has changed a thing.
+func (u *Undo) find(what thing, key undoKey, before json.RawMessage) {
+	if what.about == "" {
+		return
+	}
+	f := u.things[what]
+	if f == nil {
+		f = &found{}
+		u.things[what] = f
+	}
+	f.steps = append(f.steps, key)
+	if f.before == nil {
+		f.before = before
+	}
+}
+
+// comes says whether steps that have changed a thing are still to be come to. Handlers and rescues do not count: who
+// knows whether they run this time.
+func (u *Undo) comes(f *found, but undoKey) bool {
+	return slices.ContainsFunc(f.steps, func(key undoKey) bool {
+		_, met := u.met.Load(key)
+		_, recalled := u.met.Load(undoKey{key.place, key.host, -1})
+		return key != but && !met && !recalled && isSure(key.place)
+	})
+}
+
+// isSure says whether a row at a place is come to whatever the rows before it do.
+func isSure(place string) bool {
+	return !strings.Contains(place, "!") && !slices.ContainsFunc(blocksOf(place), func(b blockAt) bool { return b.section == 'r' })
 }
 
 // isPlayPlace says whether a place is that of a play.

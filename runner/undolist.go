@@ -90,11 +90,20 @@ func (r *run) backOf(ctx context.Context, s *undone, rows map[string]*row) []Bac
 	case s.Reads:
 		return nil
 	case !ok || !m.Keeps && m.Restore == nil:
-		return one(BackNot, "nothing is known of before; the task does what the playbook says", false)
+		return one(BackNot, byHand(m, s), false)
 	case m.Restore != nil && s.Before == nil && len(s.Stays) > 0:
 		return one(BackStays, strings.Join(s.Stays, ", "), false)
-	case m.Restore != nil:
-		return one(BackPut, facts(s.Before), false)
+	}
+	var rest []Back
+	if m.Restore != nil && (s.Before != nil || !m.Keeps) {
+		before := s.Before
+		if f := r.opts.Undo.things[thing{firstOf(s.On, s.host), s.About}]; f != nil {
+			before = f.before
+		}
+		rest = one(BackPut, strings.TrimPrefix(s.About+": "+facts(before), ": "), false)
+	}
+	if m.Restore != nil && (!m.Keeps || !s.Files) {
+		return rest
 	}
 	b, err := r.backingOf(ctx, s, rows)
 	p := &modules.Proposal{}
@@ -115,8 +124,22 @@ func (r *run) backOf(ctx context.Context, s *undone, rows map[string]*row) []Bac
 	for _, problem := range b.problems {
 		all = append(all, one(BackNot, problem, !r.opts.Undo.Force)...)
 	}
-	return all
+	return append(all, rest...)
 }
+
+// byHand says what a step has changed that cannot be put back, and how that is put back by hand.
+func byHand(m *modules.Module, s *undone) string {
+	if m == nil || m.ByHand == "" {
+		return doneAgain
+	}
+	return firstOf(strings.Join(s.Did, ", "), "what it changed") + "; by hand: " + m.ByHand
+}
+
+// doneAgain says what becomes of a task of which nothing is known of before.
+const doneAgain = "nothing is known of before; the task does what the playbook says"
+
+// Again says whether nothing can be said of how to put it back, and the task is done again.
+func (b Back) Again() bool { return b.Way == BackNot && b.What == doneAgain }
 
 // facts are the fields of what a module has kept of before, for people.
 func facts(before json.RawMessage) string {

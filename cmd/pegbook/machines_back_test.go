@@ -25,13 +25,19 @@ unit pbb-there '/bin/sleep 86004'; chmod 640 /etc/systemd/system/pbb-there.servi
 unit pbb-cycle '/bin/sh -c "cp /srv/back/cycle /run/cycle; exec sleep 86005"'
 for u in off on masked mask; do unit pbb-$u '/bin/sleep 86006'; done
 mv /etc/systemd/system/pbb-mask*.service /usr/lib/systemd/system/
-systemctl daemon-reload; systemctl --quiet enable --now pbb-there pbb-cycle pbb-on pbb-mask; systemctl --quiet mask pbb-masked`
+systemctl daemon-reload; systemctl --quiet enable --now pbb-there pbb-cycle pbb-on pbb-mask; systemctl --quiet mask pbb-masked
+printf '#Ansible: gone\n1 * * * * pbrun /bin/true\n' >/etc/cron.d/pbgone; chmod 600 /etc/cron.d/pbgone
+mkdir -p /mnt/pbgoes /mnt/pbother /mnt/pbloose; touch /etc/fstab
+printf 'tmpfs /mnt/pbgoes tmpfs size=2m 0 0\ntmpfs /mnt/pbother tmpfs size=1m 0 0\n# the end\n' >>/etc/fstab
+mount /mnt/pbgoes; mount /mnt/pbother; mount -t tmpfs -o size=3m,nosuid tmpfs /mnt/pbloose`
 
 // snapshotBack is all that the playbook changes: kinds, modes, owners, links and contents of files, and states of units.
-const snapshotBack = `cd /; find srv/back home/pbrun home/pbback etc/systemd/system -not -path '*/.cache*' -not -path 'srv/back/pkg/releases*' -printf '%p %y %m %U:%G %l\n' | sort
+const snapshotBack = `cd /; find srv/back home/pbrun home/pbback etc/systemd/system -not -path '*/.cache*' -not -path 'srv/back/pkg/releases*' -not -path '*/.uploads' -printf '%p %y %m %U:%G %l\n' | sort
 find srv/back home/pbrun/mine home/pbback/mine etc/systemd/system -type f -not -path 'srv/back/pkg/releases*' -exec sha256sum {} + | sort -k 2
 for u in new there cycle off on masked mask; do echo $u $(systemctl is-active pbb-$u) $(systemctl is-enabled pbb-$u 2>&1); done
-ps -eo args | grep '[s]leep 8600' | sort; cat /run/cycle; readlink srv/back/pkg/current`
+ps -eo args | grep '[s]leep 8600' | sort; cat /run/cycle; readlink srv/back/pkg/current
+find etc/cron.d etc/sysctl.d etc/fstab etc/hostname etc/machine-info -printf '%p %m %U:%G\n' 2>/dev/null | sort
+cat etc/fstab etc/cron.d/pb* etc/hostname etc/machine-info 2>/dev/null || true; grep -E "/mnt/pb|new-disk" /proc/mounts | sort; hostname; cat /proc/sys/net/core/somaxconn`
 
 func TestMachinesBack(t *testing.T) {
 	s := startSiteIn(t, machines.Options{Count: 2}, 51, 53)

@@ -237,7 +237,7 @@ func backText(host string, back []runner.Back) string {
 	for _, x := range back {
 		switch {
 		case x.Host != host:
-		case x.Way == runner.BackNot && !x.Refused:
+		case x.Again():
 			if task := render.Clean(x.Task, false); !slices.Contains(done, task) {
 				done = append(done, task)
 			}

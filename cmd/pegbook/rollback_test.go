@@ -203,3 +203,34 @@ func (b *bookRun) id() string {
 	}
 	return ""
 }
+
+// TestDocumentedWhatIsTakenBack: the table says of every module what it says of itself.
+func TestDocumentedWhatIsTakenBack(t *testing.T) {
+	page, err := os.ReadFile(filepath.Join("..", "..", "docs", "runs.md"))
+	require.NoError(t, err)
+	_, table, _ := strings.Cut(string(page), "| modules | when a run is taken back |\n")
+	table, _, _ = strings.Cut(table, "\n\n")
+	said := map[string]string{}
+	for _, row := range strings.Split(table, "\n")[1:] {
+		cells := strings.Split(row, " | ")
+		require.Len(t, cells, 2, row)
+		what, _, _ := strings.Cut(cells[1], ":")
+		for name := range strings.SplitSeq(strings.TrimPrefix(cells[0], "| "), ", ") {
+			name = strings.Trim(name, "`")
+			assert.Empty(t, said[name], "%s stands there twice", name)
+			said[name] = what
+		}
+	}
+	for _, m := range moduleSet().All() {
+		switch {
+		case m.Keeps || m.Restore != nil:
+			assert.Equal(t, "put back", said[m.Name], m.Name)
+		case m.ByHand != "":
+			assert.Equal(t, "by hand", said[m.Name], m.Name)
+		default:
+			assert.Contains(t, []string{"again", "nothing"}, said[m.Name], m.Name)
+		}
+		delete(said, m.Name)
+	}
+	assert.Empty(t, said, "there are no such modules")
+}

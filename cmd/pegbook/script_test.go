@@ -3,6 +3,7 @@ package main
 import (
 	"os"
 	"path/filepath"
+	"strconv"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -23,7 +24,21 @@ func (m homeless) Run() int {
 	}
 	defer os.RemoveAll(dir)
 	os.Setenv("PEGBOOK_HOME", dir)
+	defer forget(dir)
 	return m.M.Run()
+}
+
+// forget removes what this machine, as a managed host, has kept of the runs of a home.
+func forget(home string) {
+	runs, err := os.ReadDir(filepath.Join(home, "runs"))
+	if err != nil {
+		return
+	}
+	kept := filepath.Join("/var/tmp", "pegbook-kept-"+strconv.Itoa(os.Getuid()))
+	for _, run := range runs {
+		_ = os.RemoveAll(filepath.Join(kept, run.Name()))
+	}
+	_ = os.Remove(kept) // where nobody else's is in it
 }
 
 // TestScripts runs what users see: every script of testdata/script, hosts being local.
@@ -33,6 +48,7 @@ func TestScripts(t *testing.T) {
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("HOME", env.WorkDir)
 			env.Setenv("PEGBOOK_HOME", filepath.Join(env.WorkDir, ".pegbook"))
+			env.Defer(func() { forget(filepath.Join(env.WorkDir, ".pegbook")) })
 			env.Setenv("NO_COLOR", "1")
 			env.Setenv("PATH", os.Getenv("PATH"))
 			return nil

@@ -9,6 +9,7 @@ import (
 	"path"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -43,12 +44,16 @@ does not need src at all.
         keep: 3
       register: package`, proposeInstallPkg)
 	m.Prepares = true
-	return modules.Restoring(m, restoreRelease)
+	m = modules.Restoring(m, restoreRelease)
+	return modules.About(m, func(args installPkgArgs) string { return path.Join(args.Dest, "current") })
 }
 
 // releaseBefore is what install_pkg keeps of before.
 type releaseBefore struct {
 	Current string `json:"current"`
+	// UID and GID are the link's, where there was one.
+	UID int `json:"uid"`
+	GID int `json:"gid"`
 }
 
 // restoreRelease lets current point to the release that it pointed to before.
@@ -67,7 +72,7 @@ func restoreRelease(ctx context.Context, call *modules.Call, args installPkgArgs
 	in.out.Current, in.out.Version = in.out.Previous, in.out.Previous
 	p := &modules.Proposal{Output: in.out}
 	if before != nil && args.Activate && before.Current != in.out.Previous {
-		if err := in.reactivate(p, before.Current); err != nil {
+		if err := in.reactivate(p, *before); err != nil {
 			return nil, err
 		}
 	}
@@ -80,10 +85,11 @@ func restoreRelease(ctx context.Context, call *modules.Call, args installPkgArgs
 }
 
 // reactivate proposes another release as the current one, or that there is none.
-func (in *install) reactivate(p *modules.Proposal, version string) error {
+func (in *install) reactivate(p *modules.Proposal, before releaseBefore) error {
+	version := before.Current
 	d := modules.Diff{Subject: in.current(), Before: in.out.Previous, After: version, Note: in.out.Previous + " → " + version}
 	change := modules.Change{Kind: modules.MakeLink, Path: in.current(), Target: path.Join("releases", version),
-		Attributes: modules.Attributes{Owner: in.Owner, Group: in.Group}}
+		Attributes: modules.Attributes{Owner: strconv.Itoa(before.UID), Group: strconv.Itoa(before.GID)}}
 	switch {
 	case version == "":
 		d.Note = "is removed: there was none"
@@ -92,7 +98,7 @@ func (in *install) reactivate(p *modules.Proposal, version string) error {
 		return fmt.Errorf("release %s, which was the current one, is not in %s any more; install it again with its package", version, in.releases())
 	}
 	p.Diff = []modules.Diff{d}
-	p.Before = releaseBefore{in.out.Previous}
+	p.Before = in.was
 	in.out.Current, in.out.Version = version, version
 	p.Change(change)
 	return nil
@@ -156,6 +162,7 @@ type install struct {
 	source modules.Source
 	upload string // where the package is put on the host
 	out    *installed
+	was    releaseBefore
 	// arrived says that the whole package is on the host already.
 	arrived bool
 	there   bool // the release is
@@ -206,7 +213,7 @@ func proposeInstallPkg(ctx context.Context, call *modules.Call, args installPkgA
 	if len(p.Diff) > 0 {
 		p.Stays = []string{in.release()}
 		if in.out.Current != in.out.Previous {
-			p.Before = releaseBefore{in.out.Previous}
+			p.Before = in.was
 		}
 		p.Do = func(ctx context.Context, host modules.Host) error { return in.do(ctx, host, call) }
 	}
@@ -312,6 +319,7 @@ func (in *install) readLink(link modules.File) error {
 	case modules.Missing:
 	case modules.Symlink:
 		in.out.Previous = path.Base(link.Target)
+		in.was = releaseBefore{in.out.Previous, link.UID, link.GID}
 	default:
 		return fmt.Errorf("%s is a %s and not the link to the version in use; move it away first", link.Path, link.Kind)
 	}

@@ -197,6 +197,7 @@ type systemd struct {
 	*modtest.Machine
 	state, enabled, load string
 	fails                bool
+	linked               bool // a link enables the unit, whose file is gone
 	verbs                []string
 }
 
@@ -213,6 +214,9 @@ func (s *systemd) run(_ context.Context, cmd modules.Command) (modules.Output, e
 		return modules.Output{Stdout: []byte("cannot bind port 53\n")}, nil
 	case argv[0] == "systemctl" && argv[1] == "show":
 		return modules.Output{Stdout: []byte("LoadState=" + s.load + "\nActiveState=" + s.state + "\nUnitFileState=" + s.enabled + "\n")}, nil
+	case argv[0] == "/bin/sh" && cmd.ReadOnly && s.linked:
+		return modules.Output{Stdout: []byte("/etc/systemd/system/multi-user.target.wants/x.service\n")}, nil
+	case argv[0] == "/bin/sh" && cmd.ReadOnly:
 	case argv[0] == "/bin/sh":
 		for _, verb := range argv[6:] {
 			s.verb(verb)
@@ -236,7 +240,7 @@ func (s *systemd) verb(verb string) {
 	case "enable", "enable --force":
 		s.enabled = "enabled"
 	case "disable", "unmask":
-		s.enabled = "disabled"
+		s.enabled, s.linked = "disabled", false
 	case "mask":
 		s.enabled = "masked"
 	}
@@ -256,7 +260,7 @@ func TestSystemd(t *testing.T) {
 		{"restarts", `{"name": "x", "state": "restarted"}`, "active", "enabled", "restart", true},
 		{"reloads", `{"name": "x", "state": "reloaded"}`, "active", "enabled", "reload", true},
 		{"reload of what does not run", `{"name": "x", "state": "reloaded"}`, "inactive", "enabled", "start", true},
-		{"masks", `{"name": "x", "masked": true, "state": "stopped"}`, "active", "enabled", "mask,stop", false},
+		{"masks", `{"name": "x", "masked": true, "state": "stopped"}`, "active", "enabled", "stop,mask", false},
 		{"reloads units first", `{"name": "x", "state": "restarted", "daemon_reload": true}`, "active", "enabled", "daemon-reload,restart", true},
 		{"no reload of units for nothing", `{"name": "x", "state": "started", "daemon_reload": true}`, "active", "enabled", "", false},
 		{"forced", `{"name": "x", "enabled": true, "force": true}`, "active", "disabled", "enable --force", false},

@@ -13,7 +13,7 @@ import (
 
 // Systemd sets the state of a unit.
 func Systemd() *modules.Module {
-	return modules.Restoring(modules.Define("systemd", `Start, stop, enable or mask a unit of systemd
+	return restoring(modules.Define("systemd", `Start, stop, enable or mask a unit of systemd
 
 started and stopped do nothing when it is so already; restarted and reloaded always do something. A unit
 that does not come up fails the task with the end of its journal. daemon_reload reads changed unit files
@@ -23,19 +23,19 @@ and happens only when systemd says that it is needed. To run a program that has 
       systemd:
         name: chrony
         state: started
-        enabled: true`, proposeSystemd), restoreUnit)
+        enabled: true`, proposeSystemd))
 }
 
 // Service is systemd by Ansible's more general name.
 func Service() *modules.Module {
-	return modules.Restoring(modules.Define("service", `Start, stop or enable a service
+	return restoring(modules.Define("service", `Start, stop or enable a service
 
 The same as systemd, which is the only service manager that is supported.
 
     - name: time is kept
       service:
         name: chrony
-        state: started`, proposeSystemd), restoreUnit)
+        state: started`, proposeSystemd))
 }
 
 type systemdArgs struct {
@@ -47,40 +47,6 @@ type systemdArgs struct {
 	NoBlock bool   `arg:"no_block" doc:"whether not to wait until the unit has reached its state"`
 	Scope   string `arg:"scope" default:"system" choices:"system,user" doc:"the machine's units or the user's own"`
 	Force   bool   `arg:"force" doc:"whether existing links are overwritten while enabling"`
-}
-
-// unitBefore is what systemd keeps of before.
-type unitBefore struct {
-	Active  bool `json:"active"`
-	Enabled bool `json:"enabled"`
-	Masked  bool `json:"masked"`
-}
-
-// restoreUnit gives a unit the state that it had before. One that ran and was restarted or reloaded is so again: what
-// it has read is being put back, too.
-func restoreUnit(ctx context.Context, call *modules.Call, args systemdArgs, before *unitBefore) (*modules.Proposal, error) {
-	happens := args.State == "restarted" || args.State == "reloaded"
-	if before == nil {
-		if !happens {
-			args.State = ""
-		}
-		args.Enabled, args.Masked = nil, nil
-		return proposeSystemd(ctx, call, args)
-	}
-	switch {
-	case args.State == "", happens && before.Active:
-	case before.Active:
-		args.State = "started"
-	default:
-		args.State = "stopped"
-	}
-	if args.Enabled != nil {
-		args.Enabled = &before.Enabled
-	}
-	if args.Masked != nil {
-		args.Masked = &before.Masked
-	}
-	return proposeSystemd(ctx, call, args)
 }
 
 // unit is what systemd knows about one.
@@ -107,6 +73,9 @@ func (u unit) enabled() bool {
 
 func (u unit) masked() bool { return strings.HasPrefix(u.properties["UnitFileState"], "masked") }
 
+// found says whether systemd has the unit at all.
+func (u unit) found() bool { return u.properties["LoadState"] != "not-found" }
+
 // unitState is what systemd registers.
 type unitState struct {
 	Name    string            `json:"name"`
@@ -125,20 +94,42 @@ func proposeSystemd(ctx context.Context, call *modules.Call, args systemdArgs) (
 		}
 		return args.reloadOnly(), nil
 	}
-	if !strings.Contains(args.Name, ".") {
-		args.Name += ".service"
-	}
+	args.Name = args.unit()
 	u, err := lookUnit(ctx, call.Host, args.Name, args.systemctl())
 	if err != nil {
 		return nil, err
 	}
+	if !u.found() {
+		return nil, fmt.Errorf("there is no unit %s on the host; write its file first, or use daemon", u.name)
+	}
+	return args.propose(ctx, call.Host, u)
+}
+
+// unit is the unit's whole name.
+func (a systemdArgs) unit() string {
+	if a.Name == "" || strings.Contains(a.Name, ".") {
+		return a.Name
+	}
+	return a.Name + ".service"
+}
+
+// propose says what differs.
+func (args systemdArgs) propose(ctx context.Context, host modules.Host, u unit) (*modules.Proposal, error) {
 	out := &unitState{Name: args.Name, State: args.State, Enabled: u.enabled(), Status: u.properties}
 	p := &modules.Proposal{Output: out}
 	verbs := args.verbs(u, p)
 	if len(p.Diff) == 0 {
 		return p, nil
 	}
-	p.Before = unitBefore{Active: u.active(), Enabled: u.enabled(), Masked: u.masked()}
+	before := unitBefore{Active: u.active(), Enabled: u.enabled(), Masked: u.masked()}
+	if args.Enabled != nil && u.masked() {
+		links, err := args.links(ctx, host)
+		if err != nil {
+			return nil, err
+		}
+		before.Enabled = links
+	}
+	p.Before = before
 	if args.Enabled != nil {
 		out.Enabled = *args.Enabled
 	}
@@ -182,12 +173,8 @@ func (a systemdArgs) verbs(u unit, p *modules.Proposal) []string {
 		p.Predicts["systemd/"+u.name+"/"+key] = value
 		verbs = append(verbs, verb)
 	}
-	if a.Masked != nil && *a.Masked != u.masked() {
-		if *a.Masked {
-			add("is masked", "masked", "masked", "mask")
-		} else {
-			add("is unmasked", "masked", "", "unmask")
-		}
+	if a.Masked != nil && !*a.Masked && u.masked() {
+		add("is unmasked", "masked", "", "unmask")
 	}
 	if a.Enabled != nil && *a.Enabled != u.enabled() {
 		if *a.Enabled {
@@ -211,6 +198,9 @@ func (a systemdArgs) verbs(u unit, p *modules.Proposal) []string {
 		add("is reloaded", "active", "active", "reload")
 	case a.State == "reloaded":
 		add("is started", "active", "active", "start")
+	}
+	if a.Masked != nil && *a.Masked && !u.masked() {
+		add("is masked", "masked", "masked", "mask") // the last: a masked unit cannot be disabled any more
 	}
 	if len(verbs) > 0 && (u.properties["NeedDaemonReload"] == "yes" || a.Reload) {
 		verbs = append([]string{reloadUnits}, verbs...)
@@ -299,7 +289,7 @@ func findUnit(ctx context.Context, host modules.Host, u unit) error {
 		if _, ok := host.Predicted("packages/new"); ok {
 			return fmt.Errorf("a package that this run would install may bring %s: %w", u.name, modules.ErrUnpredicted)
 		}
-		return fmt.Errorf("there is no unit %s on the host; write its file first, or use daemon", u.name)
+		return nil
 	}
 	maps.Copy(u.properties, map[string]string{"LoadState": "loaded", "ActiveState": "inactive", "UnitFileState": "disabled", "NeedDaemonReload": "yes"})
 	return nil

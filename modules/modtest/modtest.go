@@ -59,6 +59,8 @@ type Setup struct {
 	Jobs modules.Jobs
 	// Begun is Call.Begun.
 	Begun *modules.Begun
+	// Later is Call.Later.
+	Later bool
 }
 
 // Result is what a task did.
@@ -138,6 +140,7 @@ func (s Setup) call(host modules.Host, r *recorder) *modules.Call {
 		Dir:       s.Dir,
 		Batch:     s.Batch,
 		Verbosity: s.Verbosity,
+		Later:     s.Later,
 		Begun:     s.Begun,
 	}
 }
@@ -386,6 +389,20 @@ func (c *converge) secrets(r Result) {
 func Propose(t TB, m *modules.Module, args string, host modules.Host, setup Setup) (*modules.Proposal, error) {
 	t.Helper()
 	return through(t, m).Propose(t.Context(), setup.call(host, &recorder{}), json.RawMessage(args))
+}
+
+// Restore asks a module to put back what an earlier proposal of it had found (its Before), as a run does that takes
+// another one back; nil: that one has changed nothing.
+func Restore(t TB, m *modules.Module, args string, before any, host modules.Host, setup Setup) (*modules.Proposal, error) {
+	t.Helper()
+	var raw json.RawMessage
+	if before != nil {
+		var err error
+		if raw, err = json.Marshal(before); err != nil {
+			t.Fatalf("%s: what it keeps of before is no JSON: %v", m.Name, err)
+		}
+	}
+	return through(t, m).Restore(t.Context(), setup.call(host, &recorder{}), json.RawMessage(args), raw)
 }
 
 // ErrorCase is a task that must fail.

@@ -14,7 +14,7 @@ import (
 
 // Cron keeps a job or a variable in a crontab.
 func Cron() *modules.Module {
-	return modules.Define("cron", `Keep a job or a variable in a crontab
+	m := modules.Define("cron", `Keep a job or a variable in a crontab
 
 A job is found by the comment "#Ansible: NAME" above it, so that crontabs that Ansible made are known. It
 goes into the crontab of user, or with cron_file into a file of /etc/cron.d, which is removed when its last
@@ -27,6 +27,7 @@ job goes. Reading a user's crontab needs that user's or root's rights.
         hour: "3"
         minute: "17"
         job: find /var/log/pegasus -name '*.log' -mtime +14 -delete`, proposeCron)
+	return modules.About(modules.Restoring(m, restoreCron), cronArgs.about)
 }
 
 type cronArgs struct {
@@ -68,6 +69,7 @@ func proposeCron(ctx context.Context, call *modules.Call, args cronArgs) (*modul
 	}
 	before := tab.text
 	edit := crontab{lines(before)}
+	was := args.before(tab, edit)
 	changed, err := args.edit(&edit)
 	if err != nil {
 		return nil, err
@@ -81,13 +83,12 @@ func proposeCron(ctx context.Context, call *modules.Call, args cronArgs) (*modul
 	switch {
 	case args.File != "" && args.State == "absent" && !args.Env && strings.TrimSpace(after) == "":
 		p.Diff[0].Note = "is removed"
-		p.Do = func(ctx context.Context, host modules.Host) error {
-			return host.Apply(ctx, modules.Change{Kind: modules.Remove, Path: tab.file.Path})
-		}
+		p.Change(modules.Change{Kind: modules.Remove, Path: tab.file.Path})
 	case args.File != "":
 		w := rewrite{file: tab.file, after: after, backup: args.Backup, fresh: modules.Attributes{Mode: permissions(0o644)}}
-		p.Do = func(ctx context.Context, host modules.Host) error { return host.Apply(ctx, w.change()) }
+		p.Change(w.change())
 	default:
+		p.Before = was
 		p.Predicts = map[string]string{tab.key: after}
 		p.Do = func(ctx context.Context, host modules.Host) error { return args.write(ctx, host, after, out) }
 	}

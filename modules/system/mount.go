@@ -13,7 +13,7 @@ import (
 
 // Mount mounts file systems and keeps them in fstab.
 func Mount() *modules.Module {
-	return modules.Define("mount", `Mount a file system, and keep it in fstab
+	m := modules.Define("mount", `Mount a file system, and keep it in fstab
 
 state says how far it goes: mounted is in fstab and mounted now (the folder is made); present is in fstab
 only; unmounted is not mounted, whatever fstab says; absent is out of fstab, not mounted, and its empty
@@ -31,6 +31,12 @@ fstab is put back.
         fstype: xfs
         opts: noatime
         state: mounted`, proposeMount)
+	return modules.About(modules.Restoring(m, restoreMount), func(args mountArgs) string {
+		if args.Path == "none" {
+			return ""
+		}
+		return path.Clean(args.Path)
+	})
 }
 
 type mountArgs struct {
@@ -61,24 +67,34 @@ func proposeMount(ctx context.Context, call *modules.Call, args mountArgs) (*mod
 	if err := args.check(); err != nil {
 		return nil, err
 	}
-	files, err := call.Host.Look(ctx, modules.Query{Path: args.Fstab, Follow: true, Content: maxText},
-		modules.Query{Path: "/proc/self/mountinfo", Content: maxText}, modules.Query{Path: path.Join("/", args.Path), Follow: true})
+	m, table, err := args.look(ctx, call.Host)
 	if err != nil {
 		return nil, err
-	}
-	m := &mounting{mountArgs: args, folder: files[2], fstab: rewrite{file: files[0], after: string(files[0].Content), backup: args.Backup}}
-	m.source, m.mounted = mountedAt(string(files[1].Content), args.Path)
-	if predicted, ok := call.Host.Predicted(m.key()); ok {
-		m.source, m.mounted = predicted, predicted != ""
 	}
 	p := &modules.Proposal{Output: mountState{args.Path, args.Src, args.FSType, args.Opts, args.Dump, args.PassNo, args.Fstab}}
 	if err := m.propose(p); err != nil {
 		return nil, err
 	}
 	if len(p.Diff) > 0 {
-		p.Do = m.do
+		p.Do, p.Before = m.do, m.before(table)
 	}
 	return p, nil
+}
+
+// look reads fstab and what is mounted. table is what the kernel says of that.
+func (a mountArgs) look(ctx context.Context, host modules.Host) (m *mounting, table string, err error) {
+	files, err := host.Look(ctx, modules.Query{Path: a.Fstab, Follow: true, Content: maxText},
+		modules.Query{Path: "/proc/self/mountinfo", Content: maxText}, modules.Query{Path: path.Join("/", a.Path), Follow: true})
+	if err != nil {
+		return nil, "", err
+	}
+	m = &mounting{mountArgs: a, folder: files[2], fstab: rewrite{file: files[0], after: string(files[0].Content), backup: a.Backup}}
+	table = string(files[1].Content)
+	m.source, m.mounted = mountedAt(table, a.Path)
+	if predicted, ok := host.Predicted(m.key()); ok {
+		m.source, m.mounted = predicted, predicted != ""
+	}
+	return m, table, nil
 }
 
 func (a *mountArgs) check() error {

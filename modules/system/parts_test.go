@@ -185,6 +185,10 @@ func cronHost(t *testing.T) *modtest.Machine {
 		}
 		file := "/var/spool/cron/" + user
 		if !cmd.ReadOnly {
+			if strings.HasSuffix(cmd.Argv[2], "-r; fi") {
+				m.Remove(file)
+				return modules.Output{}, nil
+			}
 			m.Write(file, string(cmd.Stdin))
 			return modules.Output{}, nil
 		}

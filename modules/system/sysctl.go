@@ -11,7 +11,7 @@ import (
 
 // Sysctl sets a parameter of the kernel.
 func Sysctl() *modules.Module {
-	return modules.Define("sysctl", `Set a parameter of the kernel, for good
+	m := modules.Define("sysctl", `Set a parameter of the kernel, for good
 
 Writes the parameter into a file that is read when the machine starts, and with reload: true (the usual
 case) sets the kernel to what the file says, all of it. sysctl_set: true sets the one parameter without the
@@ -23,6 +23,38 @@ module brings it, load that first.
         name: vm.max_map_count
         value: 655300
         sysctl_file: /etc/sysctl.d/60-pegasus.conf`, proposeSysctl)
+	return modules.About(modules.Restoring(m, restoreSysctl), func(args sysctlArgs) string { return strings.TrimSpace(args.Name) })
+}
+
+// sysctlBefore is what sysctl keeps of before, besides the file, which the host keeps.
+type sysctlBefore struct {
+	Value string `json:"value"`
+}
+
+// restoreSysctl gives the kernel the value that it had.
+func restoreSysctl(ctx context.Context, call *modules.Call, args sysctlArgs, before *sysctlBefore) (*modules.Proposal, error) {
+	args.Name = strings.TrimSpace(args.Name)
+	p := &modules.Proposal{}
+	if before == nil {
+		return p, nil
+	}
+	files, err := call.Host.Look(ctx, modules.Query{Path: procPath(args.Name), Content: 1 << 16})
+	if err != nil {
+		return nil, err
+	}
+	now := strings.TrimSpace(string(files[0].Content))
+	if predicted, ok := call.Host.Predicted(args.key()); ok {
+		now, files[0].Kind = predicted, modules.Regular
+	}
+	if files[0].Kind == modules.Missing || slices.Equal(strings.Fields(now), strings.Fields(before.Value)) {
+		return p, nil
+	}
+	p.Diff = []modules.Diff{{Subject: args.Name, Note: fmt.Sprintf("%s → %s, as before", now, before.Value)}}
+	p.Before = sysctlBefore{now}
+	p.Predicts = map[string]string{args.key(): before.Value}
+	args.Value, args.State, args.Set, args.Reload = before.Value, "present", true, false
+	p.Do = func(ctx context.Context, host modules.Host) error { return args.do(ctx, host, nil) }
+	return p, nil
 }
 
 type sysctlArgs struct {
@@ -63,6 +95,7 @@ func proposeSysctl(ctx context.Context, call *modules.Call, args sysctlArgs) (*m
 	if live && kernel.Kind != modules.Missing && !slices.Equal(strings.Fields(now), strings.Fields(args.Value)) {
 		p.Diff = append(p.Diff, modules.Diff{Subject: args.Name, Note: fmt.Sprintf("%s → %s", now, args.Value)})
 		p.Predicts[args.key()] = args.Value
+		p.Before = sysctlBefore{now}
 	}
 	if len(p.Diff) > 0 && args.Reload {
 		for _, line := range lines(w.after) { // all of the file goes to the kernel

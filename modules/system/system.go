@@ -14,7 +14,11 @@
 // package, the kernel's value of a parameter) is predicted under a key of the module.
 package system
 
-import "github.com/pegbook/pegbook/modules"
+import (
+	"slices"
+
+	"github.com/pegbook/pegbook/modules"
+)
 
 // All lists the modules, by name.
 func All() []*modules.Module {
@@ -23,7 +27,20 @@ func All() []*modules.Module {
 	}
 	for _, m := range all {
 		m.Output = outputs()[m.Name]
-		m.Keeps = m.Name == "authorized_key" || m.Name == "pam_limits"
+		m.Keeps = slices.Contains([]string{"authorized_key", "cron", "mount", "pam_limits", "sysctl"}, m.Name)
+		m.ByHand = byHand()[m.Name]
 	}
 	return all
+}
+
+// byHand is how people put back what modules have changed that keep nothing of before.
+func byHand() map[string]string {
+	return map[string]string{
+		"apt":     "apt-get install --allow-downgrades PACKAGE=VERSION, or apt-get remove PACKAGE; versions stand in /var/log/dpkg.log",
+		"dnf":     "dnf history undo NUMBER, which dnf history shows",
+		"group":   "groupdel GROUP, groupadd -g NUMBER GROUP or groupmod -g NUMBER GROUP",
+		"package": "dnf history undo NUMBER, or apt-get install --allow-downgrades PACKAGE=VERSION",
+		"user":    "userdel USER, useradd or usermod; a home folder that was removed is gone",
+		"yum":     "yum history undo NUMBER, which yum history shows",
+	}
 }
