@@ -52,7 +52,7 @@ func (i *identities) load(path string) (*keyFile, error) {
 	}
 	content, err := os.ReadFile(path)
 	if err != nil {
-		return nil, err
+		return nil, &hintError{fmt.Errorf("the key cannot be read: %w", err), "ansible_ssh_private_key_file, --private-key or IdentityFile of the ssh configuration names it"}
 	}
 	k := &keyFile{path: path, pem: content}
 	signer, err := ssh.ParsePrivateKey(content)

@@ -132,7 +132,7 @@ func TestKeys(t *testing.T) {
 		t.Errorf("asked %d times for one passphrase, mistyped once", n)
 	}
 	a.KeyFiles = []string{filepath.Join(dir, "none")}
-	wantText(t, openError(t, newPool(t, Options{}), a, Become{}), "no such file")
+	wantText(t, openError(t, newPool(t, Options{}), a, Become{}), "the key cannot be read", "no such file", "ansible_ssh_private_key_file")
 }
 
 func TestPassword(t *testing.T) {
