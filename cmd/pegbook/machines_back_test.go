@@ -7,7 +7,6 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/pegbook/pegbook/lab/machines"
 	"github.com/pegbook/pegbook/runner/event"
 )
 
@@ -38,11 +37,6 @@ for u in new there cycle off on masked mask; do echo $u $(systemctl is-active pb
 ps -eo args | grep '[s]leep 8600' | sort; cat /run/cycle; readlink srv/back/pkg/current
 find etc/cron.d etc/sysctl.d etc/fstab etc/hostname etc/machine-info -printf '%p %m %U:%G\n' 2>/dev/null | sort
 cat etc/fstab etc/cron.d/pb* etc/hostname etc/machine-info 2>/dev/null || true; grep -E "/mnt/pb|new-disk" /proc/mounts | sort; hostname; cat /proc/sys/net/core/somaxconn`
-
-func TestMachinesBack(t *testing.T) {
-	s := startSiteIn(t, machines.Options{Count: 2}, 51, 53)
-	s.testTakenBack(t)
-}
 
 // testTakenBack changes what can be put back, and takes the run back.
 func (s *site) testTakenBack(t *testing.T) {

@@ -77,6 +77,7 @@ func TestMachinesSystem(t *testing.T) {
 	require.Empty(t, book("system-undo.yml", "--skip-tags", "there").ok(t).with(event.Changed))
 	require.Equal(t, "gone", s.on(t, m, "id pbapp 2>/dev/null || test -e /home/pbapp || test -e /mnt/pbapp || test -e /etc/cron.d/pbapp || echo gone"))
 	require.Equal(t, "2", s.on(t, m, "grep -c . /etc/fstab /etc/sysctl.d/60-pbapp.conf | wc -l"))
+	s.testTakenBack(t)
 }
 
 // withoutServices leaves out what a dry run cannot know: a service that a package is still to bring.

@@ -107,7 +107,7 @@ func openKeeper(c *wire.Change) *keeper {
 	k.dir, k.step = filepath.Join(dir, run), step
 	switch err := os.Mkdir(k.dir, 0o700); {
 	case err == nil:
-		prune(dir, time.Now())
+		prune(dir, time.Now(), maxKeptBytes)
 	case !errors.Is(err, fs.ErrExist):
 		return k
 	}

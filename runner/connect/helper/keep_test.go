@@ -1,8 +1,10 @@
 package helper
 
 import (
+	"bytes"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -246,7 +248,7 @@ func TestOldRunsArePruned(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	prune(dir, now)
+	prune(dir, now, maxKeptBytes)
 	entries, err := os.ReadDir(dir)
 	if err != nil || len(entries) != maxKeptRuns {
 		t.Errorf("%d left, %v", len(entries), err)
@@ -255,5 +257,44 @@ func TestOldRunsArePruned(t *testing.T) {
 		if _, err := os.Lstat(filepath.Join(dir, name)); (err == nil) != stays {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+}
+
+// TestWhatIsKeptIsBounded: however much each run keeps, what stays is no more than the bound, but for what is of the
+// last hour; and the newest stay.
+func TestWhatIsKeptIsBounded(t *testing.T) {
+	dir, now := t.TempDir(), time.Now()
+	const each, bound = 64 << 10, 300 << 10
+	for i := range 10 {
+		run := filepath.Join(dir, "run"+strconv.Itoa(i))
+		if err := os.Mkdir(run, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(run, "step.1"), bytes.Repeat([]byte{1}, each), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		age := time.Duration(10-i) * 2 * time.Hour
+		if err := os.Chtimes(run, now.Add(-age), now.Add(-age)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	prune(dir, now, bound)
+	entries, err := os.ReadDir(dir)
+	if used := usage(dir); err != nil || used > bound || used < bound/2 {
+		t.Errorf("%d bytes are kept, %v", used, err)
+	}
+	if len(entries) == 0 || entries[len(entries)-1].Name() != "run9" {
+		t.Errorf("left is %v", entries)
+	}
+
+	// What is of the last hour may be wanted, and stays whatever it holds.
+	for _, e := range entries {
+		if err := os.Chtimes(filepath.Join(dir, e.Name()), now, now); err != nil {
+			t.Fatal(err)
+		}
+	}
+	prune(dir, now, 1)
+	if left, err := os.ReadDir(dir); err != nil || len(left) != len(entries) {
+		t.Errorf("%d of %d left, %v", len(left), len(entries), err)
 	}
 }

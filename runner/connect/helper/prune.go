@@ -18,8 +18,9 @@ const (
 	keptAnyway   = time.Hour
 )
 
-// prune removes what is kept of the oldest runs.
-func prune(dir string, now time.Time) {
+// prune removes what is kept of the oldest runs: those that are too many, too old, or hold more than maxBytes together
+// with the newer ones.
+func prune(dir string, now time.Time, maxBytes int64) {
 	type run struct {
 		path    string
 		changed time.Time
@@ -38,10 +39,10 @@ func prune(dir string, now time.Time) {
 	var bytes int64
 	for i, r := range runs {
 		age := now.Sub(r.changed)
-		if bytes < maxKeptBytes {
+		if bytes <= maxBytes {
 			bytes += usage(r.path)
 		}
-		if age > keptAnyway && (i >= maxKeptRuns || age > maxKeptAge || bytes > maxKeptBytes) {
+		if age > keptAnyway && (i >= maxKeptRuns || age > maxKeptAge || bytes > maxBytes) {
 			_ = os.RemoveAll(r.path) // the next run tries again
 		}
 	}
