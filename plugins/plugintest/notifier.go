@@ -361,11 +361,13 @@ func (u telling) cancelled(ctx context.Context) {
 func (u telling) meanwhile(t *trial) {
 	ctx, stop := context.WithTimeout(t.Context(), patiently)
 	defer stop()
+	const sooner = 200 * time.Millisecond // the plugin's side may see the end of the time first
+	began := time.Now()
 	h, err := u.begin(ctx, t, u.use.options, answering(t, 0))
 	if err == nil {
 		err = h.tell(ctx, u.ending()...)
 	}
-	if ctx.Err() != nil {
+	if time.Since(began) > patiently-sooner {
 		t.Errorf("while the server of one run hangs, another run is not told of: %v", err)
 	}
 }
