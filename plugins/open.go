@@ -1,10 +1,8 @@
 package plugins
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
-	"debug/elf"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -179,19 +177,6 @@ func readProgram(path string) ([]byte, error) {
 		return nil, fmt.Errorf("read %s: %w", path, err)
 	}
 	return content, nil
-}
-
-// machineOf is the kind of machine that a program is for; "" where its beginning does not say.
-func machineOf(content []byte) string {
-	if f, err := elf.NewFile(bytes.NewReader(content)); err == nil {
-		return "linux/" + strings.ToLower(strings.TrimPrefix(f.Machine.String(), "EM_"))
-	}
-	for magic, name := range map[string]string{"MZ": "windows", "\xcf\xfa\xed\xfe": "darwin", "\xca\xfe\xba\xbe": "darwin"} {
-		if bytes.HasPrefix(content, []byte(magic)) {
-			return name
-		}
-	}
-	return ""
 }
 
 func sumOf(content []byte) string {

@@ -95,6 +95,7 @@ func refusing(t *trial) *endpoint {
 // hanging is a server that takes connections and never says anything.
 func hanging(t *trial) *endpoint {
 	l, e := listen(t)
+	var touched sync.Once
 	go func() {
 		for {
 			c, err := l.Accept()
@@ -102,15 +103,14 @@ func hanging(t *trial) *endpoint {
 				return
 			}
 			e.mu.Lock()
-			if e.open++; e.open == 1 {
-				select {
-				case <-e.touched:
-				default:
-					close(e.touched)
-				}
-			}
+			e.open++
 			e.mu.Unlock()
 			go func() {
+				// What has connected may wait for a word of the server, or is still about to say its own.
+				_ = c.SetReadDeadline(time.Now().Add(300 * time.Millisecond))
+				_, _ = c.Read(make([]byte, 1))
+				_ = c.SetReadDeadline(time.Time{})
+				touched.Do(func() { close(e.touched) })
 				_, _ = io.Copy(io.Discard, c) // until the other side lets go
 				_ = c.Close()
 				e.mu.Lock()
