@@ -148,6 +148,7 @@ func (a *asked) leave() {
 // propose asks for the proposal. It is worth something as long as the stream lives.
 func (a *asked) propose(ctx context.Context, q *wire.Propose) (*modules.Proposal, error) {
 	q.Host, q.Hostname, q.Dir, q.Batch, q.Verbosity = a.call.Host.Name(), a.call.Hostname, a.call.Dir, a.call.Batch, int32(a.call.Verbosity)
+	q.Later = a.call.Later
 	if b := a.call.Begun; b != nil {
 		q.Begun, q.BegunMark = true, b.Mark
 	}

@@ -32,6 +32,42 @@ func TestWhatAModuleSaysOfItselfTravels(t *testing.T) {
 	}
 }
 
+// TestWhatATaskIsAboutTravels: tasks about the same thing are known to be such, and Restore is told of later ones.
+func TestWhatATaskIsAboutTravels(t *testing.T) {
+	type unitArgs struct {
+		Name string `arg:"name" doc:"unit"`
+	}
+	unit := modules.Define("unit", "Unit\n\nText", func(context.Context, *modules.Call, unitArgs) (*modules.Proposal, error) { return nil, nil })
+	unit = modules.Restoring(unit, func(_ context.Context, call *modules.Call, _ unitArgs, _ *unitArgs) (*modules.Proposal, error) {
+		return &modules.Proposal{Message: fmt.Sprint("later: ", call.Later)}, nil
+	})
+	unit = modules.About(unit, func(args unitArgs) string {
+		if args.Name == "bug" {
+			panic("no such unit")
+		}
+		return args.Name
+	})
+	ctx, cancel := context.WithCancel(t.Context())
+	p, err := Loopback(ctx, Options{}, unit, modules.Define("other", "Other\n\nText", func(context.Context, *modules.Call, unitArgs) (*modules.Proposal, error) { return nil, nil }))
+	require.NoError(t, err)
+	defer p.Close()
+	m := p.Modules()[0]
+	require.Nil(t, p.Modules()[1].About)
+	for _, later := range []bool{false, true} {
+		put, err := m.Restore(t.Context(), &modules.Call{Host: modtest.NewMachine("h"), Later: later}, json.RawMessage(`{}`), nil)
+		require.NoError(t, err)
+		require.Equal(t, fmt.Sprint("later: ", later), put.Message)
+	}
+	cancel() // the run ends, and is recorded
+	for name, want := range map[string]string{"db.service": "db.service", "": "", "bug": "", "two\nlines": "", "\x1b[2J": "", strings.Repeat("x", maxAbout+1): ""} {
+		args, err := json.Marshal(map[string]string{"name": name})
+		require.NoError(t, err)
+		require.Equal(t, want, m.About(args), "%.20q", name)
+	}
+	require.NoError(t, p.Close())
+	require.Empty(t, m.About(json.RawMessage(`{"name": "db.service"}`)), "nobody is there to say it")
+}
+
 // filled is a value with something in every field. Sources are left out: TestContentOfAnySizeTravelsBothWays has them.
 func filled[T any](t *testing.T) T {
 	t.Helper()

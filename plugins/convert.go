@@ -42,7 +42,8 @@ func allPrintable(texts []string) []string {
 
 func moduleToWire(m *modules.Module) *wire.Module {
 	return &wire.Module{Name: m.Name, Doc: m.Doc, Args: schemaToWire(m.Args), Runs: m.Runs, Gathers: m.Gathers,
-		Keeps: m.Keeps, Proves: m.Proves, Prepares: m.Prepares, Restores: m.Restore != nil, Reads: m.Reads != nil, Facts: m.Facts, Output: shapeToWire(m.Output)}
+		Keeps: m.Keeps, Proves: m.Proves, Prepares: m.Prepares, Restores: m.Restore != nil, Abouts: m.About != nil,
+		Reads: m.Reads != nil, Facts: m.Facts, Output: shapeToWire(m.Output)}
 }
 
 func schemaToWire(schema modules.Schema) []*wire.Arg {

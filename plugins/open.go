@@ -459,6 +459,9 @@ func (p *Plugin) module(ctx context.Context, w *wire.Module) *modules.Module {
 			return p.reads(ctx, w.Name, args, text)
 		}
 	}
+	if w.Abouts {
+		m.About = func(args json.RawMessage) string { return p.about(ctx, w.Name, args) }
+	}
 	return m
 }
 
@@ -565,26 +568,4 @@ func (p *Plugin) obituary(now *process, st *status.Status) string {
 	}
 	now.launch.end()
 	return "stopped answering and was ended (" + st.Message() + ")"
-}
-
-// reads asks a module what a text uses.
-func (p *Plugin) reads(ctx context.Context, name string, args json.RawMessage, text string) (modules.Reading, error) {
-	now, err := p.process(ctx)
-	if err != nil {
-		return modules.Reading{}, err
-	}
-	ctx, stop := context.WithTimeout(ctx, p.options.Start)
-	defer stop()
-	a, err := now.Reads(ctx, &wire.ReadsRequest{Module: name, Args: args, Text: text})
-	if err != nil {
-		return modules.Reading{}, p.blame(ctx, now, err)
-	}
-	if a.Error != nil {
-		return modules.Reading{}, errors.New(a.Error.Message)
-	}
-	r := modules.Reading{Template: a.Template, Delims: [2]string{a.Left, a.Right}}
-	for _, v := range a.Variables {
-		r.Variables = append(r.Variables, modules.Mention{Variable: v.Variable, Text: v.Text, Offset: int(v.Offset)})
-	}
-	return r, nil
 }

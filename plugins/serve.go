@@ -198,3 +198,17 @@ func (s *server) Reads(_ context.Context, q *wire.ReadsRequest) (*wire.ReadsAnsw
 	}
 	return a, nil
 }
+
+// About asks a module what a task is about. A bug in it leaves the task a thing of its own.
+func (s *server) About(_ context.Context, q *wire.AboutRequest) (answer *wire.AboutAnswer, _ error) {
+	defer func() {
+		if bug := recover(); bug != nil {
+			answer = &wire.AboutAnswer{}
+		}
+	}()
+	m := s.modules[q.Module]
+	if m == nil || m.About == nil {
+		return &wire.AboutAnswer{}, nil
+	}
+	return &wire.AboutAnswer{About: printable(m.About(q.Args))}, nil
+}

@@ -64,7 +64,7 @@ func (t *served) propose(ctx context.Context, q *wire.Propose) *wire.Frame {
 	host := &remoteHost{session: t.session, name: q.Host}
 	call := &modules.Call{
 		Host: host, Open: t.open, OpenDir: t.openDir, Render: t.render, Eval: t.eval, Note: t.tell, Report: t.report, Jobs: host,
-		Hostname: q.Hostname, Dir: q.Dir, Batch: q.Batch, Verbosity: int(q.Verbosity),
+		Hostname: q.Hostname, Dir: q.Dir, Batch: q.Batch, Verbosity: int(q.Verbosity), Later: q.Later,
 	}
 	if q.Begun {
 		call.Begun = &modules.Begun{Mark: q.BegunMark}

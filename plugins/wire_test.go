@@ -412,8 +412,8 @@ func TestModulesAreDescribedInFull(t *testing.T) {
 		gotArgs, err := json.Marshal(got.Args)
 		require.NoError(t, err)
 		require.JSONEq(t, string(wantArgs), string(gotArgs))
-		require.Equal(t, []any{want.Name, want.Doc, want.Runs, want.Gathers, want.Facts, want.Output, want.Reads != nil, want.Keeps, want.Restore != nil},
-			[]any{got.Name, got.Doc, got.Runs, got.Gathers, got.Facts, got.Output, got.Reads != nil, got.Keeps, got.Restore != nil})
+		require.Equal(t, []any{want.Name, want.Doc, want.Runs, want.Gathers, want.Facts, want.Output, want.Reads != nil, want.Keeps, want.Restore != nil, want.About != nil},
+			[]any{got.Name, got.Doc, got.Runs, got.Gathers, got.Facts, got.Output, got.Reads != nil, got.Keeps, got.Restore != nil, got.About != nil})
 	}
 }
 

@@ -112,7 +112,7 @@ func (x Error_Kind) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Error_Kind.Descriptor instead.
 func (Error_Kind) EnumDescriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{49, 0}
+	return file_plugin_proto_rawDescGZIP(), []int{51, 0}
 }
 
 type DescribeRequest struct {
@@ -871,7 +871,9 @@ type Module struct {
 	// gone on with asks again.
 	Proves bool `protobuf:"varint,11,opt,name=proves,proto3" json:"proves,omitempty"`
 	// prepares: nothing uses what carrying out changes before more is done, so it may come after a proof.
-	Prepares      bool `protobuf:"varint,12,opt,name=prepares,proto3" json:"prepares,omitempty"`
+	Prepares bool `protobuf:"varint,12,opt,name=prepares,proto3" json:"prepares,omitempty"`
+	// abouts: About may be asked.
+	Abouts        bool `protobuf:"varint,13,opt,name=abouts,proto3" json:"abouts,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -986,6 +988,13 @@ func (x *Module) GetProves() bool {
 func (x *Module) GetPrepares() bool {
 	if x != nil {
 		return x.Prepares
+	}
+	return false
+}
+
+func (x *Module) GetAbouts() bool {
+	if x != nil {
+		return x.Abouts
 	}
 	return false
 }
@@ -1369,6 +1378,104 @@ func (x *ReadsAnswer) GetError() *Error {
 	return nil
 }
 
+type AboutRequest struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Module string                 `protobuf:"bytes,1,opt,name=module,proto3" json:"module,omitempty"`
+	// args is a JSON object.
+	Args          []byte `protobuf:"bytes,2,opt,name=args,proto3" json:"args,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AboutRequest) Reset() {
+	*x = AboutRequest{}
+	mi := &file_plugin_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AboutRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AboutRequest) ProtoMessage() {}
+
+func (x *AboutRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_plugin_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AboutRequest.ProtoReflect.Descriptor instead.
+func (*AboutRequest) Descriptor() ([]byte, []int) {
+	return file_plugin_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *AboutRequest) GetModule() string {
+	if x != nil {
+		return x.Module
+	}
+	return ""
+}
+
+func (x *AboutRequest) GetArgs() []byte {
+	if x != nil {
+		return x.Args
+	}
+	return nil
+}
+
+type AboutAnswer struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// about is one line; empty for a thing of the task's own.
+	About         string `protobuf:"bytes,1,opt,name=about,proto3" json:"about,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AboutAnswer) Reset() {
+	*x = AboutAnswer{}
+	mi := &file_plugin_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AboutAnswer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AboutAnswer) ProtoMessage() {}
+
+func (x *AboutAnswer) ProtoReflect() protoreflect.Message {
+	mi := &file_plugin_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AboutAnswer.ProtoReflect.Descriptor instead.
+func (*AboutAnswer) Descriptor() ([]byte, []int) {
+	return file_plugin_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *AboutAnswer) GetAbout() string {
+	if x != nil {
+		return x.About
+	}
+	return ""
+}
+
 // Frame is a question or its answer. Either side asks; each numbers its own questions, from 1, and the answer
 // has the question's number. Questions are answered in any order.
 type Frame struct {
@@ -1415,7 +1522,7 @@ type Frame struct {
 
 func (x *Frame) Reset() {
 	*x = Frame{}
-	mi := &file_plugin_proto_msgTypes[16]
+	mi := &file_plugin_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1427,7 +1534,7 @@ func (x *Frame) String() string {
 func (*Frame) ProtoMessage() {}
 
 func (x *Frame) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[16]
+	mi := &file_plugin_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1440,7 +1547,7 @@ func (x *Frame) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Frame.ProtoReflect.Descriptor instead.
 func (*Frame) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{16}
+	return file_plugin_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Frame) GetId() uint64 {
@@ -1957,7 +2064,7 @@ type Nothing struct {
 
 func (x *Nothing) Reset() {
 	*x = Nothing{}
-	mi := &file_plugin_proto_msgTypes[17]
+	mi := &file_plugin_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1969,7 +2076,7 @@ func (x *Nothing) String() string {
 func (*Nothing) ProtoMessage() {}
 
 func (x *Nothing) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[17]
+	mi := &file_plugin_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1982,7 +2089,7 @@ func (x *Nothing) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Nothing.ProtoReflect.Descriptor instead.
 func (*Nothing) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{17}
+	return file_plugin_proto_rawDescGZIP(), []int{19}
 }
 
 // Propose asks what there is to do on the host. Nothing may be changed.
@@ -2002,15 +2109,17 @@ type Propose struct {
 	BegunMark string `protobuf:"bytes,9,opt,name=begun_mark,json=begunMark,proto3" json:"begun_mark,omitempty"`
 	// restore asks what there is to do to put back what was there before the task; of modules whose description has
 	// restores. before is the proposal's before; absent where the task has changed nothing.
-	Restore       bool   `protobuf:"varint,10,opt,name=restore,proto3" json:"restore,omitempty"`
-	Before        []byte `protobuf:"bytes,11,opt,name=before,proto3,oneof" json:"before,omitempty"`
+	Restore bool   `protobuf:"varint,10,opt,name=restore,proto3" json:"restore,omitempty"`
+	Before  []byte `protobuf:"bytes,11,opt,name=before,proto3,oneof" json:"before,omitempty"`
+	// later, with restore: a later task of the play is about the same thing (About) and is going to put it back.
+	Later         bool `protobuf:"varint,12,opt,name=later,proto3" json:"later,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Propose) Reset() {
 	*x = Propose{}
-	mi := &file_plugin_proto_msgTypes[18]
+	mi := &file_plugin_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2022,7 +2131,7 @@ func (x *Propose) String() string {
 func (*Propose) ProtoMessage() {}
 
 func (x *Propose) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[18]
+	mi := &file_plugin_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2035,7 +2144,7 @@ func (x *Propose) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Propose.ProtoReflect.Descriptor instead.
 func (*Propose) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{18}
+	return file_plugin_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Propose) GetModule() string {
@@ -2115,6 +2224,13 @@ func (x *Propose) GetBefore() []byte {
 	return nil
 }
 
+func (x *Propose) GetLater() bool {
+	if x != nil {
+		return x.Later
+	}
+	return false
+}
+
 type Proposed struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Diff  []*Diff                `protobuf:"bytes,1,rep,name=diff,proto3" json:"diff,omitempty"`
@@ -2152,7 +2268,7 @@ type Proposed struct {
 
 func (x *Proposed) Reset() {
 	*x = Proposed{}
-	mi := &file_plugin_proto_msgTypes[19]
+	mi := &file_plugin_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2164,7 +2280,7 @@ func (x *Proposed) String() string {
 func (*Proposed) ProtoMessage() {}
 
 func (x *Proposed) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[19]
+	mi := &file_plugin_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2177,7 +2293,7 @@ func (x *Proposed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Proposed.ProtoReflect.Descriptor instead.
 func (*Proposed) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{19}
+	return file_plugin_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Proposed) GetDiff() []*Diff {
@@ -2333,7 +2449,7 @@ type Diff struct {
 
 func (x *Diff) Reset() {
 	*x = Diff{}
-	mi := &file_plugin_proto_msgTypes[20]
+	mi := &file_plugin_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2345,7 +2461,7 @@ func (x *Diff) String() string {
 func (*Diff) ProtoMessage() {}
 
 func (x *Diff) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[20]
+	mi := &file_plugin_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2358,7 +2474,7 @@ func (x *Diff) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Diff.ProtoReflect.Descriptor instead.
 func (*Diff) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{20}
+	return file_plugin_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Diff) GetSubject() string {
@@ -2407,7 +2523,7 @@ type Do struct {
 
 func (x *Do) Reset() {
 	*x = Do{}
-	mi := &file_plugin_proto_msgTypes[21]
+	mi := &file_plugin_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2419,7 +2535,7 @@ func (x *Do) String() string {
 func (*Do) ProtoMessage() {}
 
 func (x *Do) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[21]
+	mi := &file_plugin_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2432,7 +2548,7 @@ func (x *Do) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Do.ProtoReflect.Descriptor instead.
 func (*Do) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{21}
+	return file_plugin_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Do) GetHost() string {
@@ -2454,7 +2570,7 @@ type Done struct {
 
 func (x *Done) Reset() {
 	*x = Done{}
-	mi := &file_plugin_proto_msgTypes[22]
+	mi := &file_plugin_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2466,7 +2582,7 @@ func (x *Done) String() string {
 func (*Done) ProtoMessage() {}
 
 func (x *Done) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[22]
+	mi := &file_plugin_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2479,7 +2595,7 @@ func (x *Done) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Done.ProtoReflect.Descriptor instead.
 func (*Done) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{22}
+	return file_plugin_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Done) GetDiff() []*Diff {
@@ -2513,7 +2629,7 @@ type Look struct {
 
 func (x *Look) Reset() {
 	*x = Look{}
-	mi := &file_plugin_proto_msgTypes[23]
+	mi := &file_plugin_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2525,7 +2641,7 @@ func (x *Look) String() string {
 func (*Look) ProtoMessage() {}
 
 func (x *Look) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[23]
+	mi := &file_plugin_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2538,7 +2654,7 @@ func (x *Look) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Look.ProtoReflect.Descriptor instead.
 func (*Look) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{23}
+	return file_plugin_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Look) GetDoing() bool {
@@ -2564,7 +2680,7 @@ type Files struct {
 
 func (x *Files) Reset() {
 	*x = Files{}
-	mi := &file_plugin_proto_msgTypes[24]
+	mi := &file_plugin_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2576,7 +2692,7 @@ func (x *Files) String() string {
 func (*Files) ProtoMessage() {}
 
 func (x *Files) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[24]
+	mi := &file_plugin_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2589,7 +2705,7 @@ func (x *Files) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Files.ProtoReflect.Descriptor instead.
 func (*Files) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{24}
+	return file_plugin_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Files) GetFiles() []*File {
@@ -2628,7 +2744,7 @@ type File struct {
 
 func (x *File) Reset() {
 	*x = File{}
-	mi := &file_plugin_proto_msgTypes[25]
+	mi := &file_plugin_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2640,7 +2756,7 @@ func (x *File) String() string {
 func (*File) ProtoMessage() {}
 
 func (x *File) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[25]
+	mi := &file_plugin_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2653,7 +2769,7 @@ func (x *File) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use File.ProtoReflect.Descriptor instead.
 func (*File) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{25}
+	return file_plugin_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *File) GetPath() string {
@@ -2792,7 +2908,7 @@ type Apply struct {
 
 func (x *Apply) Reset() {
 	*x = Apply{}
-	mi := &file_plugin_proto_msgTypes[26]
+	mi := &file_plugin_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2804,7 +2920,7 @@ func (x *Apply) String() string {
 func (*Apply) ProtoMessage() {}
 
 func (x *Apply) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[26]
+	mi := &file_plugin_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2817,7 +2933,7 @@ func (x *Apply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Apply.ProtoReflect.Descriptor instead.
 func (*Apply) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{26}
+	return file_plugin_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Apply) GetDoing() bool {
@@ -2854,7 +2970,7 @@ type Change struct {
 
 func (x *Change) Reset() {
 	*x = Change{}
-	mi := &file_plugin_proto_msgTypes[27]
+	mi := &file_plugin_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2866,7 +2982,7 @@ func (x *Change) String() string {
 func (*Change) ProtoMessage() {}
 
 func (x *Change) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[27]
+	mi := &file_plugin_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2879,7 +2995,7 @@ func (x *Change) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Change.ProtoReflect.Descriptor instead.
 func (*Change) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{27}
+	return file_plugin_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Change) GetKind() string {
@@ -2969,7 +3085,7 @@ type Run struct {
 
 func (x *Run) Reset() {
 	*x = Run{}
-	mi := &file_plugin_proto_msgTypes[28]
+	mi := &file_plugin_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2981,7 +3097,7 @@ func (x *Run) String() string {
 func (*Run) ProtoMessage() {}
 
 func (x *Run) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[28]
+	mi := &file_plugin_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2994,7 +3110,7 @@ func (x *Run) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Run.ProtoReflect.Descriptor instead.
 func (*Run) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{28}
+	return file_plugin_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Run) GetDoing() bool {
@@ -3028,7 +3144,7 @@ type Command struct {
 
 func (x *Command) Reset() {
 	*x = Command{}
-	mi := &file_plugin_proto_msgTypes[29]
+	mi := &file_plugin_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3040,7 +3156,7 @@ func (x *Command) String() string {
 func (*Command) ProtoMessage() {}
 
 func (x *Command) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[29]
+	mi := &file_plugin_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3053,7 +3169,7 @@ func (x *Command) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Command.ProtoReflect.Descriptor instead.
 func (*Command) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{29}
+	return file_plugin_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Command) GetArgv() []string {
@@ -3136,7 +3252,7 @@ type Output struct {
 
 func (x *Output) Reset() {
 	*x = Output{}
-	mi := &file_plugin_proto_msgTypes[30]
+	mi := &file_plugin_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3148,7 +3264,7 @@ func (x *Output) String() string {
 func (*Output) ProtoMessage() {}
 
 func (x *Output) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[30]
+	mi := &file_plugin_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3161,7 +3277,7 @@ func (x *Output) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Output.ProtoReflect.Descriptor instead.
 func (*Output) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{30}
+	return file_plugin_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Output) GetExitCode() int64 {
@@ -3232,7 +3348,7 @@ type Dial struct {
 
 func (x *Dial) Reset() {
 	*x = Dial{}
-	mi := &file_plugin_proto_msgTypes[31]
+	mi := &file_plugin_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3244,7 +3360,7 @@ func (x *Dial) String() string {
 func (*Dial) ProtoMessage() {}
 
 func (x *Dial) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[31]
+	mi := &file_plugin_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3257,7 +3373,7 @@ func (x *Dial) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Dial.ProtoReflect.Descriptor instead.
 func (*Dial) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{31}
+	return file_plugin_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Dial) GetDoing() bool {
@@ -3292,7 +3408,7 @@ type Stream struct {
 
 func (x *Stream) Reset() {
 	*x = Stream{}
-	mi := &file_plugin_proto_msgTypes[32]
+	mi := &file_plugin_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3304,7 +3420,7 @@ func (x *Stream) String() string {
 func (*Stream) ProtoMessage() {}
 
 func (x *Stream) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[32]
+	mi := &file_plugin_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3317,7 +3433,7 @@ func (x *Stream) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Stream.ProtoReflect.Descriptor instead.
 func (*Stream) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{32}
+	return file_plugin_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Stream) GetStream() uint64 {
@@ -3351,7 +3467,7 @@ type Predicted struct {
 
 func (x *Predicted) Reset() {
 	*x = Predicted{}
-	mi := &file_plugin_proto_msgTypes[33]
+	mi := &file_plugin_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3363,7 +3479,7 @@ func (x *Predicted) String() string {
 func (*Predicted) ProtoMessage() {}
 
 func (x *Predicted) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[33]
+	mi := &file_plugin_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3376,7 +3492,7 @@ func (x *Predicted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Predicted.ProtoReflect.Descriptor instead.
 func (*Predicted) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{33}
+	return file_plugin_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *Predicted) GetDoing() bool {
@@ -3404,7 +3520,7 @@ type Value struct {
 
 func (x *Value) Reset() {
 	*x = Value{}
-	mi := &file_plugin_proto_msgTypes[34]
+	mi := &file_plugin_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3416,7 +3532,7 @@ func (x *Value) String() string {
 func (*Value) ProtoMessage() {}
 
 func (x *Value) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[34]
+	mi := &file_plugin_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3429,7 +3545,7 @@ func (x *Value) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Value.ProtoReflect.Descriptor instead.
 func (*Value) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{34}
+	return file_plugin_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *Value) GetValue() []byte {
@@ -3456,7 +3572,7 @@ type OpenFile struct {
 
 func (x *OpenFile) Reset() {
 	*x = OpenFile{}
-	mi := &file_plugin_proto_msgTypes[35]
+	mi := &file_plugin_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3468,7 +3584,7 @@ func (x *OpenFile) String() string {
 func (*OpenFile) ProtoMessage() {}
 
 func (x *OpenFile) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[35]
+	mi := &file_plugin_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3481,7 +3597,7 @@ func (x *OpenFile) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OpenFile.ProtoReflect.Descriptor instead.
 func (*OpenFile) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{35}
+	return file_plugin_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *OpenFile) GetKind() string {
@@ -3508,7 +3624,7 @@ type OpenFolder struct {
 
 func (x *OpenFolder) Reset() {
 	*x = OpenFolder{}
-	mi := &file_plugin_proto_msgTypes[36]
+	mi := &file_plugin_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3520,7 +3636,7 @@ func (x *OpenFolder) String() string {
 func (*OpenFolder) ProtoMessage() {}
 
 func (x *OpenFolder) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[36]
+	mi := &file_plugin_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3533,7 +3649,7 @@ func (x *OpenFolder) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OpenFolder.ProtoReflect.Descriptor instead.
 func (*OpenFolder) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{36}
+	return file_plugin_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *OpenFolder) GetKind() string {
@@ -3559,7 +3675,7 @@ type Folder struct {
 
 func (x *Folder) Reset() {
 	*x = Folder{}
-	mi := &file_plugin_proto_msgTypes[37]
+	mi := &file_plugin_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3571,7 +3687,7 @@ func (x *Folder) String() string {
 func (*Folder) ProtoMessage() {}
 
 func (x *Folder) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[37]
+	mi := &file_plugin_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3584,7 +3700,7 @@ func (x *Folder) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Folder.ProtoReflect.Descriptor instead.
 func (*Folder) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{37}
+	return file_plugin_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *Folder) GetEntries() []*Folder_Entry {
@@ -3606,7 +3722,7 @@ type Render struct {
 
 func (x *Render) Reset() {
 	*x = Render{}
-	mi := &file_plugin_proto_msgTypes[38]
+	mi := &file_plugin_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3618,7 +3734,7 @@ func (x *Render) String() string {
 func (*Render) ProtoMessage() {}
 
 func (x *Render) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[38]
+	mi := &file_plugin_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3631,7 +3747,7 @@ func (x *Render) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Render.ProtoReflect.Descriptor instead.
 func (*Render) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{38}
+	return file_plugin_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *Render) GetName() string {
@@ -3671,7 +3787,7 @@ type Eval struct {
 
 func (x *Eval) Reset() {
 	*x = Eval{}
-	mi := &file_plugin_proto_msgTypes[39]
+	mi := &file_plugin_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3683,7 +3799,7 @@ func (x *Eval) String() string {
 func (*Eval) ProtoMessage() {}
 
 func (x *Eval) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[39]
+	mi := &file_plugin_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3696,7 +3812,7 @@ func (x *Eval) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Eval.ProtoReflect.Descriptor instead.
 func (*Eval) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{39}
+	return file_plugin_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *Eval) GetExpression() string {
@@ -3719,7 +3835,7 @@ type Progress struct {
 
 func (x *Progress) Reset() {
 	*x = Progress{}
-	mi := &file_plugin_proto_msgTypes[40]
+	mi := &file_plugin_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3731,7 +3847,7 @@ func (x *Progress) String() string {
 func (*Progress) ProtoMessage() {}
 
 func (x *Progress) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[40]
+	mi := &file_plugin_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3744,7 +3860,7 @@ func (x *Progress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Progress.ProtoReflect.Descriptor instead.
 func (*Progress) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{40}
+	return file_plugin_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *Progress) GetPhase() string {
@@ -3791,7 +3907,7 @@ type Job struct {
 
 func (x *Job) Reset() {
 	*x = Job{}
-	mi := &file_plugin_proto_msgTypes[41]
+	mi := &file_plugin_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3803,7 +3919,7 @@ func (x *Job) String() string {
 func (*Job) ProtoMessage() {}
 
 func (x *Job) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[41]
+	mi := &file_plugin_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3816,7 +3932,7 @@ func (x *Job) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Job.ProtoReflect.Descriptor instead.
 func (*Job) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{41}
+	return file_plugin_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *Job) GetId() string {
@@ -3897,7 +4013,7 @@ type JobState struct {
 
 func (x *JobState) Reset() {
 	*x = JobState{}
-	mi := &file_plugin_proto_msgTypes[42]
+	mi := &file_plugin_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3909,7 +4025,7 @@ func (x *JobState) String() string {
 func (*JobState) ProtoMessage() {}
 
 func (x *JobState) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[42]
+	mi := &file_plugin_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3922,7 +4038,7 @@ func (x *JobState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JobState.ProtoReflect.Descriptor instead.
 func (*JobState) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{42}
+	return file_plugin_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *JobState) GetId() string {
@@ -3994,7 +4110,7 @@ type Content struct {
 
 func (x *Content) Reset() {
 	*x = Content{}
-	mi := &file_plugin_proto_msgTypes[43]
+	mi := &file_plugin_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4006,7 +4122,7 @@ func (x *Content) String() string {
 func (*Content) ProtoMessage() {}
 
 func (x *Content) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[43]
+	mi := &file_plugin_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4019,7 +4135,7 @@ func (x *Content) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Content.ProtoReflect.Descriptor instead.
 func (*Content) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{43}
+	return file_plugin_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *Content) GetName() string {
@@ -4081,7 +4197,7 @@ type OpenContent struct {
 
 func (x *OpenContent) Reset() {
 	*x = OpenContent{}
-	mi := &file_plugin_proto_msgTypes[44]
+	mi := &file_plugin_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4093,7 +4209,7 @@ func (x *OpenContent) String() string {
 func (*OpenContent) ProtoMessage() {}
 
 func (x *OpenContent) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[44]
+	mi := &file_plugin_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4106,7 +4222,7 @@ func (x *OpenContent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OpenContent.ProtoReflect.Descriptor instead.
 func (*OpenContent) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{44}
+	return file_plugin_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *OpenContent) GetNumber() uint64 {
@@ -4126,7 +4242,7 @@ type Sum struct {
 
 func (x *Sum) Reset() {
 	*x = Sum{}
-	mi := &file_plugin_proto_msgTypes[45]
+	mi := &file_plugin_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4138,7 +4254,7 @@ func (x *Sum) String() string {
 func (*Sum) ProtoMessage() {}
 
 func (x *Sum) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[45]
+	mi := &file_plugin_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4151,7 +4267,7 @@ func (x *Sum) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Sum.ProtoReflect.Descriptor instead.
 func (*Sum) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{45}
+	return file_plugin_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *Sum) GetNumber() uint64 {
@@ -4172,7 +4288,7 @@ type Read struct {
 
 func (x *Read) Reset() {
 	*x = Read{}
-	mi := &file_plugin_proto_msgTypes[46]
+	mi := &file_plugin_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4184,7 +4300,7 @@ func (x *Read) String() string {
 func (*Read) ProtoMessage() {}
 
 func (x *Read) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[46]
+	mi := &file_plugin_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4197,7 +4313,7 @@ func (x *Read) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Read.ProtoReflect.Descriptor instead.
 func (*Read) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{46}
+	return file_plugin_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *Read) GetStream() uint64 {
@@ -4224,7 +4340,7 @@ type Data struct {
 
 func (x *Data) Reset() {
 	*x = Data{}
-	mi := &file_plugin_proto_msgTypes[47]
+	mi := &file_plugin_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4236,7 +4352,7 @@ func (x *Data) String() string {
 func (*Data) ProtoMessage() {}
 
 func (x *Data) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[47]
+	mi := &file_plugin_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4249,7 +4365,7 @@ func (x *Data) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Data.ProtoReflect.Descriptor instead.
 func (*Data) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{47}
+	return file_plugin_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *Data) GetData() []byte {
@@ -4277,7 +4393,7 @@ type Write struct {
 
 func (x *Write) Reset() {
 	*x = Write{}
-	mi := &file_plugin_proto_msgTypes[48]
+	mi := &file_plugin_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4289,7 +4405,7 @@ func (x *Write) String() string {
 func (*Write) ProtoMessage() {}
 
 func (x *Write) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[48]
+	mi := &file_plugin_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4302,7 +4418,7 @@ func (x *Write) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Write.ProtoReflect.Descriptor instead.
 func (*Write) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{48}
+	return file_plugin_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *Write) GetStream() uint64 {
@@ -4338,7 +4454,7 @@ type Error struct {
 
 func (x *Error) Reset() {
 	*x = Error{}
-	mi := &file_plugin_proto_msgTypes[49]
+	mi := &file_plugin_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4350,7 +4466,7 @@ func (x *Error) String() string {
 func (*Error) ProtoMessage() {}
 
 func (x *Error) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[49]
+	mi := &file_plugin_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4363,7 +4479,7 @@ func (x *Error) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Error.ProtoReflect.Descriptor instead.
 func (*Error) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{49}
+	return file_plugin_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *Error) GetMessage() string {
@@ -4432,7 +4548,7 @@ type InventoryAnswer_Host struct {
 
 func (x *InventoryAnswer_Host) Reset() {
 	*x = InventoryAnswer_Host{}
-	mi := &file_plugin_proto_msgTypes[50]
+	mi := &file_plugin_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4444,7 +4560,7 @@ func (x *InventoryAnswer_Host) String() string {
 func (*InventoryAnswer_Host) ProtoMessage() {}
 
 func (x *InventoryAnswer_Host) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[50]
+	mi := &file_plugin_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4486,7 +4602,7 @@ type InventoryAnswer_Group struct {
 
 func (x *InventoryAnswer_Group) Reset() {
 	*x = InventoryAnswer_Group{}
-	mi := &file_plugin_proto_msgTypes[51]
+	mi := &file_plugin_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4498,7 +4614,7 @@ func (x *InventoryAnswer_Group) String() string {
 func (*InventoryAnswer_Group) ProtoMessage() {}
 
 func (x *InventoryAnswer_Group) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[51]
+	mi := &file_plugin_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4556,7 +4672,7 @@ type InventoryAnswer_Variable struct {
 
 func (x *InventoryAnswer_Variable) Reset() {
 	*x = InventoryAnswer_Variable{}
-	mi := &file_plugin_proto_msgTypes[52]
+	mi := &file_plugin_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4568,7 +4684,7 @@ func (x *InventoryAnswer_Variable) String() string {
 func (*InventoryAnswer_Variable) ProtoMessage() {}
 
 func (x *InventoryAnswer_Variable) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[52]
+	mi := &file_plugin_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4616,7 +4732,7 @@ type ReadsAnswer_Mention struct {
 
 func (x *ReadsAnswer_Mention) Reset() {
 	*x = ReadsAnswer_Mention{}
-	mi := &file_plugin_proto_msgTypes[54]
+	mi := &file_plugin_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4628,7 +4744,7 @@ func (x *ReadsAnswer_Mention) String() string {
 func (*ReadsAnswer_Mention) ProtoMessage() {}
 
 func (x *ReadsAnswer_Mention) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[54]
+	mi := &file_plugin_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4675,7 +4791,7 @@ type Proposed_VarFile struct {
 
 func (x *Proposed_VarFile) Reset() {
 	*x = Proposed_VarFile{}
-	mi := &file_plugin_proto_msgTypes[57]
+	mi := &file_plugin_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4687,7 +4803,7 @@ func (x *Proposed_VarFile) String() string {
 func (*Proposed_VarFile) ProtoMessage() {}
 
 func (x *Proposed_VarFile) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[57]
+	mi := &file_plugin_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4700,7 +4816,7 @@ func (x *Proposed_VarFile) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Proposed_VarFile.ProtoReflect.Descriptor instead.
 func (*Proposed_VarFile) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{19, 2}
+	return file_plugin_proto_rawDescGZIP(), []int{21, 2}
 }
 
 func (x *Proposed_VarFile) GetContent() *Content {
@@ -4729,7 +4845,7 @@ type Proposed_Join struct {
 
 func (x *Proposed_Join) Reset() {
 	*x = Proposed_Join{}
-	mi := &file_plugin_proto_msgTypes[58]
+	mi := &file_plugin_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4741,7 +4857,7 @@ func (x *Proposed_Join) String() string {
 func (*Proposed_Join) ProtoMessage() {}
 
 func (x *Proposed_Join) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[58]
+	mi := &file_plugin_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4754,7 +4870,7 @@ func (x *Proposed_Join) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Proposed_Join.ProtoReflect.Descriptor instead.
 func (*Proposed_Join) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{19, 3}
+	return file_plugin_proto_rawDescGZIP(), []int{21, 3}
 }
 
 func (x *Proposed_Join) GetHost() string {
@@ -4799,7 +4915,7 @@ type Look_Query struct {
 
 func (x *Look_Query) Reset() {
 	*x = Look_Query{}
-	mi := &file_plugin_proto_msgTypes[60]
+	mi := &file_plugin_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4811,7 +4927,7 @@ func (x *Look_Query) String() string {
 func (*Look_Query) ProtoMessage() {}
 
 func (x *Look_Query) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[60]
+	mi := &file_plugin_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4824,7 +4940,7 @@ func (x *Look_Query) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Look_Query.ProtoReflect.Descriptor instead.
 func (*Look_Query) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{23, 0}
+	return file_plugin_proto_rawDescGZIP(), []int{25, 0}
 }
 
 func (x *Look_Query) GetPath() string {
@@ -4882,7 +4998,7 @@ type Folder_Entry struct {
 
 func (x *Folder_Entry) Reset() {
 	*x = Folder_Entry{}
-	mi := &file_plugin_proto_msgTypes[62]
+	mi := &file_plugin_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4894,7 +5010,7 @@ func (x *Folder_Entry) String() string {
 func (*Folder_Entry) ProtoMessage() {}
 
 func (x *Folder_Entry) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[62]
+	mi := &file_plugin_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4907,7 +5023,7 @@ func (x *Folder_Entry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Folder_Entry.ProtoReflect.Descriptor instead.
 func (*Folder_Entry) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{37, 0}
+	return file_plugin_proto_rawDescGZIP(), []int{39, 0}
 }
 
 func (x *Folder_Entry) GetPath() string {
@@ -4956,7 +5072,7 @@ type Progress_Count struct {
 
 func (x *Progress_Count) Reset() {
 	*x = Progress_Count{}
-	mi := &file_plugin_proto_msgTypes[63]
+	mi := &file_plugin_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4968,7 +5084,7 @@ func (x *Progress_Count) String() string {
 func (*Progress_Count) ProtoMessage() {}
 
 func (x *Progress_Count) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[63]
+	mi := &file_plugin_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4981,7 +5097,7 @@ func (x *Progress_Count) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Progress_Count.ProtoReflect.Descriptor instead.
 func (*Progress_Count) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{40, 0}
+	return file_plugin_proto_rawDescGZIP(), []int{42, 0}
 }
 
 func (x *Progress_Count) GetName() string {
@@ -5015,7 +5131,7 @@ type Job_Start struct {
 
 func (x *Job_Start) Reset() {
 	*x = Job_Start{}
-	mi := &file_plugin_proto_msgTypes[64]
+	mi := &file_plugin_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5027,7 +5143,7 @@ func (x *Job_Start) String() string {
 func (*Job_Start) ProtoMessage() {}
 
 func (x *Job_Start) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[64]
+	mi := &file_plugin_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5040,7 +5156,7 @@ func (x *Job_Start) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Job_Start.ProtoReflect.Descriptor instead.
 func (*Job_Start) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{41, 0}
+	return file_plugin_proto_rawDescGZIP(), []int{43, 0}
 }
 
 func (x *Job_Start) GetLimitNs() int64 {
@@ -5067,7 +5183,7 @@ type Error_Exit struct {
 
 func (x *Error_Exit) Reset() {
 	*x = Error_Exit{}
-	mi := &file_plugin_proto_msgTypes[65]
+	mi := &file_plugin_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5079,7 +5195,7 @@ func (x *Error_Exit) String() string {
 func (*Error_Exit) ProtoMessage() {}
 
 func (x *Error_Exit) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[65]
+	mi := &file_plugin_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5092,7 +5208,7 @@ func (x *Error_Exit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Error_Exit.ProtoReflect.Descriptor instead.
 func (*Error_Exit) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{49, 0}
+	return file_plugin_proto_rawDescGZIP(), []int{51, 0}
 }
 
 func (x *Error_Exit) GetArgv() []string {
@@ -5120,7 +5236,7 @@ type Error_FileError struct {
 
 func (x *Error_FileError) Reset() {
 	*x = Error_FileError{}
-	mi := &file_plugin_proto_msgTypes[66]
+	mi := &file_plugin_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5132,7 +5248,7 @@ func (x *Error_FileError) String() string {
 func (*Error_FileError) ProtoMessage() {}
 
 func (x *Error_FileError) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[66]
+	mi := &file_plugin_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5145,7 +5261,7 @@ func (x *Error_FileError) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Error_FileError.ProtoReflect.Descriptor instead.
 func (*Error_FileError) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{49, 1}
+	return file_plugin_proto_rawDescGZIP(), []int{51, 1}
 }
 
 func (x *Error_FileError) GetOp() string {
@@ -5180,7 +5296,7 @@ type Error_Unreachable struct {
 
 func (x *Error_Unreachable) Reset() {
 	*x = Error_Unreachable{}
-	mi := &file_plugin_proto_msgTypes[67]
+	mi := &file_plugin_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5192,7 +5308,7 @@ func (x *Error_Unreachable) String() string {
 func (*Error_Unreachable) ProtoMessage() {}
 
 func (x *Error_Unreachable) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[67]
+	mi := &file_plugin_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5205,7 +5321,7 @@ func (x *Error_Unreachable) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Error_Unreachable.ProtoReflect.Descriptor instead.
 func (*Error_Unreachable) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{49, 2}
+	return file_plugin_proto_rawDescGZIP(), []int{51, 2}
 }
 
 func (x *Error_Unreachable) GetHost() string {
@@ -5240,7 +5356,7 @@ type Error_Argument struct {
 
 func (x *Error_Argument) Reset() {
 	*x = Error_Argument{}
-	mi := &file_plugin_proto_msgTypes[68]
+	mi := &file_plugin_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5252,7 +5368,7 @@ func (x *Error_Argument) String() string {
 func (*Error_Argument) ProtoMessage() {}
 
 func (x *Error_Argument) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[68]
+	mi := &file_plugin_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5265,7 +5381,7 @@ func (x *Error_Argument) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Error_Argument.ProtoReflect.Descriptor instead.
 func (*Error_Argument) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{49, 3}
+	return file_plugin_proto_rawDescGZIP(), []int{51, 3}
 }
 
 func (x *Error_Argument) GetName() string {
@@ -5349,7 +5465,7 @@ const file_plugin_proto_rawDesc = "" +
 	"\x06failed\x18\x03 \x01(\v2\x18.pegbook.plugin.v1.ErrorH\x00R\x06failedB\x06\n" +
 	"\x04body\"\x1d\n" +
 	"\x05Ready\x12\x14\n" +
-	"\x05kinds\x18\x01 \x03(\tR\x05kinds\"\xcc\x02\n" +
+	"\x05kinds\x18\x01 \x03(\tR\x05kinds\"\xe4\x02\n" +
 	"\x06Module\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n" +
 	"\x03doc\x18\x02 \x01(\tR\x03doc\x12*\n" +
@@ -5363,7 +5479,8 @@ const file_plugin_proto_rawDesc = "" +
 	"\brestores\x18\n" +
 	" \x01(\bR\brestores\x12\x16\n" +
 	"\x06proves\x18\v \x01(\bR\x06proves\x12\x1a\n" +
-	"\bprepares\x18\f \x01(\bR\bprepares\"\xeb\x02\n" +
+	"\bprepares\x18\f \x01(\bR\bprepares\x12\x16\n" +
+	"\x06abouts\x18\r \x01(\bR\x06abouts\"\xeb\x02\n" +
 	"\x03Arg\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\aaliases\x18\x02 \x03(\tR\aaliases\x12\x12\n" +
@@ -5403,7 +5520,12 @@ const file_plugin_proto_rawDesc = "" +
 	"\aMention\x12\x1a\n" +
 	"\bvariable\x18\x01 \x01(\tR\bvariable\x12\x12\n" +
 	"\x04text\x18\x02 \x01(\tR\x04text\x12\x16\n" +
-	"\x06offset\x18\x03 \x01(\x03R\x06offset\"\xd7\f\n" +
+	"\x06offset\x18\x03 \x01(\x03R\x06offset\":\n" +
+	"\fAboutRequest\x12\x16\n" +
+	"\x06module\x18\x01 \x01(\tR\x06module\x12\x12\n" +
+	"\x04args\x18\x02 \x01(\fR\x04args\"#\n" +
+	"\vAboutAnswer\x12\x14\n" +
+	"\x05about\x18\x01 \x01(\tR\x05about\"\xd7\f\n" +
 	"\x05Frame\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x126\n" +
 	"\apropose\x18\x02 \x01(\v2\x1a.pegbook.plugin.v1.ProposeH\x00R\apropose\x12'\n" +
@@ -5441,7 +5563,7 @@ const file_plugin_proto_rawDesc = "" +
 	"\x04data\x18< \x01(\v2\x17.pegbook.plugin.v1.DataH\x00R\x04data\x126\n" +
 	"\anothing\x18= \x01(\v2\x1a.pegbook.plugin.v1.NothingH\x00R\anothingB\x06\n" +
 	"\x04body\"\t\n" +
-	"\aNothing\"\xa2\x02\n" +
+	"\aNothing\"\xb8\x02\n" +
 	"\aPropose\x12\x16\n" +
 	"\x06module\x18\x01 \x01(\tR\x06module\x12\x12\n" +
 	"\x04args\x18\x02 \x01(\fR\x04args\x12\x12\n" +
@@ -5455,7 +5577,8 @@ const file_plugin_proto_rawDesc = "" +
 	"begun_mark\x18\t \x01(\tR\tbegunMark\x12\x18\n" +
 	"\arestore\x18\n" +
 	" \x01(\bR\arestore\x12\x1b\n" +
-	"\x06before\x18\v \x01(\fH\x00R\x06before\x88\x01\x01B\t\n" +
+	"\x06before\x18\v \x01(\fH\x00R\x06before\x88\x01\x01\x12\x14\n" +
+	"\x05later\x18\f \x01(\bR\x05laterB\t\n" +
 	"\a_before\"\xf7\b\n" +
 	"\bProposed\x12+\n" +
 	"\x04diff\x18\x01 \x03(\v2\x17.pegbook.plugin.v1.DiffR\x04diff\x12\x16\n" +
@@ -5717,11 +5840,12 @@ const file_plugin_proto_rawDesc = "" +
 	"\fKIND_REFUSED\x10\f\x12\x0e\n" +
 	"\n" +
 	"KIND_RESET\x10\r\x12\x14\n" +
-	"\x10KIND_BROKEN_PIPE\x10\x0e2\xf9\x02\n" +
+	"\x10KIND_BROKEN_PIPE\x10\x0e2\xc3\x03\n" +
 	"\x06Plugin\x12N\n" +
 	"\bDescribe\x12\".pegbook.plugin.v1.DescribeRequest\x1a\x1e.pegbook.plugin.v1.Description\x12>\n" +
 	"\x04Task\x12\x18.pegbook.plugin.v1.Frame\x1a\x18.pegbook.plugin.v1.Frame(\x010\x01\x12H\n" +
-	"\x05Reads\x12\x1f.pegbook.plugin.v1.ReadsRequest\x1a\x1e.pegbook.plugin.v1.ReadsAnswer\x12T\n" +
+	"\x05Reads\x12\x1f.pegbook.plugin.v1.ReadsRequest\x1a\x1e.pegbook.plugin.v1.ReadsAnswer\x12H\n" +
+	"\x05About\x12\x1f.pegbook.plugin.v1.AboutRequest\x1a\x1e.pegbook.plugin.v1.AboutAnswer\x12T\n" +
 	"\tInventory\x12#.pegbook.plugin.v1.InventoryRequest\x1a\".pegbook.plugin.v1.InventoryAnswer\x12?\n" +
 	"\x06Notify\x12\x17.pegbook.plugin.v1.Told\x1a\x18.pegbook.plugin.v1.Heard(\x010\x01B)Z'github.com/pegbook/pegbook/plugins/wireb\x06proto3"
 
@@ -5738,7 +5862,7 @@ func file_plugin_proto_rawDescGZIP() []byte {
 }
 
 var file_plugin_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_plugin_proto_msgTypes = make([]protoimpl.MessageInfo, 69)
+var file_plugin_proto_msgTypes = make([]protoimpl.MessageInfo, 71)
 var file_plugin_proto_goTypes = []any{
 	(Error_Kind)(0),                  // 0: pegbook.plugin.v1.Error.Kind
 	(*DescribeRequest)(nil),          // 1: pegbook.plugin.v1.DescribeRequest
@@ -5757,59 +5881,61 @@ var file_plugin_proto_goTypes = []any{
 	(*Shape)(nil),                    // 14: pegbook.plugin.v1.Shape
 	(*ReadsRequest)(nil),             // 15: pegbook.plugin.v1.ReadsRequest
 	(*ReadsAnswer)(nil),              // 16: pegbook.plugin.v1.ReadsAnswer
-	(*Frame)(nil),                    // 17: pegbook.plugin.v1.Frame
-	(*Nothing)(nil),                  // 18: pegbook.plugin.v1.Nothing
-	(*Propose)(nil),                  // 19: pegbook.plugin.v1.Propose
-	(*Proposed)(nil),                 // 20: pegbook.plugin.v1.Proposed
-	(*Diff)(nil),                     // 21: pegbook.plugin.v1.Diff
-	(*Do)(nil),                       // 22: pegbook.plugin.v1.Do
-	(*Done)(nil),                     // 23: pegbook.plugin.v1.Done
-	(*Look)(nil),                     // 24: pegbook.plugin.v1.Look
-	(*Files)(nil),                    // 25: pegbook.plugin.v1.Files
-	(*File)(nil),                     // 26: pegbook.plugin.v1.File
-	(*Apply)(nil),                    // 27: pegbook.plugin.v1.Apply
-	(*Change)(nil),                   // 28: pegbook.plugin.v1.Change
-	(*Run)(nil),                      // 29: pegbook.plugin.v1.Run
-	(*Command)(nil),                  // 30: pegbook.plugin.v1.Command
-	(*Output)(nil),                   // 31: pegbook.plugin.v1.Output
-	(*Dial)(nil),                     // 32: pegbook.plugin.v1.Dial
-	(*Stream)(nil),                   // 33: pegbook.plugin.v1.Stream
-	(*Predicted)(nil),                // 34: pegbook.plugin.v1.Predicted
-	(*Value)(nil),                    // 35: pegbook.plugin.v1.Value
-	(*OpenFile)(nil),                 // 36: pegbook.plugin.v1.OpenFile
-	(*OpenFolder)(nil),               // 37: pegbook.plugin.v1.OpenFolder
-	(*Folder)(nil),                   // 38: pegbook.plugin.v1.Folder
-	(*Render)(nil),                   // 39: pegbook.plugin.v1.Render
-	(*Eval)(nil),                     // 40: pegbook.plugin.v1.Eval
-	(*Progress)(nil),                 // 41: pegbook.plugin.v1.Progress
-	(*Job)(nil),                      // 42: pegbook.plugin.v1.Job
-	(*JobState)(nil),                 // 43: pegbook.plugin.v1.JobState
-	(*Content)(nil),                  // 44: pegbook.plugin.v1.Content
-	(*OpenContent)(nil),              // 45: pegbook.plugin.v1.OpenContent
-	(*Sum)(nil),                      // 46: pegbook.plugin.v1.Sum
-	(*Read)(nil),                     // 47: pegbook.plugin.v1.Read
-	(*Data)(nil),                     // 48: pegbook.plugin.v1.Data
-	(*Write)(nil),                    // 49: pegbook.plugin.v1.Write
-	(*Error)(nil),                    // 50: pegbook.plugin.v1.Error
-	(*InventoryAnswer_Host)(nil),     // 51: pegbook.plugin.v1.InventoryAnswer.Host
-	(*InventoryAnswer_Group)(nil),    // 52: pegbook.plugin.v1.InventoryAnswer.Group
-	(*InventoryAnswer_Variable)(nil), // 53: pegbook.plugin.v1.InventoryAnswer.Variable
-	nil,                              // 54: pegbook.plugin.v1.Shape.FieldsEntry
-	(*ReadsAnswer_Mention)(nil),      // 55: pegbook.plugin.v1.ReadsAnswer.Mention
-	nil,                              // 56: pegbook.plugin.v1.Proposed.PredictsEntry
-	nil,                              // 57: pegbook.plugin.v1.Proposed.FactsEntry
-	(*Proposed_VarFile)(nil),         // 58: pegbook.plugin.v1.Proposed.VarFile
-	(*Proposed_Join)(nil),            // 59: pegbook.plugin.v1.Proposed.Join
-	nil,                              // 60: pegbook.plugin.v1.Proposed.Join.VarsEntry
-	(*Look_Query)(nil),               // 61: pegbook.plugin.v1.Look.Query
-	nil,                              // 62: pegbook.plugin.v1.Command.EnvEntry
-	(*Folder_Entry)(nil),             // 63: pegbook.plugin.v1.Folder.Entry
-	(*Progress_Count)(nil),           // 64: pegbook.plugin.v1.Progress.Count
-	(*Job_Start)(nil),                // 65: pegbook.plugin.v1.Job.Start
-	(*Error_Exit)(nil),               // 66: pegbook.plugin.v1.Error.Exit
-	(*Error_FileError)(nil),          // 67: pegbook.plugin.v1.Error.FileError
-	(*Error_Unreachable)(nil),        // 68: pegbook.plugin.v1.Error.Unreachable
-	(*Error_Argument)(nil),           // 69: pegbook.plugin.v1.Error.Argument
+	(*AboutRequest)(nil),             // 17: pegbook.plugin.v1.AboutRequest
+	(*AboutAnswer)(nil),              // 18: pegbook.plugin.v1.AboutAnswer
+	(*Frame)(nil),                    // 19: pegbook.plugin.v1.Frame
+	(*Nothing)(nil),                  // 20: pegbook.plugin.v1.Nothing
+	(*Propose)(nil),                  // 21: pegbook.plugin.v1.Propose
+	(*Proposed)(nil),                 // 22: pegbook.plugin.v1.Proposed
+	(*Diff)(nil),                     // 23: pegbook.plugin.v1.Diff
+	(*Do)(nil),                       // 24: pegbook.plugin.v1.Do
+	(*Done)(nil),                     // 25: pegbook.plugin.v1.Done
+	(*Look)(nil),                     // 26: pegbook.plugin.v1.Look
+	(*Files)(nil),                    // 27: pegbook.plugin.v1.Files
+	(*File)(nil),                     // 28: pegbook.plugin.v1.File
+	(*Apply)(nil),                    // 29: pegbook.plugin.v1.Apply
+	(*Change)(nil),                   // 30: pegbook.plugin.v1.Change
+	(*Run)(nil),                      // 31: pegbook.plugin.v1.Run
+	(*Command)(nil),                  // 32: pegbook.plugin.v1.Command
+	(*Output)(nil),                   // 33: pegbook.plugin.v1.Output
+	(*Dial)(nil),                     // 34: pegbook.plugin.v1.Dial
+	(*Stream)(nil),                   // 35: pegbook.plugin.v1.Stream
+	(*Predicted)(nil),                // 36: pegbook.plugin.v1.Predicted
+	(*Value)(nil),                    // 37: pegbook.plugin.v1.Value
+	(*OpenFile)(nil),                 // 38: pegbook.plugin.v1.OpenFile
+	(*OpenFolder)(nil),               // 39: pegbook.plugin.v1.OpenFolder
+	(*Folder)(nil),                   // 40: pegbook.plugin.v1.Folder
+	(*Render)(nil),                   // 41: pegbook.plugin.v1.Render
+	(*Eval)(nil),                     // 42: pegbook.plugin.v1.Eval
+	(*Progress)(nil),                 // 43: pegbook.plugin.v1.Progress
+	(*Job)(nil),                      // 44: pegbook.plugin.v1.Job
+	(*JobState)(nil),                 // 45: pegbook.plugin.v1.JobState
+	(*Content)(nil),                  // 46: pegbook.plugin.v1.Content
+	(*OpenContent)(nil),              // 47: pegbook.plugin.v1.OpenContent
+	(*Sum)(nil),                      // 48: pegbook.plugin.v1.Sum
+	(*Read)(nil),                     // 49: pegbook.plugin.v1.Read
+	(*Data)(nil),                     // 50: pegbook.plugin.v1.Data
+	(*Write)(nil),                    // 51: pegbook.plugin.v1.Write
+	(*Error)(nil),                    // 52: pegbook.plugin.v1.Error
+	(*InventoryAnswer_Host)(nil),     // 53: pegbook.plugin.v1.InventoryAnswer.Host
+	(*InventoryAnswer_Group)(nil),    // 54: pegbook.plugin.v1.InventoryAnswer.Group
+	(*InventoryAnswer_Variable)(nil), // 55: pegbook.plugin.v1.InventoryAnswer.Variable
+	nil,                              // 56: pegbook.plugin.v1.Shape.FieldsEntry
+	(*ReadsAnswer_Mention)(nil),      // 57: pegbook.plugin.v1.ReadsAnswer.Mention
+	nil,                              // 58: pegbook.plugin.v1.Proposed.PredictsEntry
+	nil,                              // 59: pegbook.plugin.v1.Proposed.FactsEntry
+	(*Proposed_VarFile)(nil),         // 60: pegbook.plugin.v1.Proposed.VarFile
+	(*Proposed_Join)(nil),            // 61: pegbook.plugin.v1.Proposed.Join
+	nil,                              // 62: pegbook.plugin.v1.Proposed.Join.VarsEntry
+	(*Look_Query)(nil),               // 63: pegbook.plugin.v1.Look.Query
+	nil,                              // 64: pegbook.plugin.v1.Command.EnvEntry
+	(*Folder_Entry)(nil),             // 65: pegbook.plugin.v1.Folder.Entry
+	(*Progress_Count)(nil),           // 66: pegbook.plugin.v1.Progress.Count
+	(*Job_Start)(nil),                // 67: pegbook.plugin.v1.Job.Start
+	(*Error_Exit)(nil),               // 68: pegbook.plugin.v1.Error.Exit
+	(*Error_FileError)(nil),          // 69: pegbook.plugin.v1.Error.FileError
+	(*Error_Unreachable)(nil),        // 70: pegbook.plugin.v1.Error.Unreachable
+	(*Error_Argument)(nil),           // 71: pegbook.plugin.v1.Error.Argument
 }
 var file_plugin_proto_depIdxs = []int32{
 	12, // 0: pegbook.plugin.v1.Description.modules:type_name -> pegbook.plugin.v1.Module
@@ -5817,99 +5943,101 @@ var file_plugin_proto_depIdxs = []int32{
 	4,  // 2: pegbook.plugin.v1.Description.notifiers:type_name -> pegbook.plugin.v1.Notifier
 	13, // 3: pegbook.plugin.v1.Source.options:type_name -> pegbook.plugin.v1.Arg
 	13, // 4: pegbook.plugin.v1.Notifier.options:type_name -> pegbook.plugin.v1.Arg
-	50, // 5: pegbook.plugin.v1.InventoryAnswer.error:type_name -> pegbook.plugin.v1.Error
-	51, // 6: pegbook.plugin.v1.InventoryAnswer.hosts:type_name -> pegbook.plugin.v1.InventoryAnswer.Host
-	52, // 7: pegbook.plugin.v1.InventoryAnswer.groups:type_name -> pegbook.plugin.v1.InventoryAnswer.Group
+	52, // 5: pegbook.plugin.v1.InventoryAnswer.error:type_name -> pegbook.plugin.v1.Error
+	53, // 6: pegbook.plugin.v1.InventoryAnswer.hosts:type_name -> pegbook.plugin.v1.InventoryAnswer.Host
+	54, // 7: pegbook.plugin.v1.InventoryAnswer.groups:type_name -> pegbook.plugin.v1.InventoryAnswer.Group
 	8,  // 8: pegbook.plugin.v1.Told.begin:type_name -> pegbook.plugin.v1.Begin
 	9,  // 9: pegbook.plugin.v1.Told.event:type_name -> pegbook.plugin.v1.Event
 	11, // 10: pegbook.plugin.v1.Heard.ready:type_name -> pegbook.plugin.v1.Ready
-	50, // 11: pegbook.plugin.v1.Heard.problem:type_name -> pegbook.plugin.v1.Error
-	50, // 12: pegbook.plugin.v1.Heard.failed:type_name -> pegbook.plugin.v1.Error
+	52, // 11: pegbook.plugin.v1.Heard.problem:type_name -> pegbook.plugin.v1.Error
+	52, // 12: pegbook.plugin.v1.Heard.failed:type_name -> pegbook.plugin.v1.Error
 	13, // 13: pegbook.plugin.v1.Module.args:type_name -> pegbook.plugin.v1.Arg
 	14, // 14: pegbook.plugin.v1.Module.output:type_name -> pegbook.plugin.v1.Shape
-	54, // 15: pegbook.plugin.v1.Shape.fields:type_name -> pegbook.plugin.v1.Shape.FieldsEntry
+	56, // 15: pegbook.plugin.v1.Shape.fields:type_name -> pegbook.plugin.v1.Shape.FieldsEntry
 	14, // 16: pegbook.plugin.v1.Shape.elem:type_name -> pegbook.plugin.v1.Shape
-	55, // 17: pegbook.plugin.v1.ReadsAnswer.variables:type_name -> pegbook.plugin.v1.ReadsAnswer.Mention
-	50, // 18: pegbook.plugin.v1.ReadsAnswer.error:type_name -> pegbook.plugin.v1.Error
-	19, // 19: pegbook.plugin.v1.Frame.propose:type_name -> pegbook.plugin.v1.Propose
-	22, // 20: pegbook.plugin.v1.Frame.do:type_name -> pegbook.plugin.v1.Do
-	24, // 21: pegbook.plugin.v1.Frame.look:type_name -> pegbook.plugin.v1.Look
-	27, // 22: pegbook.plugin.v1.Frame.apply:type_name -> pegbook.plugin.v1.Apply
-	29, // 23: pegbook.plugin.v1.Frame.run:type_name -> pegbook.plugin.v1.Run
-	32, // 24: pegbook.plugin.v1.Frame.dial:type_name -> pegbook.plugin.v1.Dial
-	34, // 25: pegbook.plugin.v1.Frame.predicted:type_name -> pegbook.plugin.v1.Predicted
-	36, // 26: pegbook.plugin.v1.Frame.open_file:type_name -> pegbook.plugin.v1.OpenFile
-	37, // 27: pegbook.plugin.v1.Frame.open_folder:type_name -> pegbook.plugin.v1.OpenFolder
-	39, // 28: pegbook.plugin.v1.Frame.render:type_name -> pegbook.plugin.v1.Render
-	40, // 29: pegbook.plugin.v1.Frame.eval:type_name -> pegbook.plugin.v1.Eval
-	42, // 30: pegbook.plugin.v1.Frame.job:type_name -> pegbook.plugin.v1.Job
-	41, // 31: pegbook.plugin.v1.Frame.progress:type_name -> pegbook.plugin.v1.Progress
-	45, // 32: pegbook.plugin.v1.Frame.open_content:type_name -> pegbook.plugin.v1.OpenContent
-	46, // 33: pegbook.plugin.v1.Frame.sum:type_name -> pegbook.plugin.v1.Sum
-	47, // 34: pegbook.plugin.v1.Frame.read:type_name -> pegbook.plugin.v1.Read
-	49, // 35: pegbook.plugin.v1.Frame.write:type_name -> pegbook.plugin.v1.Write
-	50, // 36: pegbook.plugin.v1.Frame.error:type_name -> pegbook.plugin.v1.Error
-	20, // 37: pegbook.plugin.v1.Frame.proposed:type_name -> pegbook.plugin.v1.Proposed
-	23, // 38: pegbook.plugin.v1.Frame.done:type_name -> pegbook.plugin.v1.Done
-	25, // 39: pegbook.plugin.v1.Frame.files:type_name -> pegbook.plugin.v1.Files
-	31, // 40: pegbook.plugin.v1.Frame.output:type_name -> pegbook.plugin.v1.Output
-	33, // 41: pegbook.plugin.v1.Frame.stream:type_name -> pegbook.plugin.v1.Stream
-	35, // 42: pegbook.plugin.v1.Frame.value:type_name -> pegbook.plugin.v1.Value
-	44, // 43: pegbook.plugin.v1.Frame.content:type_name -> pegbook.plugin.v1.Content
-	38, // 44: pegbook.plugin.v1.Frame.folder:type_name -> pegbook.plugin.v1.Folder
-	43, // 45: pegbook.plugin.v1.Frame.job_state:type_name -> pegbook.plugin.v1.JobState
-	48, // 46: pegbook.plugin.v1.Frame.data:type_name -> pegbook.plugin.v1.Data
-	18, // 47: pegbook.plugin.v1.Frame.nothing:type_name -> pegbook.plugin.v1.Nothing
-	21, // 48: pegbook.plugin.v1.Proposed.diff:type_name -> pegbook.plugin.v1.Diff
-	28, // 49: pegbook.plugin.v1.Proposed.changes:type_name -> pegbook.plugin.v1.Change
-	56, // 50: pegbook.plugin.v1.Proposed.predicts:type_name -> pegbook.plugin.v1.Proposed.PredictsEntry
-	28, // 51: pegbook.plugin.v1.Proposed.leaves:type_name -> pegbook.plugin.v1.Change
-	57, // 52: pegbook.plugin.v1.Proposed.facts:type_name -> pegbook.plugin.v1.Proposed.FactsEntry
-	58, // 53: pegbook.plugin.v1.Proposed.var_files:type_name -> pegbook.plugin.v1.Proposed.VarFile
-	59, // 54: pegbook.plugin.v1.Proposed.joins:type_name -> pegbook.plugin.v1.Proposed.Join
-	21, // 55: pegbook.plugin.v1.Done.diff:type_name -> pegbook.plugin.v1.Diff
-	50, // 56: pegbook.plugin.v1.Done.error:type_name -> pegbook.plugin.v1.Error
-	61, // 57: pegbook.plugin.v1.Look.queries:type_name -> pegbook.plugin.v1.Look.Query
-	26, // 58: pegbook.plugin.v1.Files.files:type_name -> pegbook.plugin.v1.File
-	44, // 59: pegbook.plugin.v1.File.content:type_name -> pegbook.plugin.v1.Content
-	26, // 60: pegbook.plugin.v1.File.entries:type_name -> pegbook.plugin.v1.File
-	28, // 61: pegbook.plugin.v1.Apply.changes:type_name -> pegbook.plugin.v1.Change
-	44, // 62: pegbook.plugin.v1.Change.content:type_name -> pegbook.plugin.v1.Content
-	30, // 63: pegbook.plugin.v1.Run.command:type_name -> pegbook.plugin.v1.Command
-	62, // 64: pegbook.plugin.v1.Command.env:type_name -> pegbook.plugin.v1.Command.EnvEntry
-	50, // 65: pegbook.plugin.v1.Output.error:type_name -> pegbook.plugin.v1.Error
-	63, // 66: pegbook.plugin.v1.Folder.entries:type_name -> pegbook.plugin.v1.Folder.Entry
-	64, // 67: pegbook.plugin.v1.Progress.counts:type_name -> pegbook.plugin.v1.Progress.Count
-	65, // 68: pegbook.plugin.v1.Job.start:type_name -> pegbook.plugin.v1.Job.Start
-	18, // 69: pegbook.plugin.v1.Job.look:type_name -> pegbook.plugin.v1.Nothing
-	18, // 70: pegbook.plugin.v1.Job.forget:type_name -> pegbook.plugin.v1.Nothing
-	31, // 71: pegbook.plugin.v1.JobState.output:type_name -> pegbook.plugin.v1.Output
-	44, // 72: pegbook.plugin.v1.Content.as_is:type_name -> pegbook.plugin.v1.Content
+	57, // 17: pegbook.plugin.v1.ReadsAnswer.variables:type_name -> pegbook.plugin.v1.ReadsAnswer.Mention
+	52, // 18: pegbook.plugin.v1.ReadsAnswer.error:type_name -> pegbook.plugin.v1.Error
+	21, // 19: pegbook.plugin.v1.Frame.propose:type_name -> pegbook.plugin.v1.Propose
+	24, // 20: pegbook.plugin.v1.Frame.do:type_name -> pegbook.plugin.v1.Do
+	26, // 21: pegbook.plugin.v1.Frame.look:type_name -> pegbook.plugin.v1.Look
+	29, // 22: pegbook.plugin.v1.Frame.apply:type_name -> pegbook.plugin.v1.Apply
+	31, // 23: pegbook.plugin.v1.Frame.run:type_name -> pegbook.plugin.v1.Run
+	34, // 24: pegbook.plugin.v1.Frame.dial:type_name -> pegbook.plugin.v1.Dial
+	36, // 25: pegbook.plugin.v1.Frame.predicted:type_name -> pegbook.plugin.v1.Predicted
+	38, // 26: pegbook.plugin.v1.Frame.open_file:type_name -> pegbook.plugin.v1.OpenFile
+	39, // 27: pegbook.plugin.v1.Frame.open_folder:type_name -> pegbook.plugin.v1.OpenFolder
+	41, // 28: pegbook.plugin.v1.Frame.render:type_name -> pegbook.plugin.v1.Render
+	42, // 29: pegbook.plugin.v1.Frame.eval:type_name -> pegbook.plugin.v1.Eval
+	44, // 30: pegbook.plugin.v1.Frame.job:type_name -> pegbook.plugin.v1.Job
+	43, // 31: pegbook.plugin.v1.Frame.progress:type_name -> pegbook.plugin.v1.Progress
+	47, // 32: pegbook.plugin.v1.Frame.open_content:type_name -> pegbook.plugin.v1.OpenContent
+	48, // 33: pegbook.plugin.v1.Frame.sum:type_name -> pegbook.plugin.v1.Sum
+	49, // 34: pegbook.plugin.v1.Frame.read:type_name -> pegbook.plugin.v1.Read
+	51, // 35: pegbook.plugin.v1.Frame.write:type_name -> pegbook.plugin.v1.Write
+	52, // 36: pegbook.plugin.v1.Frame.error:type_name -> pegbook.plugin.v1.Error
+	22, // 37: pegbook.plugin.v1.Frame.proposed:type_name -> pegbook.plugin.v1.Proposed
+	25, // 38: pegbook.plugin.v1.Frame.done:type_name -> pegbook.plugin.v1.Done
+	27, // 39: pegbook.plugin.v1.Frame.files:type_name -> pegbook.plugin.v1.Files
+	33, // 40: pegbook.plugin.v1.Frame.output:type_name -> pegbook.plugin.v1.Output
+	35, // 41: pegbook.plugin.v1.Frame.stream:type_name -> pegbook.plugin.v1.Stream
+	37, // 42: pegbook.plugin.v1.Frame.value:type_name -> pegbook.plugin.v1.Value
+	46, // 43: pegbook.plugin.v1.Frame.content:type_name -> pegbook.plugin.v1.Content
+	40, // 44: pegbook.plugin.v1.Frame.folder:type_name -> pegbook.plugin.v1.Folder
+	45, // 45: pegbook.plugin.v1.Frame.job_state:type_name -> pegbook.plugin.v1.JobState
+	50, // 46: pegbook.plugin.v1.Frame.data:type_name -> pegbook.plugin.v1.Data
+	20, // 47: pegbook.plugin.v1.Frame.nothing:type_name -> pegbook.plugin.v1.Nothing
+	23, // 48: pegbook.plugin.v1.Proposed.diff:type_name -> pegbook.plugin.v1.Diff
+	30, // 49: pegbook.plugin.v1.Proposed.changes:type_name -> pegbook.plugin.v1.Change
+	58, // 50: pegbook.plugin.v1.Proposed.predicts:type_name -> pegbook.plugin.v1.Proposed.PredictsEntry
+	30, // 51: pegbook.plugin.v1.Proposed.leaves:type_name -> pegbook.plugin.v1.Change
+	59, // 52: pegbook.plugin.v1.Proposed.facts:type_name -> pegbook.plugin.v1.Proposed.FactsEntry
+	60, // 53: pegbook.plugin.v1.Proposed.var_files:type_name -> pegbook.plugin.v1.Proposed.VarFile
+	61, // 54: pegbook.plugin.v1.Proposed.joins:type_name -> pegbook.plugin.v1.Proposed.Join
+	23, // 55: pegbook.plugin.v1.Done.diff:type_name -> pegbook.plugin.v1.Diff
+	52, // 56: pegbook.plugin.v1.Done.error:type_name -> pegbook.plugin.v1.Error
+	63, // 57: pegbook.plugin.v1.Look.queries:type_name -> pegbook.plugin.v1.Look.Query
+	28, // 58: pegbook.plugin.v1.Files.files:type_name -> pegbook.plugin.v1.File
+	46, // 59: pegbook.plugin.v1.File.content:type_name -> pegbook.plugin.v1.Content
+	28, // 60: pegbook.plugin.v1.File.entries:type_name -> pegbook.plugin.v1.File
+	30, // 61: pegbook.plugin.v1.Apply.changes:type_name -> pegbook.plugin.v1.Change
+	46, // 62: pegbook.plugin.v1.Change.content:type_name -> pegbook.plugin.v1.Content
+	32, // 63: pegbook.plugin.v1.Run.command:type_name -> pegbook.plugin.v1.Command
+	64, // 64: pegbook.plugin.v1.Command.env:type_name -> pegbook.plugin.v1.Command.EnvEntry
+	52, // 65: pegbook.plugin.v1.Output.error:type_name -> pegbook.plugin.v1.Error
+	65, // 66: pegbook.plugin.v1.Folder.entries:type_name -> pegbook.plugin.v1.Folder.Entry
+	66, // 67: pegbook.plugin.v1.Progress.counts:type_name -> pegbook.plugin.v1.Progress.Count
+	67, // 68: pegbook.plugin.v1.Job.start:type_name -> pegbook.plugin.v1.Job.Start
+	20, // 69: pegbook.plugin.v1.Job.look:type_name -> pegbook.plugin.v1.Nothing
+	20, // 70: pegbook.plugin.v1.Job.forget:type_name -> pegbook.plugin.v1.Nothing
+	33, // 71: pegbook.plugin.v1.JobState.output:type_name -> pegbook.plugin.v1.Output
+	46, // 72: pegbook.plugin.v1.Content.as_is:type_name -> pegbook.plugin.v1.Content
 	0,  // 73: pegbook.plugin.v1.Error.kinds:type_name -> pegbook.plugin.v1.Error.Kind
-	66, // 74: pegbook.plugin.v1.Error.exit:type_name -> pegbook.plugin.v1.Error.Exit
-	67, // 75: pegbook.plugin.v1.Error.file:type_name -> pegbook.plugin.v1.Error.FileError
-	68, // 76: pegbook.plugin.v1.Error.unreachable:type_name -> pegbook.plugin.v1.Error.Unreachable
-	69, // 77: pegbook.plugin.v1.Error.argument:type_name -> pegbook.plugin.v1.Error.Argument
-	53, // 78: pegbook.plugin.v1.InventoryAnswer.Host.vars:type_name -> pegbook.plugin.v1.InventoryAnswer.Variable
-	53, // 79: pegbook.plugin.v1.InventoryAnswer.Group.vars:type_name -> pegbook.plugin.v1.InventoryAnswer.Variable
+	68, // 74: pegbook.plugin.v1.Error.exit:type_name -> pegbook.plugin.v1.Error.Exit
+	69, // 75: pegbook.plugin.v1.Error.file:type_name -> pegbook.plugin.v1.Error.FileError
+	70, // 76: pegbook.plugin.v1.Error.unreachable:type_name -> pegbook.plugin.v1.Error.Unreachable
+	71, // 77: pegbook.plugin.v1.Error.argument:type_name -> pegbook.plugin.v1.Error.Argument
+	55, // 78: pegbook.plugin.v1.InventoryAnswer.Host.vars:type_name -> pegbook.plugin.v1.InventoryAnswer.Variable
+	55, // 79: pegbook.plugin.v1.InventoryAnswer.Group.vars:type_name -> pegbook.plugin.v1.InventoryAnswer.Variable
 	14, // 80: pegbook.plugin.v1.Shape.FieldsEntry.value:type_name -> pegbook.plugin.v1.Shape
-	44, // 81: pegbook.plugin.v1.Proposed.VarFile.content:type_name -> pegbook.plugin.v1.Content
-	60, // 82: pegbook.plugin.v1.Proposed.Join.vars:type_name -> pegbook.plugin.v1.Proposed.Join.VarsEntry
-	44, // 83: pegbook.plugin.v1.Folder.Entry.content:type_name -> pegbook.plugin.v1.Content
-	30, // 84: pegbook.plugin.v1.Job.Start.command:type_name -> pegbook.plugin.v1.Command
-	31, // 85: pegbook.plugin.v1.Error.Exit.output:type_name -> pegbook.plugin.v1.Output
+	46, // 81: pegbook.plugin.v1.Proposed.VarFile.content:type_name -> pegbook.plugin.v1.Content
+	62, // 82: pegbook.plugin.v1.Proposed.Join.vars:type_name -> pegbook.plugin.v1.Proposed.Join.VarsEntry
+	46, // 83: pegbook.plugin.v1.Folder.Entry.content:type_name -> pegbook.plugin.v1.Content
+	32, // 84: pegbook.plugin.v1.Job.Start.command:type_name -> pegbook.plugin.v1.Command
+	33, // 85: pegbook.plugin.v1.Error.Exit.output:type_name -> pegbook.plugin.v1.Output
 	1,  // 86: pegbook.plugin.v1.Plugin.Describe:input_type -> pegbook.plugin.v1.DescribeRequest
-	17, // 87: pegbook.plugin.v1.Plugin.Task:input_type -> pegbook.plugin.v1.Frame
+	19, // 87: pegbook.plugin.v1.Plugin.Task:input_type -> pegbook.plugin.v1.Frame
 	15, // 88: pegbook.plugin.v1.Plugin.Reads:input_type -> pegbook.plugin.v1.ReadsRequest
-	5,  // 89: pegbook.plugin.v1.Plugin.Inventory:input_type -> pegbook.plugin.v1.InventoryRequest
-	7,  // 90: pegbook.plugin.v1.Plugin.Notify:input_type -> pegbook.plugin.v1.Told
-	2,  // 91: pegbook.plugin.v1.Plugin.Describe:output_type -> pegbook.plugin.v1.Description
-	17, // 92: pegbook.plugin.v1.Plugin.Task:output_type -> pegbook.plugin.v1.Frame
-	16, // 93: pegbook.plugin.v1.Plugin.Reads:output_type -> pegbook.plugin.v1.ReadsAnswer
-	6,  // 94: pegbook.plugin.v1.Plugin.Inventory:output_type -> pegbook.plugin.v1.InventoryAnswer
-	10, // 95: pegbook.plugin.v1.Plugin.Notify:output_type -> pegbook.plugin.v1.Heard
-	91, // [91:96] is the sub-list for method output_type
-	86, // [86:91] is the sub-list for method input_type
+	17, // 89: pegbook.plugin.v1.Plugin.About:input_type -> pegbook.plugin.v1.AboutRequest
+	5,  // 90: pegbook.plugin.v1.Plugin.Inventory:input_type -> pegbook.plugin.v1.InventoryRequest
+	7,  // 91: pegbook.plugin.v1.Plugin.Notify:input_type -> pegbook.plugin.v1.Told
+	2,  // 92: pegbook.plugin.v1.Plugin.Describe:output_type -> pegbook.plugin.v1.Description
+	19, // 93: pegbook.plugin.v1.Plugin.Task:output_type -> pegbook.plugin.v1.Frame
+	16, // 94: pegbook.plugin.v1.Plugin.Reads:output_type -> pegbook.plugin.v1.ReadsAnswer
+	18, // 95: pegbook.plugin.v1.Plugin.About:output_type -> pegbook.plugin.v1.AboutAnswer
+	6,  // 96: pegbook.plugin.v1.Plugin.Inventory:output_type -> pegbook.plugin.v1.InventoryAnswer
+	10, // 97: pegbook.plugin.v1.Plugin.Notify:output_type -> pegbook.plugin.v1.Heard
+	92, // [92:98] is the sub-list for method output_type
+	86, // [86:92] is the sub-list for method input_type
 	86, // [86:86] is the sub-list for extension type_name
 	86, // [86:86] is the sub-list for extension extendee
 	0,  // [0:86] is the sub-list for field type_name
@@ -5929,7 +6057,7 @@ func file_plugin_proto_init() {
 		(*Heard_Problem)(nil),
 		(*Heard_Failed)(nil),
 	}
-	file_plugin_proto_msgTypes[16].OneofWrappers = []any{
+	file_plugin_proto_msgTypes[18].OneofWrappers = []any{
 		(*Frame_Propose)(nil),
 		(*Frame_Do)(nil),
 		(*Frame_Look)(nil),
@@ -5963,21 +6091,21 @@ func file_plugin_proto_init() {
 		(*Frame_Data)(nil),
 		(*Frame_Nothing)(nil),
 	}
-	file_plugin_proto_msgTypes[18].OneofWrappers = []any{}
-	file_plugin_proto_msgTypes[27].OneofWrappers = []any{}
-	file_plugin_proto_msgTypes[41].OneofWrappers = []any{
+	file_plugin_proto_msgTypes[20].OneofWrappers = []any{}
+	file_plugin_proto_msgTypes[29].OneofWrappers = []any{}
+	file_plugin_proto_msgTypes[43].OneofWrappers = []any{
 		(*Job_Start_)(nil),
 		(*Job_Look)(nil),
 		(*Job_Forget)(nil),
 	}
-	file_plugin_proto_msgTypes[43].OneofWrappers = []any{}
+	file_plugin_proto_msgTypes[45].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_plugin_proto_rawDesc), len(file_plugin_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   69,
+			NumMessages:   71,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

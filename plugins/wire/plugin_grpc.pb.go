@@ -29,6 +29,7 @@ const (
 	Plugin_Describe_FullMethodName  = "/pegbook.plugin.v1.Plugin/Describe"
 	Plugin_Task_FullMethodName      = "/pegbook.plugin.v1.Plugin/Task"
 	Plugin_Reads_FullMethodName     = "/pegbook.plugin.v1.Plugin/Reads"
+	Plugin_About_FullMethodName     = "/pegbook.plugin.v1.Plugin/About"
 	Plugin_Inventory_FullMethodName = "/pegbook.plugin.v1.Plugin/Inventory"
 	Plugin_Notify_FullMethodName    = "/pegbook.plugin.v1.Plugin/Notify"
 )
@@ -46,6 +47,9 @@ type PluginClient interface {
 	Task(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[Frame, Frame], error)
 	// Reads says what the text of a file uses, of modules whose description has reads.
 	Reads(ctx context.Context, in *ReadsRequest, opts ...grpc.CallOption) (*ReadsAnswer, error)
+	// About names what a task is about, of modules whose description has abouts: in a run that is taken back, several tasks
+	// about the same thing are each given what the first one found.
+	About(ctx context.Context, in *AboutRequest, opts ...grpc.CallOption) (*AboutAnswer, error)
 	// Inventory asks a source which hosts and groups there are. It is asked of plugins that describe sources (1.1).
 	Inventory(ctx context.Context, in *InventoryRequest, opts ...grpc.CallOption) (*InventoryAnswer, error)
 	// Notify tells a notifier what happens in one run: first Begin, then events, until pegbook ends its side. The
@@ -95,6 +99,16 @@ func (c *pluginClient) Reads(ctx context.Context, in *ReadsRequest, opts ...grpc
 	return out, nil
 }
 
+func (c *pluginClient) About(ctx context.Context, in *AboutRequest, opts ...grpc.CallOption) (*AboutAnswer, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(AboutAnswer)
+	err := c.cc.Invoke(ctx, Plugin_About_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *pluginClient) Inventory(ctx context.Context, in *InventoryRequest, opts ...grpc.CallOption) (*InventoryAnswer, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(InventoryAnswer)
@@ -131,6 +145,9 @@ type PluginServer interface {
 	Task(grpc.BidiStreamingServer[Frame, Frame]) error
 	// Reads says what the text of a file uses, of modules whose description has reads.
 	Reads(context.Context, *ReadsRequest) (*ReadsAnswer, error)
+	// About names what a task is about, of modules whose description has abouts: in a run that is taken back, several tasks
+	// about the same thing are each given what the first one found.
+	About(context.Context, *AboutRequest) (*AboutAnswer, error)
 	// Inventory asks a source which hosts and groups there are. It is asked of plugins that describe sources (1.1).
 	Inventory(context.Context, *InventoryRequest) (*InventoryAnswer, error)
 	// Notify tells a notifier what happens in one run: first Begin, then events, until pegbook ends its side. The
@@ -155,6 +172,9 @@ func (UnimplementedPluginServer) Task(grpc.BidiStreamingServer[Frame, Frame]) er
 }
 func (UnimplementedPluginServer) Reads(context.Context, *ReadsRequest) (*ReadsAnswer, error) {
 	return nil, status.Error(codes.Unimplemented, "method Reads not implemented")
+}
+func (UnimplementedPluginServer) About(context.Context, *AboutRequest) (*AboutAnswer, error) {
+	return nil, status.Error(codes.Unimplemented, "method About not implemented")
 }
 func (UnimplementedPluginServer) Inventory(context.Context, *InventoryRequest) (*InventoryAnswer, error) {
 	return nil, status.Error(codes.Unimplemented, "method Inventory not implemented")
@@ -226,6 +246,24 @@ func _Plugin_Reads_Handler(srv interface{}, ctx context.Context, dec func(interf
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Plugin_About_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(AboutRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(PluginServer).About(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Plugin_About_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(PluginServer).About(ctx, req.(*AboutRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _Plugin_Inventory_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(InventoryRequest)
 	if err := dec(in); err != nil {
@@ -265,6 +303,10 @@ var Plugin_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Reads",
 			Handler:    _Plugin_Reads_Handler,
+		},
+		{
+			MethodName: "About",
+			Handler:    _Plugin_About_Handler,
 		},
 		{
 			MethodName: "Inventory",
