@@ -60,7 +60,66 @@ func behave(how string) {
 		m.Name = "Not A Name"
 		Serve(m)
 	}
-	Serve(Parts(testModules())...)
+	Serve(append(Parts(testModules()), roughSource(), roughNotifier())...)
+}
+
+// misbehave ends, stops or floods the plugin's process, or hangs until ctx ends.
+func misbehave(ctx context.Context, how string) error {
+	fmt.Fprintln(os.Stderr, "cannot reach db1: "+how)
+	switch how {
+	case "die":
+		os.Exit(7)
+	case "freeze":
+		return exec.Command("/bin/kill", "-STOP", fmt.Sprint(os.Getpid())).Run()
+	case "hang":
+		<-ctx.Done()
+		return context.Cause(ctx)
+	case "flood and die":
+		flood()
+		fmt.Fprintln(os.Stderr, "out of words")
+		os.Exit(7)
+	case "flood":
+		flood()
+	}
+	return nil
+}
+
+// flood prints 40 MB.
+func flood() {
+	line := strings.Repeat("spam ", 200) + "\n"
+	for range 20000 {
+		_, _ = io.WriteString(os.Stderr, line)
+		_, _ = io.WriteString(os.Stdout, line)
+	}
+}
+
+// roughSource is a source that misbehaves on request.
+func roughSource() *Source {
+	return DefineSource("rough", "Rough\n\nText", func(ctx context.Context, _ Question, o doArgs) (*Inventory, error) {
+		inv := &Inventory{}
+		inv.Host("h1")
+		return inv, misbehave(ctx, o.How)
+	})
+}
+
+// roughNotifier is a notifier that misbehaves on request, with the first event or before.
+func roughNotifier() *Notifier {
+	return DefineNotifier("rough", "Rough\n\nText", func(ctx context.Context, run Run, o doArgs) (*Listener, error) {
+		how, atOnce := strings.CutPrefix(o.How, "at once ")
+		if atOnce {
+			if err := misbehave(ctx, how); err != nil {
+				return nil, err
+			}
+		}
+		return &Listener{Tell: func(ctx context.Context, _ Event) error {
+			if how == "tell problems" {
+				for range 2000 {
+					run.Problem(errors.New(strings.Repeat("no ", 1000)))
+				}
+			}
+			return misbehave(ctx, how)
+		}}, nil
+	})
 }
 
 // haveChildren starts a process, and one that leaves the plugin's process group.
@@ -98,11 +157,7 @@ func testModules() []*modules.Module {
 			<-ctx.Done()
 			return nil, context.Cause(ctx)
 		case "flood":
-			line := strings.Repeat("spam ", 200) + "\n"
-			for range 20000 {
-				_, _ = io.WriteString(os.Stderr, line)
-				_, _ = io.WriteString(os.Stdout, line)
-			}
+			flood()
 		case "die soon":
 			time.AfterFunc(time.Millisecond, func() { os.Exit(7) })
 		case "files":

@@ -152,7 +152,7 @@ func (p *Plugin) notifier(w *wire.Notifier) *Notifier {
 		if err != nil {
 			return nil, p.blame(ctx, now, err)
 		}
-		t := &telling{plugin: p, now: now, stream: stream, over: make(chan struct{})}
+		t := &telling{plugin: p, stream: stream, over: make(chan struct{}), blame: func(err error) error { return p.blame(ctx, now, err) }}
 		begin := &wire.Begin{Notifier: n.Name, Options: options, File: run.File, Run: run.ID, Check: run.Check}
 		if err := stream.Send(&wire.Told{Body: &wire.Told_Begin{Begin: begin}}); err != nil && !errors.Is(err, io.EOF) {
 			return nil, p.blame(ctx, now, err)
@@ -170,13 +170,12 @@ func (p *Plugin) notifier(w *wire.Notifier) *Notifier {
 // telling is pegbook's side of the stream.
 type telling struct {
 	plugin *Plugin
-	now    *process
 	stream grpc.BidiStreamingClient[wire.Told, wire.Heard]
-	over   chan struct{} // closed when the stream has ended
-	err    error         // why it has, once over is closed; nil: as it should
+	// blame says what has become of the process. It goes by the context of the run: that of the stream ends with it.
+	blame func(err error) error
+	over  chan struct{} // closed when the stream has ended
+	err   error         // why it has, once over is closed; nil: as it should
 }
-
-func (t *telling) blame(err error) error { return t.plugin.blame(t.stream.Context(), t.now, err) }
 
 // ready waits for the kinds that the notifier wants. What it cannot do may be told before.
 func (t *telling) ready(problem func(error)) ([]string, error) {

@@ -269,19 +269,6 @@ func TestFilesThatAreNoPlugins(t *testing.T) {
 	}
 }
 
-func TestFrozenPluginIsNoticed(t *testing.T) {
-	if testing.Short() {
-		t.Skip("takes 15 seconds: gRPC's heartbeat has a lower bound")
-	}
-	p := mustOpen(t, Options{})
-	pid := p.PID()
-	_, err := act(t.Context(), p, "freeze")
-	require.ErrorContains(t, err, "plugin plugins: stopped answering and was ended")
-	gone(t, pid)
-	_, err = act(t.Context(), p, "well")
-	require.NoError(t, err)
-}
-
 // gone waits for the end of a process.
 func gone(t *testing.T, pid int) {
 	t.Helper()

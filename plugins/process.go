@@ -273,9 +273,15 @@ func (l *launch) Start(context.Context) error {
 	l.mu.Unlock()
 	greeting, to := io.Pipe()
 	l.greeting = greeting
-	go func() { _, _ = io.Copy(&l.words, stderr) }() // ends with the pipe
-	go l.listen(stdout, to)
-	go l.await(stdout, stderr)
+	var reading sync.WaitGroup
+	reading.Go(func() { _, _ = io.Copy(&l.words, stderr) }) // ends with the pipe
+	reading.Go(func() { l.listen(stdout, to) })
+	read := make(chan struct{})
+	go func() {
+		reading.Wait()
+		close(read)
+	}()
+	go l.await(read, stdout, stderr)
 	return nil
 }
 
@@ -296,8 +302,12 @@ func (l *launch) listen(stdout io.Reader, to *io.PipeWriter) {
 // said is the end of what the plugin has written: what it complained of, else what it printed.
 func (l *launch) said() string { return cmp.Or(l.words.text(), l.print.text()) }
 
-// await waits for the end of the process and takes what it has started with it.
-func (l *launch) await(outputs ...*os.File) {
+// lastWordsLimit is how long is waited for what an ended process has written, where somebody else still holds its pipes.
+const lastWordsLimit = 500 * time.Millisecond
+
+// await waits for the end of the process and takes what it has started with it. read is closed when all is read that it
+// has written.
+func (l *launch) await(read <-chan struct{}, outputs ...*os.File) {
 	err := l.cmd.Wait()
 	l.how = "it ended by itself"
 	if err != nil {
@@ -305,7 +315,10 @@ func (l *launch) await(outputs ...*os.File) {
 	}
 	l.killGroup()
 	killMarked(l.mark)
-	time.Sleep(20 * time.Millisecond) // for its last words, where somebody else still holds the pipes
+	select {
+	case <-read:
+	case <-time.After(lastWordsLimit):
+	}
 	for _, f := range outputs {
 		f.Close()
 	}

@@ -48,9 +48,11 @@ func Serve(all ...Part) {
 	goplugin.Serve(&goplugin.ServeConfig{
 		HandshakeConfig: goplugin.HandshakeConfig{ProtocolVersion: Version, MagicCookieKey: cookie, MagicCookieValue: cookieValue},
 		Plugins:         goplugin.PluginSet{service: &gate{server: s}},
-		GRPCServer:      newGRPCServer,
-		TLSProvider:     func() (*tls.Config, error) { return own, nil },
-		Logger:          hclog.NewNullLogger(),
+		GRPCServer: func(options []grpc.ServerOption) *grpc.Server {
+			return newGRPCServer(append(options, s.firstReady()...))
+		},
+		TLSProvider: func() (*tls.Config, error) { return own, nil },
+		Logger:      hclog.NewNullLogger(),
 	})
 	os.Exit(0)
 }
@@ -103,7 +105,8 @@ type server struct {
 	modules   map[string]*modules.Module
 	sources   map[string]*Source
 	notifiers map[string]*Notifier
-	// ready is called once, before the first answer. Go-plugin sends what is printed through its connection, where
+	// ready is called once, before the first question is taken, whichever that is: a process that takes the place of a
+	// dead one is not asked to describe itself again. Go-plugin sends what is printed through its connection, where
 	// the last words of a process get lost; pegbook reads the real output to its end.
 	ready func()
 	begin sync.Once
@@ -131,6 +134,20 @@ func keep[P any](all map[string]*P, name string, part *P) {
 		panic(fmt.Sprintf("plugins: two of its parts are called %q", name))
 	}
 	all[name] = part
+}
+
+// firstReady makes a server ready before the first question.
+func (s *server) firstReady() []grpc.ServerOption {
+	return []grpc.ServerOption{
+		grpc.ChainUnaryInterceptor(func(ctx context.Context, q any, _ *grpc.UnaryServerInfo, answer grpc.UnaryHandler) (any, error) {
+			s.begin.Do(s.ready)
+			return answer(ctx, q)
+		}),
+		grpc.ChainStreamInterceptor(func(srv any, stream grpc.ServerStream, _ *grpc.StreamServerInfo, serve grpc.StreamHandler) error {
+			s.begin.Do(s.ready)
+			return serve(srv, stream)
+		}),
+	}
 }
 
 // Parts are modules as parts of a plugin.
@@ -161,7 +178,6 @@ func (s *server) introduction(name string) string {
 
 // Describe says what the plugin has.
 func (s *server) Describe(context.Context, *wire.DescribeRequest) (*wire.Description, error) {
-	s.begin.Do(s.ready)
 	d := &wire.Description{Minor: Minor}
 	for _, part := range s.order {
 		switch p := part.(type) {

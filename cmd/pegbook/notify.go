@@ -33,6 +33,7 @@ type notifier struct {
 	file pluginfile.File
 
 	opened   chan struct{} // closed when the rest is known
+	plugin   *plugins.Plugin
 	part     *plugins.Notifier
 	options  json.RawMessage
 	problems diag.List // of the file
@@ -84,7 +85,7 @@ func (n *notifier) open(ctx context.Context, house *pluginHouse, found plugins.F
 		n.err = fmt.Errorf("plugin %s has no notifier %s any more", p.Name(), n.file.Plugin)
 		return
 	}
-	n.part = p.Notifiers()[i]
+	n.plugin, n.part = p, p.Notifiers()[i]
 	n.options, _ = n.file.Options(n.part.Options, &n.problems)
 }
 
@@ -133,6 +134,19 @@ func (n *notifier) begin(ctx context.Context, run plugins.Run) (*notify.Listener
 	}}, nil
 }
 
+// blame names the plugin that has not done its part in time, with its last words.
+func (n *notifier) blame(problem string) string {
+	select {
+	case <-n.opened:
+	default: // it is being started, which has a bound of its own
+		return problem
+	}
+	if n.plugin == nil {
+		return problem
+	}
+	return (&plugins.Error{Plugin: n.plugin.Name(), Problem: problem, Output: n.plugin.Said()}).Error()
+}
+
 // listening are the queues to a run's notifiers.
 type listening []*notify.Queue
 
@@ -150,6 +164,7 @@ func (a *app) listen(ctx context.Context, all []*notifier, run plugins.Run, asid
 				own.Problem = problem
 				return n.begin(ctx, own)
 			},
+			Blame: n.blame,
 			Say: func(text string) {
 				aside(func() {
 					fmt.Fprintf(a.err, "pegbook: notifier %s: %s\n", n.file.Path, a.secrets.Text(whyNot(errors.New(text))))

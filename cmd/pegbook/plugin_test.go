@@ -12,11 +12,11 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// buildExamples builds example plugins into a folder; "..." is all of them.
-func buildExamples(t *testing.T, which string) string {
+// buildExamples builds example plugins into a folder; "..." is all of them. Others are folders of programs besides.
+func buildExamples(t *testing.T, which string, others ...string) string {
 	t.Helper()
 	dir := t.TempDir()
-	out, err := exec.Command("go", "build", "-ldflags", "-s -w", "-o", dir+"/", "../../plugins/examples/"+which).CombinedOutput()
+	out, err := exec.Command("go", append([]string{"build", "-ldflags", "-s -w", "-o", dir + "/", "../../plugins/examples/" + which}, others...)...).CombinedOutput()
 	require.NoError(t, err, "%s", out)
 	return dir
 }
@@ -29,9 +29,9 @@ func python() bool {
 }
 
 // TestPluginScripts runs what users of plugins see: every script of testdata/plugin, with the example plugins in
-// $EXAMPLES.
+// $EXAMPLES, and one that misbehaves.
 func TestPluginScripts(t *testing.T) {
-	examples := buildExamples(t, "...")
+	examples := buildExamples(t, "...", "./testdata/rough")
 	if python() {
 		out, err := exec.Command("make", "-C", "../../plugins/examples/key_value", "OUT="+filepath.Join(examples, "key_value")).CombinedOutput()
 		require.NoError(t, err, "%s", out)

@@ -23,13 +23,16 @@ type Listener struct {
 	End func(ctx context.Context) error
 }
 
-// Options say who listens. All fields but Flush are needed.
+// Options say who listens. All fields but Flush and Blame are needed.
 type Options struct {
 	// Begin makes them listen. Until it has returned, events wait. problem may be told, at any time until End has
 	// returned, of what could not be passed on.
 	Begin func(ctx context.Context, problem func(error)) (*Listener, error)
 	// Say tells people what went wrong: one line, at most twice in a run.
 	Say func(text string)
+	// Blame adds to what is said of a listener that did not come to its end in time who that is and what it said last;
+	// nil adds nothing.
+	Blame func(text string) string
 	// Flush is how long what is left may take after the run's end; 0 is 5 s.
 	Flush time.Duration
 }
@@ -71,6 +74,9 @@ var _ event.Sink = (*Queue)(nil)
 func New(ctx context.Context, o Options) *Queue {
 	if o.Flush == 0 {
 		o.Flush = flush
+	}
+	if o.Blame == nil {
+		o.Blame = func(text string) string { return text }
 	}
 	ctx, end := context.WithCancel(ctx)
 	q := &Queue{o: o, end: end, done: make(chan struct{}), wake: make(chan struct{}, 1)}
@@ -157,10 +163,12 @@ func (q *Queue) sum() {
 	q.over = true
 	q.mu.Unlock()
 	switch {
+	case dropped > 0 && late:
+		q.o.Say(q.o.Blame(fmt.Sprintf("had not taken everything %s after the end of the run: %s of it were not passed on", q.o.Flush, count(dropped, "event"))))
 	case dropped > 0:
 		q.o.Say(fmt.Sprintf("%s of the run were not passed on", count(dropped, "event")))
 	case late:
-		q.o.Say(fmt.Sprintf("had not passed everything on %s after the end of the run", q.o.Flush))
+		q.o.Say(q.o.Blame(fmt.Sprintf("had not passed everything on %s after the end of the run", q.o.Flush)))
 	case faults > 1 && !over:
 		q.o.Say(fmt.Sprintf("%d more such problems", faults-1))
 	}

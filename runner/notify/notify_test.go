@@ -81,11 +81,11 @@ func TestNobodyKeepsARunWaiting(t *testing.T) {
 	}{
 		{"one that hangs with the first event", func(*heard) (*Listener, error) {
 			return &Listener{Tell: func(ctx context.Context, _ string, _ json.RawMessage) error { return forever(ctx) }, End: ended}, nil
-		}, nil, []string{"5 events of the run were not passed on"}},
+		}, nil, []string{"5 events of it were not passed on"}},
 		{"one that hangs without looking at its context", func(*heard) (*Listener, error) {
 			return &Listener{Tell: func(context.Context, string, json.RawMessage) error { select {} }, End: ended}, nil
-		}, nil, []string{"4 events of the run were not passed on"}},
-		{"one that never begins", nil, forever, []string{"5 events of the run were not passed on"}},
+		}, nil, []string{"4 events of it were not passed on"}},
+		{"one that never begins", nil, forever, []string{"5 events of it were not passed on"}},
 		{"one that cannot begin", nil, func(context.Context) error { return boom }, []string{"died"}},
 		{"one that never ends", func(h *heard) (*Listener, error) { return &Listener{Tell: h.tell, End: forever}, nil }, nil, []string{"had not passed everything on 200ms after the end of the run"}},
 		{"one that dies with the first event", func(*heard) (*Listener, error) {
@@ -113,6 +113,27 @@ func TestNobodyKeepsARunWaiting(t *testing.T) {
 				require.Contains(t, h.said[i], want)
 			}
 		})
+	}
+}
+
+// TestWhoeverIsLateIsNamed, whether something is left to tell or it only does not end.
+func TestWhoeverIsLateIsNamed(t *testing.T) {
+	forever := func(ctx context.Context) error { <-ctx.Done(); return context.Cause(ctx) }
+	for name, c := range map[string]struct {
+		tell func(ctx context.Context) error
+		want string
+	}{
+		"takes nothing": {forever, "plugin x had not taken everything 50ms after the end of the run: 3 events of it were not passed on"},
+		"does not end":  {ended, "plugin x had not passed everything on 50ms after the end of the run"},
+	} {
+		var h heard
+		q := New(t.Context(), Options{Flush: 50 * time.Millisecond, Say: h.say, Blame: func(text string) string { return "plugin x " + text },
+			Begin: func(context.Context, func(error)) (*Listener, error) {
+				return &Listener{End: forever, Tell: func(ctx context.Context, _ string, _ json.RawMessage) error { return c.tell(ctx) }}, nil
+			}})
+		run(q, 1)
+		q.Close()
+		assert.Equal(t, []string{c.want}, h.said, name)
 	}
 }
 
