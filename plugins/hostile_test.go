@@ -73,7 +73,7 @@ func TestNonsenseFailsTheTaskAndNamesThePlugin(t *testing.T) {
 		{"content of less than nothing", answering(proposed(&wire.Proposed{OnlyChanges: true, Changes: []*wire.Change{{Kind: "write", Path: "/x", Content: &wire.Content{Name: "c", Number: 1, Size: -9}}}})), "content c has -9 bytes"},
 		{"a rank of facts that there is not", answering(proposed(&wire.Proposed{FactRank: "divine"})), "answers nonsense: the answer does not fit the question: there is no rank of facts \"divine\""},
 		{"an early end", func(conversation) error { return nil }, "plugin loopback: has ended"},
-		{"an error of gRPC", func(conversation) error { return fmt.Errorf("boom") }, "plugin loopback: has ended"},
+		{"an error of gRPC", func(conversation) error { return fmt.Errorf("boom") }, "plugin loopback: gave up: boom"},
 		{"a message without end", answering(proposed(&wire.Proposed{Message: strings.Repeat("x", maxMessage+1)})), "plugin loopback: "},
 		{"silence", answering(), "plugin loopback: has said nothing for 1s"},
 	} {

@@ -74,20 +74,22 @@ func misbehave(ctx context.Context, how string) error {
 	case "hang":
 		<-ctx.Done()
 		return context.Cause(ctx)
+	case "panic":
+		panic("too hard")
 	case "flood and die":
-		flood()
+		flood(1000)
 		fmt.Fprintln(os.Stderr, "out of words")
 		os.Exit(7)
 	case "flood":
-		flood()
+		flood(1000)
 	}
 	return nil
 }
 
-// flood prints 40 MB.
-func flood() {
+// flood prints so many lines of a kilobyte, twice.
+func flood(lines int) {
 	line := strings.Repeat("spam ", 200) + "\n"
-	for range 20000 {
+	for range lines {
 		_, _ = io.WriteString(os.Stderr, line)
 		_, _ = io.WriteString(os.Stdout, line)
 	}
@@ -114,7 +116,7 @@ func roughNotifier() *Notifier {
 		return &Listener{Tell: func(ctx context.Context, _ Event) error {
 			if how == "tell problems" {
 				for range 2000 {
-					run.Problem(errors.New(strings.Repeat("no ", 1000)))
+					run.Problem(errors.New(strings.Repeat("no\x1b[2J ", 1000)))
 				}
 			}
 			return misbehave(ctx, how)
@@ -157,7 +159,7 @@ func testModules() []*modules.Module {
 			<-ctx.Done()
 			return nil, context.Cause(ctx)
 		case "flood":
-			flood()
+			flood(20_000)
 		case "die soon":
 			time.AfterFunc(time.Millisecond, func() { os.Exit(7) })
 		case "files":

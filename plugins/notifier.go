@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"runtime/debug"
 	"sync"
 
@@ -74,7 +75,7 @@ func (s *server) Notify(stream grpc.BidiStreamingServer[wire.Told, wire.Heard]) 
 	h := &hearing{stream: stream}
 	defer func() {
 		if bug := recover(); bug != nil {
-			h.problem(fmt.Errorf(bugPrefix+"%v\n%s", bug, debug.Stack()))
+			fmt.Fprintf(os.Stderr, "panic: %v\n\n%s", bug, debug.Stack())
 			err = fmt.Errorf(bugPrefix+"%v", bug)
 		}
 	}()
@@ -224,9 +225,12 @@ func (t *telling) hear(problem func(error)) {
 
 // passOn tells of a problem of the notifier.
 func (t *telling) passOn(m *wire.Heard, problem func(error)) {
-	if e := m.GetProblem(); e != nil && problem != nil {
-		problem(t.plugin.told(e))
+	e := m.GetProblem()
+	if e == nil || problem == nil {
+		return
 	}
+	e.Message = shortened(e.Message)
+	problem(t.plugin.told(e))
 }
 
 // tell sends an event.

@@ -519,29 +519,33 @@ func (p *Plugin) proposeBy(ctx context.Context, now *process, call *modules.Call
 
 // told is an error that the plugin has told.
 func (p *Plugin) told(e *wire.Error) *Error {
-	return &Error{Plugin: p.name, Path: p.file.Path, Problem: e.Message, Err: errorFromWire(e), Told: !strings.HasPrefix(e.Message, bugPrefix)}
+	return &Error{Plugin: p.name, Path: p.file.Path, Problem: presentable(e.Message), Err: errorFromWire(e), Told: !strings.HasPrefix(e.Message, bugPrefix)}
 }
 
 // blame makes an error of the wire one that names the plugin; others, those of the module, stay as they are.
 func (p *Plugin) blame(ctx context.Context, now *process, err error) error {
 	var broken *brokenError
 	var silent *silentError
-	st, transport := status.FromError(err)
+	st, spoken := status.FromError(err)
 	e := &Error{Plugin: p.name, Path: p.file.Path, Err: err}
 	switch {
 	case err == nil:
 		return nil
-	case errors.As(err, &silent), transport && errors.As(context.Cause(ctx), &silent):
+	case errors.As(err, &silent), spoken && errors.As(context.Cause(ctx), &silent):
 		e.Problem = silent.Error()
 	case errors.Is(err, errNonsense):
 		e.Problem = "answers nonsense: " + err.Error()
-	case !errors.As(err, &broken) && !transport:
+	case !errors.As(err, &broken) && !spoken:
 		return err
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
 	default:
 		if broken != nil {
-			st, _ = status.FromError(broken.cause)
+			st, spoken = status.FromError(broken.cause)
+		}
+		if spoken && st.Code() == codes.Unknown { // the plugin's own error: it lives, and what else it does goes on
+			e.Problem = "gave up: " + shortened(presentable(st.Message()))
+			break
 		}
 		e.Problem = p.obituary(now, st)
 	}

@@ -80,9 +80,15 @@ func TestNotifierOfAProcessThatMisbehaves(t *testing.T) {
 	problems := 0
 	require.NoError(t, tellAll(t.Context(), p, "tell problems", func(err error) {
 		require.Less(t, len(err.Error()), 5000)
+		require.NotContains(t, err.Error(), "\x1b")
 		problems++
 	}, time.Minute))
 	require.Equal(t, 6000, problems)
+
+	// A bug of a notifier ends its listening, and nothing else that the process does.
+	pid := p.PID()
+	require.EqualError(t, tellAll(t.Context(), p, "panic", func(error) {}, time.Minute), "plugin plugins: gave up: bug in the plugin: too hard; its last words: panic: too hard")
+	require.Equal(t, pid, p.PID())
 
 	began := time.Now()
 	require.ErrorContains(t, tellAll(t.Context(), p, "hang", func(error) {}, 200*time.Millisecond), "the time is up")

@@ -34,12 +34,17 @@ func (t *tail) Write(p []byte) (int, error) {
 func (t *tail) text() string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return strings.TrimSpace(strings.Map(func(r rune) rune {
+	return strings.TrimSpace(presentable(string(t.kept)))
+}
+
+// presentable is a text as a terminal may be given it.
+func presentable(text string) string {
+	return strings.Map(func(r rune) rune {
 		if r == '\n' || r == '\t' || unicode.IsPrint(r) {
 			return r
 		}
 		return -1
-	}, strings.ToValidUTF8(string(t.kept), "?")))
+	}, strings.ToValidUTF8(text, "?"))
 }
 
 // lastWords is the one line of a text that tells most: of a Go panic its first line, else the last.
