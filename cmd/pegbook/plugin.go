@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -88,6 +89,7 @@ func newPluginListCmd(a *app) *cobra.Command {
 		Use:   "list [PLAYBOOK]...",
 		Short: "List plugins and whether they are trusted; none is started",
 		RunE: func(_ *cobra.Command, args []string) error {
+			a.missingFolders(o.dirs)
 			found, err := o.find(args)
 			if err != nil {
 				return err
@@ -105,6 +107,19 @@ func newPluginListCmd(a *app) *cobra.Command {
 	o.flags(cmd)
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print as JSON")
 	return cmd
+}
+
+// missingFolders tells of the folders in the environment that are passed over: whoever asks where plugins are may look for
+// one of these. Folders of --plugin-dir stand in their place.
+func (a *app) missingFolders(dirs []string) {
+	if len(dirs) > 0 {
+		return
+	}
+	for _, dir := range pluginPath() {
+		if info, err := os.Stat(dir); err != nil || !info.IsDir() {
+			fmt.Fprintf(a.err, "pegbook: %s of PEGBOOK_PLUGIN_PATH is no folder and is passed over\n", dir)
+		}
+	}
 }
 
 func (a *app) pluginTable(all []pluginJSON) error {

@@ -59,11 +59,17 @@ func (f folders) Replace(dirs []string) error { return f.Value.(pflag.SliceValue
 // GetSlice implements pflag.SliceValue.
 func (f folders) GetSlice() []string { return f.Value.(pflag.SliceValue).GetSlice() }
 
+// pluginPath are the folders that the environment names. As in PATH those that are not there mean nothing: it is set once,
+// for all that is done in a shell.
+func pluginPath() []string {
+	return slices.DeleteFunc(filepath.SplitList(os.Getenv("PEGBOOK_PLUGIN_PATH")), func(dir string) bool { return dir == "" })
+}
+
 // pluginFolders are where plugins are looked for: beside playbooks and inventories, and where the user says.
 // Never in the working directory, which may be anybody's.
 func pluginFolders(dirs []string, beside ...string) []string {
-	if env := os.Getenv("PEGBOOK_PLUGIN_PATH"); env != "" && len(dirs) == 0 {
-		dirs = filepath.SplitList(env)
+	if len(dirs) == 0 {
+		dirs = pluginPath()
 	}
 	var all []string
 	add := func(dir string) {
