@@ -181,8 +181,10 @@ func makeLink(c *wire.Change, who ids) error {
 		}
 	}
 	// A link cannot be replaced in place: a new one is renamed over it.
-	for {
-		temporary := temporaryName(c.Path)
+	for temporary := c.Beside; ; temporary = "" {
+		if temporary == "" {
+			temporary = temporaryName(c.Path)
+		}
 		err := os.Symlink(c.Target, temporary)
 		if errors.Is(err, fs.ErrExist) {
 			continue

@@ -114,8 +114,36 @@ func openKeeper(c *wire.Change) *keeper {
 	record, err := os.OpenFile(filepath.Join(k.dir, step+wire.KeptSuffix), os.O_WRONLY|os.O_CREATE|os.O_APPEND|syscall.O_NOFOLLOW|syscall.O_CLOEXEC, 0o600)
 	if err == nil {
 		k.record = record
+		tidy(record)
 	}
 	return k
+}
+
+// maxTidied is the longest record of which what was left behind is removed.
+const maxTidied = 1 << 20
+
+// tidy removes what an earlier attempt of the step, which was killed, has left beside what it was changing.
+func tidy(record *os.File) {
+	if info, err := record.Stat(); err != nil || info.Size() == 0 || info.Size() > maxTidied {
+		return
+	}
+	raw, err := os.ReadFile(record.Name())
+	if err != nil {
+		return
+	}
+	lines, err := wire.ParseKept(raw)
+	if err != nil {
+		return
+	}
+	for _, line := range lines {
+		if !line.Beside || strings.Contains(filepath.Base(line.Path), partMark) { // a part is gone on with
+			continue
+		}
+		// By its name, which nobody could know before, it is ours, though it may have been given away already.
+		if info, err := os.Lstat(line.Path); err == nil && !info.IsDir() {
+			_ = os.Remove(line.Path)
+		}
+	}
 }
 
 // isName says whether a text can be a file's name that means nothing else.
@@ -134,6 +162,7 @@ func (k *keeper) before(ctx context.Context, c *wire.Change, who ids) (after fun
 	if c.Kind == wire.SetAttributes && c.Recursive {
 		k.tree(ctx, c, who)
 	}
+	k.beside(c)
 	for _, t := range touchedBy(c) {
 		k.keep(t, c.Kind == wire.Remove)
 	}
@@ -149,6 +178,24 @@ func (k *keeper) before(ctx context.Context, c *wire.Change, who ids) (after fun
 		}
 		k.write()
 	}
+}
+
+// beside names the file in which the new content of a path is going to be made, and writes that down.
+func (k *keeper) beside(c *wire.Change) {
+	var name string
+	switch {
+	case c.Kind == wire.WriteFile && c.Resumes():
+		name = partName(c.Path, c.Sum)
+	case c.Kind == wire.WriteFile, c.Kind == wire.MakeLink:
+		c.Beside = temporaryName(c.Path)
+		name = c.Beside
+	case c.Kind == wire.CopyFile:
+		c.Beside = temporaryName(c.Target)
+		name = c.Beside
+	default:
+		return
+	}
+	k.line(&wire.Kept{Path: realPath(name, false), Opens: true, Beside: true, State: wire.State{Kind: wire.Missing}})
 }
 
 // touchedBy are the paths that a change is made to, but for those inside a directory.

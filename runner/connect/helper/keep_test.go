@@ -131,11 +131,52 @@ func TestKeptBeforeTheChange(t *testing.T) {
 	k := openKeeper(c)
 	k.before(t.Context(), c, ids{-1, -1})
 	lines, copies := keptBelow(t, base)
-	if len(lines) != 1 || lines[0].State.Kind != wire.Regular || copies[path] != "old" {
+	if len(lines) != 2 || !lines[0].Beside || lines[1].State.Kind != wire.Regular || copies[path] != "old" {
 		t.Errorf("%+v, %v", lines, copies)
 	}
 	if content, _ := os.ReadFile(path); string(content) != "old" {
 		t.Errorf("%q", content)
+	}
+}
+
+// TestWhatAKilledHelperLeavesBesideAPathIsKnown: it is in the record, so that it goes when the run is taken back, and
+// it goes when the step is tried again.
+func TestWhatAKilledHelperLeavesBesideAPathIsKnown(t *testing.T) {
+	source := filepath.Join(t.TempDir(), "source")
+	if err := os.WriteFile(source, []byte("copied"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]wire.Change{
+		"a file that is written": {Kind: wire.WriteFile, Content: []byte("new")},
+		"a file that is copied":  {Kind: wire.CopyFile, Path: source},
+		"a link":                 {Kind: wire.MakeLink, Target: "there"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			base, path := t.TempDir(), filepath.Join(t.TempDir(), "it")
+			if c.Keep, c.Base = "run-1/step", base; c.Kind == wire.CopyFile {
+				c.Target = path
+			} else {
+				c.Path = path
+			}
+			k := openKeeper(&c)
+			k.before(t.Context(), &c, ids{-1, -1})
+			if err := os.WriteFile(c.Beside, []byte("ne"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			lines, _ := keptBelow(t, base) // it is killed here
+			if len(lines) != 2 || lines[0].Path != c.Beside || lines[0].State.Kind != wire.Missing {
+				t.Fatalf("%+v", lines)
+			}
+			keepIn(t, base, c)
+			names, err := filepath.Glob(filepath.Join(filepath.Dir(path), "*"))
+			hidden, _ := filepath.Glob(filepath.Join(filepath.Dir(path), ".*"))
+			if err != nil || len(names) != 1 || len(hidden) != 0 {
+				t.Errorf("%v, %v, %v", names, hidden, err)
+			}
+			if lines, _ = keptBelow(t, base); len(lines) != 4 {
+				t.Errorf("the first attempt is still in the record, and not the second: %+v", lines)
+			}
+		})
 	}
 }
 

@@ -108,7 +108,7 @@ func openPart(c *wire.Change) (*part, error) {
 		}
 		p.file.Close()
 	}
-	p.file, p.name, err = createBeside(c.Path, 0o600)
+	p.file, p.name, err = createBeside(c.Path, 0o600, "")
 	return p, err
 }
 
@@ -209,7 +209,7 @@ func (p *part) abandon(ctx context.Context) {
 // usualMode is what mode a new file gets here. Only the kernel knows: it has the umask, and directories
 // may have a default of their own.
 func usualMode(path string) (uint32, error) {
-	file, name, err := createBeside(path, 0o644)
+	file, name, err := createBeside(path, 0o644, "")
 	if err != nil {
 		return 0, err
 	}

@@ -97,7 +97,7 @@ func replace(ctx context.Context, path string, c *wire.Change, who ids, write fu
 	if !c.HasMode && (old == nil || !old.Mode().IsRegular()) {
 		first = 0o644
 	}
-	file, temporary, err := createBeside(path, first)
+	file, temporary, err := createBeside(path, first, c.Beside)
 	if err != nil {
 		return err
 	}
@@ -145,9 +145,13 @@ func settle(ctx context.Context, file *os.File, temporary, path string, c *wire.
 	return err
 }
 
-func createBeside(path string, mode fs.FileMode) (*os.File, string, error) {
-	for {
-		temporary := temporaryName(path)
+// createBeside makes a file beside path, by the name if there is one and nothing has it.
+func createBeside(path string, mode fs.FileMode, name string) (*os.File, string, error) {
+	for ; ; name = "" {
+		temporary := name
+		if name == "" {
+			temporary = temporaryName(path)
+		}
 		file, err := os.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_EXCL|syscall.O_CLOEXEC, mode)
 		if !errors.Is(err, fs.ErrExist) {
 			return file, temporary, err

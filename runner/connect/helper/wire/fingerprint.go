@@ -28,7 +28,7 @@ func Fingerprint() string {
 	b = AppendHold(b, &HoldRequest{Act: ReleaseHold, Path: "a", Note: "b"})
 	b = AppendHoldState(b, &HoldState{Ours: true, Token: 1, Note: "a"})
 	b = AppendKeptFolder(b, "a")
-	b = AppendKept(b, &Kept{After: true, Opens: true, Time: 1, Path: "a", Copy: "b", Lost: "c",
+	b = AppendKept(b, &Kept{After: true, Opens: true, Beside: true, Time: 1, Path: "a", Copy: "b", Lost: "c",
 		State: State{Kind: Other, Mode: 1, UID: 2, GID: 3, Size: 4, Modified: 5, Target: "d"}})
 	b = AppendError(b, &Error{Kind: Stale, Op: "a", Path: "b", Text: "c"})
 	b = append(AppendFrom(AppendCredit(AppendDone(b), 1), 2), byte(From), byte(KeptFolder), byte(RemoveDirectory))

@@ -1,5 +1,7 @@
 package wire
 
+import "slices"
+
 // What a host keeps of a step is written down in a file that is called like the step, with KeptSuffix behind it; with
 // LostSuffix where it could not all be written.
 const (
@@ -13,6 +15,9 @@ type Kept struct {
 	After bool
 	// Opens says that the change was about more than attributes: what was there is gone.
 	Opens bool
+	// Beside says that the path is where the new content is made, beside the path that the next line is about, which it
+	// then takes the place of. Nothing was there before.
+	Beside bool
 	// Time is when, in nanoseconds since 1970 by the host's clock.
 	Time int64
 	// Path has no links on the way to it.
@@ -35,7 +40,7 @@ type State struct {
 // AppendKept appends what is written down, with its length before it.
 func AppendKept(b []byte, k *Kept) []byte {
 	var e encoder
-	e.flags(k.After, k.Opens)
+	e.flags(k.After, k.Opens, k.Beside)
 	e.int(k.Time)
 	e.string(k.Path)
 	e.uint(uint64(k.State.Kind))
@@ -53,9 +58,11 @@ func AppendKept(b []byte, k *Kept) []byte {
 }
 
 // ParseKept reads a file of what AppendKept wrote. A last one that was not written whole is left out: the change that
-// it is about was not made, since it is written first.
+// it is about was not made, since it is written first. Lines with Beside are left out where the change came to its end:
+// what is left is there because the host or the helper was killed.
 func ParseKept(b []byte) ([]Kept, error) {
 	var all []Kept
+	beside := -1 // of the change that has not come to its end
 	for d := (decoder{b: b}); len(d.b) > 0; {
 		one := d.bytes()
 		if d.err != nil {
@@ -63,7 +70,7 @@ func ParseKept(b []byte) ([]Kept, error) {
 		}
 		in := decoder{b: one}
 		var k Kept
-		in.flags(&k.After, &k.Opens)
+		in.flags(&k.After, &k.Opens, &k.Beside)
 		k.Time = in.int()
 		k.Path = in.string()
 		k.State = State{Kind: FileKind(in.uint()), Mode: uint32(in.uint()), UID: int(in.int()), GID: int(in.int()),
@@ -72,6 +79,13 @@ func ParseKept(b []byte) ([]Kept, error) {
 		k.Lost = in.string()
 		if err := in.end(); err != nil {
 			return all, err
+		}
+		switch {
+		case k.Beside:
+			beside = len(all)
+		case k.After && beside >= 0:
+			all = slices.Delete(all, beside, beside+1)
+			beside = -1
 		}
 		all = append(all, k)
 	}

@@ -92,6 +92,8 @@ type Change struct {
 	Keep, Base string
 	// BackedUp is set by the helper: where Backup has put the file. It is no part of the message.
 	BackedUp string
+	// Beside is set by the helper, too: the name under which the new content is made before it takes its place.
+	Beside string
 }
 
 // Resumes says whether the content goes on where an earlier request with the same content broke off.
