@@ -38,6 +38,7 @@ type history struct {
 	lost   string
 	left   *modules.File // as the run left it; nil where nobody has seen that
 	inTree *modules.File // as it lies in a directory that the run has removed, and that comes back with it
+	gone   *history      // the directory around it that the run had removed before there was nothing here
 }
 
 // read asks the host, until it has answered once.
@@ -105,6 +106,9 @@ func (k *keptOn) take(f connect.KeptFile) {
 	case h == nil:
 		h = &history{path: f.Path, step: f.Step, time: f.Time, was: f.File}
 		k.paths[f.Path] = h
+		if h.madeNew() {
+			h.gone = k.removedAround(f.Path)
+		}
 	}
 	if f.File.Kind == modules.Directory && f.Copy != "" {
 		for p, in := range k.paths {
@@ -120,6 +124,16 @@ func (k *keptOn) take(f connect.KeptFile) {
 	if f.Lost != "" && h.lost == "" {
 		h.lost = f.Lost
 	}
+}
+
+// removedAround is the outermost directory around a path that the run has removed so far, and that is kept; nil for none.
+func (k *keptOn) removedAround(p string) *history {
+	for _, dir := range k.above(p) {
+		if dir.copy != "" {
+			return dir
+		}
+	}
+	return nil
 }
 
 // madeNew says whether there was nothing before.

@@ -194,6 +194,7 @@ type backing struct {
 
 	found    map[string]modules.File // what is there now, and copies
 	trees    map[string]*history     // directories that are put back before what is in them
+	returned map[string]bool         // directories that were put back by an earlier step
 	done     map[string]bool         // paths that are dealt with
 	diff     []modules.Diff
 	changes  []modules.Change
@@ -329,10 +330,11 @@ func (b *backing) lookAbove(ctx context.Context, mine []*history) error {
 	if err != nil {
 		return err
 	}
-	b.trees = map[string]*history{}
+	b.trees, b.returned = map[string]*history{}, map[string]bool{}
 	for i, dir := range dirs {
 		switch now, kept := files[2*i], files[2*i+1]; {
-		case kept.Kind != modules.Directory: // it was put back
+		case kept.Kind != modules.Directory:
+			b.returned[dir.path] = now.Kind == modules.Directory
 		case now.Kind == modules.Missing:
 			b.trees[dir.path] = dir
 		default:
@@ -506,6 +508,9 @@ func (b *backing) remove(h *history) {
 	now := b.found[h.path]
 	if now.Kind == modules.Missing || now.Kind == "" {
 		return
+	}
+	if d := h.gone; d != nil && (b.trees[d.path] != nil || b.returned[d.path]) {
+		return // what is there came back with the directory around it, and was there before
 	}
 	for _, dir := range b.stays {
 		if h.path == dir || strings.HasPrefix(h.path, dir+"/") {

@@ -194,6 +194,30 @@ func TestWhatOthersHaveChangedStays(t *testing.T) {
 	assert.Equal(t, "somebody else's\n", string(content))
 }
 
+// TestWhatWasInADirectoryThatWasRemovedComesBack, though the run has made it anew and removed it once more.
+func TestWhatWasInADirectoryThatWasRemovedComesBack(t *testing.T) {
+	dir := t.TempDir()
+	at := filepath.Join(dir, "at")
+	require.NoError(t, os.MkdirAll(filepath.Join(at, "d1", "empty"), 0o755))
+	require.NoError(t, os.WriteFile(filepath.Join(at, "d1", "file"), []byte("old\n"), 0o600))
+	before := tree(t, at)
+	book, hosts := filepath.Join(dir, "site.yml"), filepath.Join(dir, "hosts")
+	text := "- hosts: all\n  gather_facts: false\n  tasks:\n" + strings.ReplaceAll(`
+    - file: {path: AT/d1, state: absent}
+    - file: {path: AT/d1/empty, state: directory}
+    - copy: {dest: AT/d1/empty/x, content: "x\n"}
+    - copy: {dest: AT/d1/file, content: "old\n", mode: "0600"}
+    - file: {path: AT/d1, state: absent}
+`, "AT", at)
+	require.NoError(t, os.WriteFile(book, []byte(text), 0o600))
+	require.NoError(t, os.WriteFile(hosts, []byte("h1 ansible_connection=local ansible_remote_tmp="+dir+"\n"), 0o600))
+	forth := ranBook(t, "run", book, "-i", hosts)
+	require.Equal(t, 0, <-forth.code, "%s", forth)
+	back := ranBook(t, "runs", "rollback", forth.id(), "--yes")
+	require.Equal(t, 0, <-back.code, "%s", back)
+	require.Equal(t, before, tree(t, at))
+}
+
 // id is the run's.
 func (b *bookRun) id() string {
 	for _, e := range b.all() {
