@@ -160,8 +160,6 @@ func testModules() []*modules.Module {
 			return nil, context.Cause(ctx)
 		case "flood":
 			flood(20_000)
-		case "die soon":
-			time.AfterFunc(time.Millisecond, func() { os.Exit(7) })
 		case "files":
 			open, err := filepath.Glob("/proc/self/fd/*")
 			if err != nil {

@@ -75,7 +75,7 @@ func (s *server) Notify(stream grpc.BidiStreamingServer[wire.Told, wire.Heard]) 
 	h := &hearing{stream: stream}
 	defer func() {
 		if bug := recover(); bug != nil {
-			fmt.Fprintf(os.Stderr, "panic: %v\n\n%s", bug, debug.Stack())
+			fmt.Fprintf(os.Stderr, bugPrefix+"%v\n%s", bug, debug.Stack())
 			err = fmt.Errorf(bugPrefix+"%v", bug)
 		}
 	}()

@@ -543,9 +543,9 @@ func (p *Plugin) blame(ctx context.Context, now *process, err error) error {
 		if broken != nil {
 			st, spoken = status.FromError(broken.cause)
 		}
-		if spoken && st.Code() == codes.Unknown { // the plugin's own error: it lives, and what else it does goes on
+		if spoken && st.Code() == codes.Unknown { // the plugin's own error: it lives, and what else it does goes on, and says
 			e.Problem = "gave up: " + shortened(presentable(st.Message()))
-			break
+			return e
 		}
 		e.Problem = p.obituary(now, st)
 	}
