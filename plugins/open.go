@@ -527,6 +527,9 @@ func (p *Plugin) blame(ctx context.Context, now *process, err error) error {
 	var broken *brokenError
 	var silent *silentError
 	st, spoken := status.FromError(err)
+	if spoken && (st.Code() == codes.Canceled || st.Code() == codes.DeadlineExceeded) {
+		awaitDeadline(ctx)
+	}
 	e := &Error{Plugin: p.name, Path: p.file.Path, Err: err}
 	switch {
 	case err == nil:
@@ -553,6 +556,17 @@ func (p *Plugin) blame(ctx context.Context, now *process, err error) error {
 		e.Output = now.launch.said()
 	}
 	return e
+}
+
+// awaitDeadline waits for the end of a time that the plugin's side, which is told of it, may have seen first.
+func awaitDeadline(ctx context.Context) {
+	if _, limited := ctx.Deadline(); !limited {
+		return
+	}
+	select {
+	case <-ctx.Done():
+	case <-time.After(time.Second):
+	}
 }
 
 // obituary says what has happened to a process whose connection has broken. One that lives on is ended: it may be
