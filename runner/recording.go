@@ -296,6 +296,9 @@ func (st *step) endedBefore(i int, value vars.Data) (*result, error) {
 		return nil, err
 	}
 	res.at, res.acted = i+1, true
+	if u := st.r.opts.Undo; u != nil {
+		u.met.Store(st.undoKey(res.at), true)
+	}
 	return res, nil
 }
 

@@ -50,6 +50,7 @@ type site struct {
 	plan     *Plan          // of every life; nil: each has its own
 	read     *read          // nil: each life reads the playbook anew
 	decide   func() InFlight
+	undo     []Entry // of the run that is taken back
 }
 
 func newSite() *site {
@@ -352,6 +353,11 @@ func (s *site) life(t testing.TB, dir string, forks int) (Outcome, *records) {
 	seen := &records{}
 	o := Options{Connect: s, Record: s, Events: seen, Forks: forks, RunID: "r1"}
 	s.answers(&o)
+	if s.undo != nil {
+		undo, err := NewUndo("r0", s.undo)
+		require.NoError(t, err)
+		o.Undo = undo
+	}
 	answers := []string{"42"}
 	if len(entries) > 0 {
 		past, err := NewPast(slices.Values(entries))
