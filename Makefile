@@ -55,7 +55,7 @@ soak: build ## rolling updates in the lab under faults by chance, and a table of
 	@RUNS=$(RUNS) SEED=$(SEED) ONLY=$(ONLY) TABLE=$(TABLE) scripts/soak
 
 EVERY ?= 10
-resume: build ## kill -9 runs at their events and go on with them; prints tables of differences (EVERY=n, 1: all events; BOOKS="rolling-update"; ONLY="event 20+40": one life; the lab takes 11 minutes for 10)
+resume: build ## kill -9 runs at their events and go on with them; prints tables of differences (EVERY=n, 1: all events; BOOKS="rolling-update"; ONLY="event 20+40": one life; every construct takes 15 minutes, the lab 11 for 10)
 	@PEGBOOK_TEST_EVERY_BOUNDARY=1 $(GO) test ./runner -count=1 -v -timeout 1h -run TestARun
 	@PEGBOOK=$(CURDIR)/bin/pegbook PEGBOOK_TEST_KILLS_EVERY=$(EVERY) PEGBOOK_TEST_KILLS_BOOKS='$(BOOKS)' PEGBOOK_TEST_KILLS_ONLY='$(ONLY)' \
 		$(GO) test ./cmd/pegbook -count=1 -v -timeout 5h -run TestAPlaybookOfTheCluster

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"regexp"
 	"slices"
 	"strings"
 	"syscall"
@@ -298,13 +299,29 @@ func (p *play) once(ctx context.Context) error {
 	if err := p.Healthy(ctx, wellWithin); err != nil {
 		return fmt.Errorf("with the settings back: %w", err)
 	}
-	run, err := p.Begin(ctx, "rolling-update.yml", append([]string{"--lock-wait", "1m"}, p.plainArgs()...)...)
-	if err != nil {
-		return err
+	code, says, err := p.updateAgain(ctx)
+	if down := notRunning.FindStringSubmatch(says); err == nil && code == 2 && down != nil {
+		// A killed update may have stopped a server. What it says is done: the server is started, and the update run again.
+		p.killed = append(p.killed, down[1])
+		if err := p.mend(ctx); err != nil {
+			return err
+		}
+		code, says, err = p.updateAgain(ctx)
 	}
-	code, err := p.ended(ctx, run)
 	if err == nil && code != 0 {
-		err = fmt.Errorf("the update once more ends with %d: %s", code, run.Says())
+		err = fmt.Errorf("the update once more ends with %d: %s", code, says)
 	}
 	return err
+}
+
+// notRunning is how an update refuses to begin because of a server that is down; it names the host.
+var notRunning = regexp.MustCompile(`the replica server of (\S+) is not running, or not started by pegbook`)
+
+func (p *play) updateAgain(ctx context.Context) (code int, says string, err error) {
+	run, err := p.Begin(ctx, "rolling-update.yml", append([]string{"--lock-wait", "1m"}, p.plainArgs()...)...)
+	if err != nil {
+		return 0, "", err
+	}
+	code, err = p.ended(ctx, run)
+	return code, run.Says(), err
 }
