@@ -290,11 +290,21 @@ func (u telling) arrive(t *trial, events []plugins.Event, delay time.Duration, g
 			numbers = append(numbers, numbersIn(files[path])...)
 		}
 	}
-	return slices.Compact(numbers), late // of a number there is an event of each kind
+	return ownNumbers(numbers), late
 }
 
-// numbersIn are the numbers of events that a text shows.
-// An event that shows its number several times counts once.
+// ownNumbers are the numbers of the events themselves: that of the run's beginning may come again with each event, since
+// it says which run it is, and of a number there is an event of each kind.
+func ownNumbers(numbers []int) []int {
+	begun := false
+	return slices.Compact(slices.DeleteFunc(numbers, func(n int) bool {
+		again := n == 0 && begun
+		begun = begun || n == 0
+		return again
+	}))
+}
+
+// numbersIn are the numbers of events that a text shows. An event that shows its number several times counts once.
 func numbersIn(text string) []int {
 	var all []int
 	for _, m := range numbered.FindAllStringSubmatch(text, -1) {
